@@ -1,0 +1,33 @@
+# `make demo` and `make test` are all a newcomer needs; each makes the environment it runs in.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
+
+# The constraints pin every version, so a fresh machine gets the CPU build of torch and nothing newer.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[ray,train,dev]'
+	touch $@
+
+demo: $(VENV)/.installed  ## build, judge and curate the demo set; ends with a page of pictures
+	$(BIN)/bakery run recipes/demo.yaml
+
+lint: $(VENV)/.installed  ## format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: $(VENV)/.installed  ## every test that CI runs
+	$(BIN)/pytest -m 'not bench and not soak'
+
+soak: $(VENV)/.installed  ## the kill test at 200 random points
+	$(BIN)/pytest -m soak --timeout 7200
+
+bench: $(VENV)/.installed  ## the measurements of docs/performance.md
+	$(BIN)/pytest -m bench tests/benchmarks -s --timeout 3600
+
+.PHONY: help demo lint test soak bench

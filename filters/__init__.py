@@ -1,0 +1,1 @@
+"""Judges samples and decides: rubrics, judge, selection, calibration, report."""

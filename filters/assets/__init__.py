@@ -1,0 +1,1 @@
+"""Vendored weights of the embedded judge; tools/ makes them again."""

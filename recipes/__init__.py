@@ -1,0 +1,1 @@
+"""Recipes as YAML, their schema, the step table, the runner and the command line."""

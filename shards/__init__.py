@@ -1,0 +1,1 @@
+"""The data plane: samples, tars, indexes, tables, manifests, the ledger and the executors."""

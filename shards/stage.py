@@ -1,0 +1,83 @@
+"""What a step does to its work: the protocol between a stage and the engines that run it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Protocol, TypeAlias
+
+from shards.sample import Json, Sample, canonical_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """One planned sample, on the worker, with the samples it is to be made from.
+
+    Attributes:
+        key: of what is to be made; for a scorer, of what is to be judged.
+        spec: what the plan decided for it: case, numbers, seeds. Small; holds no image.
+        parents: the samples it is made from or judged on, read from their shards.
+    """
+
+    key: str
+    spec: Mapping[str, Json] = field(default_factory=dict)
+    parents: tuple[Sample, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reject:
+    """Why planned work became no sample. Bad data is a row; a bad program is an exception.
+
+    Attributes:
+        reason: a short name to count by, e.g. "no_intra_candidate", "undecodable".
+        detail: what a person needs to see the cause, e.g. the file and what was wrong with it.
+    """
+
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """What a judge found for one sample: rows for the question tables, by question."""
+
+    rows: Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+Outcome: TypeAlias = Sample | Reject | Scores
+
+
+class Stage(Protocol):
+    """Batch in, list out: one outcome for each piece of work, in order."""
+
+    def __call__(self, batch: Sequence[Work]) -> Sequence[Outcome]: ...
+
+
+class StageConfig(Protocol):
+    """Frozen and picklable; `build()` makes the stage whole on the worker that will run it."""
+
+    @property
+    def batch_size(self) -> int:
+        """Samples handed to the stage at once; also how many are suspected when a worker dies."""
+
+    def build(self) -> Stage: ...
+
+
+def keyed_random(*parts: Json) -> Random:
+    """The random stream of (recipe seed, step, sample key, attempt), the same on every machine.
+
+    >>> keyed_random(7, "base", "base-00ff", 0).randrange(1000)
+    85
+    """
+    return Random(int.from_bytes(hashlib.sha256(canonical_json(list(parts))).digest(), "big"))
+
+
+def content_key(prefix: str, *parts: Json) -> str:
+    """A sample key from content or plan: the prefix and 16 hexadecimal digits.
+
+    >>> content_key("base", 7, 0)
+    'base-263ef931bf2c8952'
+    """
+    return f"{prefix}-{hashlib.sha256(canonical_json(list(parts))).hexdigest()[:16]}"
