@@ -1,1 +1,1 @@
-"""Makes samples: importers of published sets, the subject catalogue, the builders, writers and image generators."""
+"""Makes samples: importers, the subject catalogue, the builders, writers and image generators."""

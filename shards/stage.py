@@ -12,6 +12,48 @@ from shards.sample import Json, Sample, canonical_json
 
 
 @dataclass(frozen=True, kw_only=True)
+class IndexRow:
+    """What a plan may know of a finished sample: its row in the index, no pixels.
+
+    Attributes:
+        key: of the sample.
+        task: SconeEval's task type.
+        case: case type, e.g. "character+object".
+        source: name of the published set or of the builder.
+        licence: SPDX identifier or the publisher's words.
+        references: number of reference images.
+        directory: which of the step's inputs it is in, from 0.
+        shard: number of its shard there.
+        row: its position in that shard.
+    """
+
+    key: str
+    task: str
+    case: str
+    source: str
+    licence: str
+    references: int
+    directory: int
+    shard: int
+    row: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """One sample that a step intends to make; plans are written down before work starts.
+
+    Attributes:
+        key: of what is to be made, from content or plan, never from position.
+        spec: what the plan decided for it: case, numbers, seeds. Small; holds no image.
+        parents: the samples it is to be made from.
+    """
+
+    key: str
+    spec: Mapping[str, Json] = field(default_factory=dict)
+    parents: tuple[IndexRow, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Work:
     """One planned sample, on the worker, with the samples it is to be made from.
 
@@ -56,7 +98,7 @@ class Stage(Protocol):
 
 
 class StageConfig(Protocol):
-    """Frozen and picklable; `build()` makes the stage whole on the worker that will run it."""
+    """What a recipe sets for one step. Frozen and picklable; `build()` makes the stage whole on the worker that will run it."""
 
     @property
     def batch_size(self) -> int:

@@ -1,1 +1,1 @@
-"""Vendored pictures and tables of the embedded catalogue; tools/ makes them again, NOTICE has their licences."""
+"""Vendored pictures and tables of the embedded catalogue; tools/ makes them, NOTICE licenses them."""
