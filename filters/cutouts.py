@@ -58,7 +58,7 @@ def cut(
     colours = to_square(picture, tuple(edge * CELL for edge in frame))
     alpha = _alpha(proposal.mask, log_odds, frame)
     shown = colours * alpha[..., None] + 127 * (1 - alpha[..., None])
-    embedding = normalise(pool(network.look(shown).stride32), mean)
+    embedding = normalise(pool(network.look(shown).features), mean)
     height, width = proposal.mask.shape
     return Cutout(
         box=(left / width, top / height, right / width, bottom / height),
