@@ -25,6 +25,7 @@ class IndexRow:
         directory: which of the step's inputs it is in, from 0.
         shard: number of its shard there.
         row: its position in that shard.
+        digest: hash of its content, the same wherever it lies.
     """
 
     key: str
@@ -36,6 +37,7 @@ class IndexRow:
     directory: int
     shard: int
     row: int
+    digest: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +100,7 @@ class Stage(Protocol):
 
 
 class StageConfig(Protocol):
-    """What a recipe sets for one step. Frozen and picklable; `build()` makes the stage whole on the worker that will run it."""
+    """What a recipe sets for one step. Frozen, picklable; `build()` makes the stage whole on its worker."""
 
     @property
     def batch_size(self) -> int:
