@@ -177,7 +177,7 @@ class Renderer:
         None where there is no room. All else stays, but for the loss of a second JPEG encoding.
 
         Raises:
-            UndecodableImageError: `image` is not an image.
+            ImageError: `image` is not an image.
         """
         picture = decode_image(image)
         side_px = min(picture.size)
