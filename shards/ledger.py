@@ -61,17 +61,23 @@ class _Segment:
 
 
 class Ledger:
-    """Replies of one ledger folder; safe with any number of readers and writers."""
+    """Replies of one ledger folder, read on first use; safe with any number of readers and writers."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        self._segments: dict[str, _Segment] = {}
-        self.refresh()
+        self._opened: dict[str, _Segment] | None = None
 
     def refresh(self) -> None:
         """Take in the segments that came since; forget those that were compacted away."""
+        old = self._opened or {}
         names = [name for name in self._storage.names() if name.endswith(".arrow")]
-        self._segments = {name: self._segments.get(name) or self._open(name) for name in names}
+        self._opened = {name: old.get(name) or self._open(name) for name in names}
+
+    @property
+    def _segments(self) -> dict[str, _Segment]:
+        if self._opened is None:
+            self.refresh()
+        return self._opened or {}
 
     def _open(self, name: str) -> _Segment:
         where = self._storage.path(name)
@@ -99,8 +105,10 @@ class Ledger:
         """Publish replies as one new segment, durably; then they are there for every reader."""
         if not replies:
             return
+        segments = self._segments
         name = _write_segment(self._storage, replies.items())
-        self._segments[name] = self._open(name)
+        segments[name] = self._open(name)
+        self._opened = segments
 
     def __len__(self) -> int:
         return sum(len(segment.order) for segment in self._segments.values())

@@ -6,9 +6,12 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from shards.sample import Json, Sample, canonical_json
+
+if TYPE_CHECKING:
+    from shards.ledger import Ledger
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +109,8 @@ class StageConfig(Protocol):
     def batch_size(self) -> int:
         """Samples handed to the stage at once; also how many are suspected when a worker dies."""
 
-    def build(self) -> Stage: ...
+    def build(self, ledger: Ledger) -> Stage:
+        """The stage; a reply that it pays for is committed to `ledger` before anything is derived from it."""
 
 
 def keyed_random(*parts: Json) -> Random:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from shards.index import Directory
+from shards.ledger import Ledger
 from shards.stage import Stage, StageConfig
 from shards.storage import Storage
 
@@ -23,6 +24,8 @@ class Job:
         storage: the step's directory.
         inputs: the directories it reads.
         config: builds the stage.
+        ledger: where paid replies are.
+        copies_from: directories of earlier recipes that hold samples of this plan.
     """
 
     name: str
@@ -31,6 +34,7 @@ class Job:
     storage: Storage
     inputs: tuple[Storage, ...]
     config: StageConfig
+    ledger: Storage
     copies_from: tuple[Storage, ...] = ()
 
 
@@ -46,7 +50,7 @@ class Worker:
         """The step's stage, built on the first call for it."""
         if self._stage is None or self._identity != job.identity:
             self._stage, self._directories = None, {}
-            self._stage, self._identity = job.config.build(), job.identity
+            self._stage, self._identity = job.config.build(Ledger(job.ledger)), job.identity
         return self._stage
 
     def directory(self, storage: Storage) -> Directory:
