@@ -126,4 +126,6 @@ def _correlation(one: Array, other: Array, weight: Array) -> Array:
     product = (one * other * weight).sum((1, 2))
     spread = (one**2 * weight).sum((1, 2)) * (other**2 * weight).sum((1, 2))
     # 16 grey levels of spread in each: two plain discs do not correlate by their noise.
-    return np.asarray((product + 64 * total.ravel()) / (np.sqrt(spread) + 64 * total.ravel()), dtype=np.float32)
+    return np.asarray(
+        (product + 64 * total.ravel()) / (np.sqrt(spread) + 64 * total.ravel()), dtype=np.float32
+    )
