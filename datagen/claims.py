@@ -56,8 +56,8 @@ class Claim:
 
 
 def the(subject: Subject) -> str:
-    """The subject's name with its article."""
-    return f"the {subject.name}"
+    """The subject's name with its article; a person's proper name has none."""
+    return subject.name if subject.attributes.get("number") == "person" else f"the {subject.name}"
 
 
 def draw_claim(

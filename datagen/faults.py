@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from datagen.catalogue import Catalogue, Subject
-from datagen.claims import Claim, are_apart, draw_subject
+from datagen.claims import Claim, draw_subject
 from datagen.layout import centre_x
 from datagen.renderer import Figure, Renderer
 from datagen.sprites import MIN_COLOUR_DIFFERENCE, colour_difference, main_hue
@@ -56,14 +56,15 @@ class Stagehand:
         return self.random.randrange(len(self.figures))
 
     def with_figure(self, number: int, subject: Subject) -> tuple[Figure, ...]:
-        """The figures with another subject in the place of one: same foot, same middle, same longer side."""
+        """The figures with another subject in the place of one, within its box and on the same foot."""
         old = self.figures[number]
         width, height = self.renderer.sprite(subject.id, old.pose).size
+        fit = min((old.box[2] - old.box[0]) / width, (old.box[3] - old.box[1]) / height, 1)
+        pose = replace(old.pose, side_px=max(int(old.pose.side_px * fit), 1))
+        width, height = self.renderer.sprite(subject.id, pose).size
         left = round(centre_x(old.box) - width / 2)
-        left = min(max(left, 0), max(self.renderer.side_px - width, 0))
-        top = max(old.box[3] - height, 0)
-        box = (left, top, left + width, top + height)
-        new = Figure(subject=subject.id, pose=old.pose, box=box)
+        box = (left, old.box[3] - height, left + width, old.box[3])
+        new = Figure(subject=subject.id, pose=pose, box=box)
         return (*self.figures[:number], new, *self.figures[number + 1 :])
 
 
@@ -136,9 +137,7 @@ def _extra_subject(stagehand: Stagehand) -> Shown:
     extra = draw_subject(
         stagehand.random, stagehand.catalogue.subjects, placed, lambda subject: subject.kind != "scene"
     )
-    figures = stagehand.renderer.place(
-        stagehand.random, [*placed, extra], ordered=stagehand.claim.is_ordered
-    )
+    figures = stagehand.renderer.place(stagehand.random, [*placed, extra], ordered=stagehand.claim.is_ordered)
     return Shown(figures=figures, truth={"shown_besides": extra.id})
 
 
@@ -173,6 +172,3 @@ def damage(random: Random, data: bytes) -> bytes:
     if random.random() < 0.5:
         return data[: int(len(data) * random.uniform(0.2, 0.8))]
     return random.randbytes(64) + data[64:]
-
-
-__all__ = ["CLEAN", "COPY_PASTE", "DAMAGED", "FAULTS", "Shown", "Stagehand", "apply_fault", "are_apart", "damage"]

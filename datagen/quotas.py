@@ -20,7 +20,7 @@ def share_out(shares: Mapping[str, float], rest: str) -> Iterator[str]:
     Source: S. Baruah et al., "Proportionate progress: a notion of fairness in resource allocation", 1996.
     """
     exact = {name: Fraction(str(share)) for name, share in shares.items() if share > 0}
-    left = 1 - sum(exact.values())
+    left = Fraction(1) - sum(exact.values(), Fraction(0))
     if left > 0:
         exact[rest] = left
     given = dict.fromkeys(exact, 0)
