@@ -21,12 +21,14 @@ class StepType:
         inputs: roles it takes other steps in, each with the kinds it accepts; a role that ends in "*" takes
             any number.
         does: one line for `bakery check` and the README.
+        is_costly: whether a sample that an earlier directory holds is copied from there, not made again.
     """
 
     settings: str
     kind: Kind
     inputs: dict[str, tuple[Kind, ...]]
     does: str
+    is_costly: bool = False
 
     def settings_class(self) -> type[Settings]:
         """Import the settings class."""
@@ -49,12 +51,14 @@ STEPS: dict[str, StepType] = {
         "samples",
         {},
         "renders base samples: 1 to 4 references, an instruction, a target",
+        is_costly=True,
     ),
     "multi_candidate": StepType(
         "datagen.multi_candidate:MultiCandidateConfig",
         "samples",
         {"input": SETS},
         "makes references with several candidates, by swap and by add",
+        is_costly=True,
     ),
     "judge": StepType(
         "filters.judge_step:JudgeConfig",

@@ -15,7 +15,7 @@ from shards.index import PackedSample, pack_sample, shard_name
 from shards.plan import PlanRow, read_plan
 from shards.sample import Sample, canonical_json
 from shards.stage import Outcome, Reject, Scores, Work
-from shards.storage import Storage
+from shards.storage import Storage, StorageError
 from shards.tar import TarError
 from shards.worker import Job, Receipt, Worker
 
@@ -119,7 +119,10 @@ def _copy(worker: Worker, job: Job, row: PlanRow) -> PackedSample | None:
     if row.copy_of is None:
         return None
     directory, shard, place = row.copy_of
-    return worker.directory(job.copies_from[directory]).packed(shard, place)
+    try:
+        return worker.directory(job.copies_from[directory]).packed(shard, place)
+    except (StorageError, TarError):  # it went or changed since the plan was made: make the sample anew
+        return None
 
 
 def _outcomes(worker: Worker, job: Job, rows: Sequence[PlanRow]) -> Sequence[Outcome]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from shards.ledger import Ledger
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class IndexRow:
     """What a plan may know of a finished sample: its row in the index, no pixels.
 

@@ -61,6 +61,12 @@ class Storage:
         base, question, query = self.uri.partition("?")
         return Storage(f"{base.rstrip('/')}/{_inside(name)}{question}{query}")
 
+    def sibling(self, name: str) -> Storage:
+        """A folder beside this one."""
+        base, question, query = self.uri.partition("?")
+        parent, slash, _ = base.rstrip("/").rpartition("/")
+        return Storage(f"{parent}{slash}{_inside(name)}{question}{query}")
+
     def exists(self, name: str = "") -> bool:
         """Whether there is such a file or folder."""
         return bool(self.filesystem.get_file_info(self.path(name)).type != fs.FileType.NotFound)

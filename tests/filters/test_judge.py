@@ -36,7 +36,9 @@ def all_bytes(sample, identity=IDENTITY, names=NAMES):
 
 
 def test_key_and_provenance_never_enter_a_request():
-    told = Provenance(source="y", licence="CC0", task="t", truth={"fault": "swapped-order"}, origin={"seed": 3})
+    told = Provenance(
+        source="y", licence="CC0", task="t", truth={"fault": "swapped-order"}, origin={"seed": 3}
+    )
     assert all_bytes(make_sample(key="b", provenance=told)) == all_bytes(make_sample())
     assert b"swapped-order" not in b"".join(all_bytes(make_sample(provenance=told), {"reads_claims": True}))
 
