@@ -17,7 +17,7 @@ HUES = 18
 GREYS = 4
 SURE = 0.9  # alpha above which a pixel shows the thing and nothing of its surroundings
 MIN_PIXELS = 20
-# The light of a scene multiplies all channels nearly alike; what a gain outside of these would explain is paint.
+# The light of a scene multiplies all channels nearly alike; a gain outside of these would be paint.
 GAIN_BOUNDS = (0.8, 1.25)
 UNKNOWN = 255.0
 
@@ -49,7 +49,9 @@ def compare_colours(overlay: Overlay, target: Cutout) -> ColourDifference:
     reference, shown = overlay.colours[both], target.colours[both]
     gains = (shown * reference).sum(0) / np.maximum((reference**2).sum(0), 1.0)
     lit = reference * np.clip(gains, *GAIN_BOUNDS)
-    chroma = np.abs(_opponents(shown) - _opponents(lit.mean(-1, keepdims=True) / _mean(reference) * reference))
+    chroma = np.abs(
+        _opponents(shown) - _opponents(lit.mean(-1, keepdims=True) / _mean(reference) * reference)
+    )
     chroma = chroma.mean(-1)
     return ColourDifference(
         raw=float(np.abs(shown - reference).mean()),
@@ -61,7 +63,7 @@ def compare_colours(overlay: Overlay, target: Cutout) -> ColourDifference:
 
 
 def _mean(colours: Array) -> Array:
-    return np.maximum(colours.mean(-1, keepdims=True), 1.0)
+    return np.asarray(np.maximum(colours.mean(-1, keepdims=True), 1.0))
 
 
 def _opponents(colours: Array) -> Array:

@@ -35,7 +35,10 @@ class Maps:
 
 
 class Network:
-    """EfficientNet-lite0 and its objectness decoder on onnxruntime: one thread and one picture at a time, so that results repeat to the bit."""
+    """EfficientNet-lite0 and its objectness decoder on onnxruntime.
+
+    One thread and one picture at a time, so that results repeat to the bit.
+    """
 
     def __init__(self, path: Path) -> None:
         options = onnxruntime.SessionOptions()

@@ -27,7 +27,11 @@ def fixed_order(instruction: str, subjects: Sequence[Sequence[Candidate]]) -> tu
     >>> fixed_order("The fox and the mug in a park.", [fox, mug])
     ()
     """
-    places = {number: place for number in range(len(subjects)) if (place := _mention(instruction, number, subjects)) >= 0}
+    places = {
+        number: place
+        for number in range(len(subjects))
+        if (place := _mention(instruction, number, subjects)) >= 0
+    }
     plain = _without_phrases(instruction, subjects)
     if not (_WORDS.search(plain) or _FROM_RIGHT.search(plain)) or len(places) < 2:
         return ()
@@ -45,7 +49,9 @@ def _is_reversed(plain: str) -> bool:
 
 
 def _without_phrases(instruction: str, subjects: Sequence[Sequence[Candidate]]) -> str:
-    phrases = sorted({c.phrase for candidates in subjects for c in candidates if c.phrase}, key=len, reverse=True)
+    phrases = sorted(
+        {c.phrase for candidates in subjects for c in candidates if c.phrase}, key=len, reverse=True
+    )
     for phrase in phrases:
         instruction = re.sub(re.escape(phrase), "it", instruction, flags=re.IGNORECASE)
     return instruction
