@@ -56,10 +56,8 @@ def select_directory(
         versions=versions(),
     )
     write_manifest(target, draft)
-    lines = [
-        f"kept {result.books.made} of {result.books.read} "
-        f"({result.books.made / max(result.books.read, 1):.1%})"
-    ]
+    share = result.books.made / max(result.books.read, 1)
+    lines = [f"kept {result.books.made} of {result.books.read} ({share:.1%})"]
     lines += [f"  {count} {reason}" for reason, count in result.books.reasons.items()]
     if before is not None:
         changed = changes(before, read_selection(target))
