@@ -103,6 +103,11 @@ class Storage:
         for info in self.filesystem.get_file_info(selector):
             yield info.base_name, info.type == fs.FileType.Directory
 
+    def total_size(self) -> int:
+        """Bytes of all files in this folder and below."""
+        selector = fs.FileSelector(self.path(), allow_not_found=True, recursive=True)
+        return sum(info.size or 0 for info in self.filesystem.get_file_info(selector))
+
     def read(self, name: str) -> bytes:
         """A whole file.
 
