@@ -97,7 +97,7 @@ class Lease:
             except LeaseError:
                 return  # the driver's own `check` tells why
             except OSError:
-                continue  # a store that fails for a moment; if it lasts, another run takes over after `stale_s`
+                continue  # the store fails for a moment; if it lasts, another run takes over
 
 
 def read_owner(storage: Storage) -> Owner | None:
