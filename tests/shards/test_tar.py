@@ -1,5 +1,6 @@
 """Shards as tars: the same bytes each time, read by anybody, and never trusted when read."""
 
+import contextlib
 import hashlib
 import io
 import tarfile
@@ -126,10 +127,8 @@ def test_one_changed_byte_anywhere_is_noticed(tmp_path, reader):
     whole, blob = READERS[reader](path), path.read_bytes()
     for place in range(len(blob)):
         path.write_bytes(blob[:place] + bytes([blob[place] ^ 1]) + blob[place + 1 :])
-        try:
+        with contextlib.suppress(TarError):
             assert READERS[reader](path) != whole, place
-        except TarError:
-            pass
 
 
 def foreign(path, *entries, form=tarfile.USTAR_FORMAT):
@@ -189,7 +188,7 @@ def test_what_is_no_plain_member_is_refused_by_name(tmp_path, name, reader):
 def test_headers_that_stand_for_other_headers_are_refused(tmp_path, form):
     path = tmp_path / "a.tar"
     foreign(path, ("k" * 150 + ".json", b"{}"), form=form)
-    with pytest.raises(TarError, match="long name|extended header"):
+    with pytest.raises(TarError, match=r"long name|extended header"):
         list(read_tar(path))
 
 
