@@ -37,7 +37,8 @@ class Subject:
         category: broad class, e.g. "Animals & Nature".
         subgroup: narrow class, e.g. "animal-mammal".
         attributes: what else is known. `kind` (character, object or scene), `colour`, `number` (plural,
-            mass or person; absent for one countable thing), `series` (what things alike in all but colour are called),
+            mass or person; absent for one countable thing), `series` (what things alike in all but colour are
+            called),
             `family` (things too alike to be told apart at a glance), `twin_of` (id of the same thing in
             another design).
         file: the picture, relative to its catalogue.
