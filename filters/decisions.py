@@ -180,7 +180,11 @@ def decisions(lineage: Lineage, name: str) -> Decisions:
     table = read_selection(step.storage)
     tables = [lineage.steps[parent].storage for parent in lineage.parents(name, "scores")]
     asked = [question for storage in tables for question in questions(storage)]
-    read = [*(policy.get("min_scores") or {}), *(policy.get("max_scores") or {}), *(policy.get("order") or ())]  # type: ignore[misc]
+    read = [
+        *(policy.get("min_scores") or {}),
+        *(policy.get("max_scores") or {}),
+        *(policy.get("order") or ()),
+    ]  # type: ignore[misc]
     return Decisions(
         name=name,
         label=lineage.labels[name],
