@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from random import Random
 from typing import Annotated, ClassVar, TypeVar, cast
@@ -19,9 +19,10 @@ from datagen.panoramas import load_panoramas
 from datagen.quotas import share_out
 from datagen.renderer import Figure, Renderer, draw_backdrop, view_backdrop
 from shards.image import ImageError, check_sample
+from shards.ledger import Ledger
 from shards.sample import Candidate, EncodedImage, Json, Provenance, Sample
 from shards.settings import PLAN, PlanFloat, PlanInt, Settings
-from shards.stage import Planned, Reject, Work, content_key, keyed_random
+from shards.stage import IndexRow, Planned, Reject, Work, content_key, keyed_random
 
 SOURCE = "single_candidate"
 LICENCE = "MIT AND Apache-2.0 AND CC0-1.0"
@@ -90,7 +91,7 @@ class SingleCandidateConfig(Settings):
             if often and weight and is_possible(case, number)
         ]
 
-    def plan(self) -> Iterator[Planned]:
+    def plan(self, rows: Iterable[IndexRow] = ()) -> Iterator[Planned]:  # noqa: ARG002, made from nothing
         """`samples` samples. Of a longer plan the first ones are the same."""
         if self.catalogue != EMBEDDED:
             load_catalogue(self.catalogue, self.split).check_pictures()
@@ -120,7 +121,7 @@ class SingleCandidateConfig(Settings):
             "fault": fault,
         }
 
-    def build(self) -> SingleCandidateBuilder:
+    def build(self, ledger: Ledger | None = None) -> SingleCandidateBuilder:  # noqa: ARG002, nothing is paid
         """The stage, with its catalogue."""
         return SingleCandidateBuilder(self)
 

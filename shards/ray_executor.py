@@ -12,7 +12,10 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from shards.executor import EngineError, Finished
 from shards.local_executor import ONE_THREAD
+from shards.manifest import versions
 from shards.worker import Task, Worker
+
+OBJECT_STORE_BYTES = 100 << 20  # tasks and receipts only; Ray's own default is a third of the memory
 
 
 class WorkerActor:
@@ -126,7 +129,8 @@ def _start(workers: int, address: str | None, cpus: float) -> None:
     if address:
         ray.init(address=address, **quiet)
     else:
-        ray.init(num_cpus=math.ceil(workers * cpus), include_dashboard=False, **quiet)
+        cores = math.ceil(workers * cpus)
+        ray.init(num_cpus=cores, include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
 
 
 def _check_fits(cpus: float, gpus: float) -> None:
@@ -139,6 +143,23 @@ def _check_fits(cpus: float, gpus: float) -> None:
         f"ray: a worker needs {cpus:g} CPUs and {gpus:g} GPUs on one node, the cluster's nodes have: "
         f"{largest or 'nothing'}; ask for less or join a larger cluster with run.ray_address"
     )
+
+
+def cluster_versions(address: str) -> dict[str, dict[str, str]]:
+    """Versions of what can change a result, on every node of a cluster, by the node's address."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    _start(1, address, 1)
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    ask: Any = ray.remote(num_cpus=0)(versions)
+    asked = {
+        node["NodeManagerAddress"]: ask.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        ).remote()
+        for node in nodes
+        if node["Alive"]
+    }
+    return {address: ray.get(ref) for address, ref in asked.items()}
 
 
 def stop() -> None:

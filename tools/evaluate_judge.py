@@ -14,13 +14,14 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from datagen.single_candidate import SingleCandidateConfig
-from filters.calibrate import Auc, auc_with_interval
+from filters.calibrate import Interval, auc_with_interval
 from filters.embedded import ANSWERS, ASSETS, EmbeddedEngineConfig
 from filters.judge import WHOLE, Row, make_requests, make_rows
 from filters.rubrics import pick_questions
@@ -53,13 +54,21 @@ class Judged:
         return float(next(r["expected"] for r in self.rows[question] if r["reference"] == reference))
 
 
+class Measured(NamedTuple):
+    """An area under the ROC curve, and how many rows should score high and low."""
+
+    auc: Interval
+    good: int
+    bad: int
+
+
 def main() -> None:
     """Judge, print, and write if asked."""
     options = _options()
     judged = map_samples(judge, options.split, options.samples, options.seed, CLEAN)
     table = measure(judged)
-    for name, auc in table.items():
-        print(f"{name:42} {auc.value:.3f}  [{auc.low:.3f}, {auc.high:.3f}]  {auc.good:4d} / {auc.bad:4d}")
+    for name, (auc, good, bad) in table.items():
+        print(f"{name:42} {auc.value:.3f}  [{auc.low:.3f}, {auc.high:.3f}]  {good:4d} / {bad:4d}")
     cpu_s = float(np.mean([one.cpu_s for one in judged]))
     print(f"{len(judged)} samples of {options.split}; {cpu_s:.3f} CPU-s a sample")
     if options.write:
@@ -82,7 +91,7 @@ def judge(config: SingleCandidateConfig, planned: list[Planned]) -> list[Judged]
     return judged
 
 
-def measure(judged: Sequence[Judged]) -> dict[str, Auc]:
+def measure(judged: Sequence[Judged]) -> dict[str, Measured]:
     """The table: consistency against each fault, then the other questions."""
     scores = [(one.fault, one.score("consistency")) for one in judged]
     table = {"consistency: all faults": against(scores, "")}
@@ -91,35 +100,38 @@ def measure(judged: Sequence[Judged]) -> dict[str, Auc]:
             table[f"consistency: {fault}"] = against(scores, fault)
     table |= {f"{name}: per reference": _reference_auc(judged, name) for name in YES}
     copies = [one.score("copy_paste") for one in judged]
-    table["copy_paste: against all else"] = auc_with_interval(
-        copies, [o.fault == "copy_paste" for o in judged]
-    )
     table["control: shuffled labels"] = _shuffled(scores)
     return table
 
 
-def against(scores: Sequence[tuple[str, float]], fault: str) -> Auc:
+def against(scores: Sequence[tuple[str, float]], fault: str) -> Measured:
     """Clean samples against those whose fault begins with `fault`."""
     chosen = [(name == "none", score) for name, score in scores if name == "none" or name.startswith(fault)]
-    return auc_with_interval([score for _, score in chosen], [label for label, _ in chosen])
+    return measured(chosen)
 
 
-def _reference_auc(judged: Sequence[Judged], question: str) -> Auc:
+def _reference_auc(judged: Sequence[Judged], question: str) -> Measured:
     rows = [
-        (one.score(question, reference), state in YES[question])
+        (state in YES[question], one.score(question, reference))
         for one in judged
         for reference, state in enumerate(one.states)
         if state in YES[question] + NO[question]
     ]
-    return auc_with_interval([score for score, _ in rows], [label for _, label in rows])
+    return measured(rows)
 
 
-def _shuffled(scores: Sequence[tuple[str, float]]) -> Auc:
+def _shuffled(scores: Sequence[tuple[str, float]]) -> Measured:
     labels = np.random.default_rng(0).permutation([fault == "none" for fault, _ in scores])
-    return auc_with_interval([score for _, score in scores], [bool(label) for label in labels])
+    return measured([(bool(label), score) for label, (_, score) in zip(labels, scores, strict=True)])
 
 
-def write(table: dict[str, Auc], samples: int, seed: int, cpu_s: float) -> None:
+def measured(rows: Sequence[tuple[bool, float]]) -> Measured:
+    """How well the scores of true rows stand above those of false ones."""
+    good, bad = ([score for label, score in rows if label is wanted] for wanted in (True, False))
+    return Measured(auc_with_interval(good, bad), len(good), len(bad))
+
+
+def write(table: dict[str, Measured], samples: int, seed: int, cpu_s: float) -> None:
     """Vendor the table."""
     content = {
         "command": f"python -m tools.evaluate_judge --samples {samples} --seed {seed} --write",
@@ -127,8 +139,14 @@ def write(table: dict[str, Auc], samples: int, seed: int, cpu_s: float) -> None:
         "samples": samples,
         "cpu_s_per_sample": round(cpu_s, 3),
         "auc": {
-            name: {k: round(v, 4) if isinstance(v, float) else v for k, v in asdict(auc).items()}
-            for name, auc in table.items()
+            name: {
+                "value": round(one.auc.value, 4),
+                "low": round(one.auc.low, 4),
+                "high": round(one.auc.high, 4),
+                "good": one.good,
+                "bad": one.bad,
+            }
+            for name, one in table.items()
         },
     }
     Path(TABLE).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -48,8 +48,9 @@ def scores(engine, samples):
 
 
 def auc(scores, fault=None):
-    chosen = [(f == "none", score) for f, score in scores if f in ("none", fault) or fault is None]
-    return auc_with_interval([s for _, s in chosen], [label for label, _ in chosen], resamples=50).value
+    clean = [score for found, score in scores if found == "none"]
+    faulty = [score for found, score in scores if found != "none" and fault in (None, found)]
+    return auc_with_interval(clean, faulty, resamples=50).value
 
 
 def test_held_out_clean_samples_score_above_faulty_ones(scores):
@@ -86,12 +87,6 @@ def test_truth_and_key_change_neither_request_nor_reply(engine, samples):
         (requests, replies), (other_requests, other_replies) = ask(engine, sample), ask(engine, plain)
         assert [*map(request_bytes, requests)] == [*map(request_bytes, other_requests)]
         assert replies == other_replies
-
-
-SCRIPT = """
-import sys
-from tests_path import ask_all
-"""
 
 
 def test_replies_repeat_to_the_bit_in_another_process_order_and_thread_setting(engine, samples, tmp_path):
@@ -182,14 +177,6 @@ def test_an_unknown_question_is_refused_by_name():
     with pytest.raises(RubricError, match="colour: expected the labels no, yes"):
         check_questions([replace(question, id="colour", labels={"bad": 0, "good": 1})])
     check_questions(QUESTIONS)
-
-
-def test_the_wrong_candidate_of_a_reference_scores_below_the_right_one(engine, samples):
-    """The reference shows two subjects; the target shows one of them; the claim names the right or the other."""
-    from tests_multi import two_candidates
-
-    for right, wrong in two_candidates(samples):
-        assert answers(engine, right)["consistency"][0]["expected"] > answers(engine, wrong)["consistency"][0]["expected"]
 
 
 def test_settings_load_no_model():
