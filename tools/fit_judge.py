@@ -189,7 +189,7 @@ def _with_scene(eye: Eye, sample: Sample, place: int, other: Sample) -> Seen:
 def states(sample: Sample) -> tuple[str, ...]:
     """What is true of each reference in the target."""
     truth, fault = sample.provenance.truth, fault_of(sample)
-    found = ["scene" if c.category == SCENE else "fine" for [c] in sample.subjects]
+    found = ["scene" if c[0].category == SCENE else "fine" for c in sample.subjects]
     placed = [number for number, state in enumerate(found) if state == "fine"]
     for count, number in enumerate(placed):
         if truth.get("faulty") == count:
