@@ -88,7 +88,7 @@ def write_instruction(random: Random, wish: Wish) -> str:
 
     >>> wish = Wish(mentions=[Mention("the fox", 1), Mention("the red heart", 2)], place="in a forest")
     >>> write_instruction(Random(3), wish)
-    'Compose a scene with the fox from picture 1 and the red heart from picture 2 in a forest.'
+    'Generate a picture of the fox shown in picture 1 and the red heart shown in picture 2 in a forest.'
     """
     count = random.choice(NUMBERINGS)
     place = wish.place

@@ -25,9 +25,9 @@ def histogram_chart(drawn: Histogram) -> Markup:
     top = max(int(counts.sum(axis=0).max()), 1)
     bars = [bar for number in range(BINS) for bar in _bars(drawn, counts[:, number], number, top)]
     rules = [_rule(drawn, number) for number in range(len(drawn.rules))]
-    return Markup(
-        '<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}{}{}</svg>'
-    ).format(WIDTH, HEIGHT, drawn.words, _axes(drawn, top), _joined(bars), _joined(rules))
+    return Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}{}{}</svg>').format(
+        WIDTH, HEIGHT, drawn.words, _axes(drawn, top), _joined(bars), _joined(rules)
+    )
 
 
 def _bars(drawn: Histogram, counts: np.ndarray, number: int, top: int) -> list[Markup]:

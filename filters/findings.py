@@ -149,8 +149,12 @@ class Findings:
         ]
         if found:
             wrong, lost = found.wrongly_kept, found.wrongly_refused
-            looks.append(("Kept though faulty", "the widest of the mark first", len(wrong), list(wrong[:count])))
-            looks.append(("Refused though clean", "the widest of the mark first", len(lost), list(lost[:count])))
+            looks.append(
+                ("Kept though faulty", "the widest of the mark first", len(wrong), list(wrong[:count]))
+            )
+            looks.append(
+                ("Refused though clean", "the widest of the mark first", len(lost), list(lost[:count]))
+            )
         return [
             Gallery(heading=heading, note=note, total=total, cards=self._shown(decided, keys))
             for heading, note, total, keys in looks
@@ -209,7 +213,9 @@ class Findings:
         found = separations({q: scores[q] for q in questions}, truths, first, inverted)
         drawn = [_clean_and_faulty(scores[first], truths)] if found else []
         if not self.lineage.selections_of(name):
-            drawn += [histogram(scores[question], {"judged": scores[question].keys}) for question in questions]
+            drawn += [
+                histogram(scores[question], {"judged": scores[question].keys}) for question in questions
+            ]
         return Judged(
             label=self.lineage.labels[name],
             documented=first,
@@ -281,5 +287,3 @@ def _clean_and_faulty(score: Score, truths: Truths) -> Histogram:
 
 def _number(value: object) -> float:
     return float(value) if isinstance(value, int | float) else 0.0
-
-

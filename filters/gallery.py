@@ -82,7 +82,10 @@ class Card:
 
 
 def cards(
-    directory: Directory, keys: Sequence[str], tables: Sequence[Storage] = (), decided: Decisions | None = None
+    directory: Directory,
+    keys: Sequence[str],
+    tables: Sequence[Storage] = (),
+    decided: Decisions | None = None,
 ) -> list[Card]:
     """Cards of these samples; no other image is opened.
 
@@ -123,9 +126,7 @@ def _reasons(decided: Decisions, keys: Sequence[str]) -> dict[str, str]:
     return {key: str(decided.reasons[place]) for key, place in zip(keys, places, strict=True)}
 
 
-def picture(
-    image: EncodedImage, name: str, side_px: int, candidates: Sequence[Candidate] = ()
-) -> Picture:
+def picture(image: EncodedImage, name: str, side_px: int, candidates: Sequence[Candidate] = ()) -> Picture:
     """An image made small, with its candidates; one that cannot be read is told, not shown."""
     marks = tuple(Mark(words=c.phrase or c.name, is_target=c.is_target, box=c.box) for c in candidates)
     words = "; ".join(f"{m.words}{'' if m.is_target else ' (not to be shown)'}" for m in marks)
@@ -177,7 +178,9 @@ def _rows(storage: Storage, question: str, keys: Sequence[str]) -> dict[str, lis
 def _chip(question: str, rows: Sequence[Mapping[str, Any]], decided: Decisions | None) -> Chip:
     values = [row["expected"] if row["status"] == "ok" else None for row in rows]
     words = " · ".join("unreadable" if value is None else f"{value:.2f}" for value in values)
-    return Chip(question=question, words=words, fails=decided is not None and _fails(question, values, decided))
+    return Chip(
+        question=question, words=words, fails=decided is not None and _fails(question, values, decided)
+    )
 
 
 def _fails(question: str, values: Sequence[float | None], decided: Decisions) -> bool:

@@ -110,7 +110,9 @@ def _in_lines(graph: Mapping[str, Sequence[str]]) -> list[str]:
     while len(place) < len(graph):
         ready = [name for name in sorted(graph) if name not in place and all(p in place for p in graph[name])]
         if not ready:
-            raise LineageError(f"report: expected parents made before children, got a cycle in {sorted(graph)}")
+            raise LineageError(
+                f"report: expected parents made before children, got a cycle in {sorted(graph)}"
+            )
         after = {name: max((place[parent] for parent in graph[name]), default=-1) for name in ready}
         place[max(ready, key=after.__getitem__)] = len(place)
     return list(place)
