@@ -68,7 +68,8 @@ def _axes(drawn: Histogram, top: int) -> Markup:
         for number in range(ticks + 1)
     ]
     return Markup(
-        '<line class="grid" x1="{}" y1="{}" x2="{}" y2="{}"/><line class="axis" x1="{}" y1="{}" x2="{}" y2="{}"/>'
+        '<line class="grid" x1="{}" y1="{}" x2="{}" y2="{}"/>'
+        '<line class="axis" x1="{}" y1="{}" x2="{}" y2="{}"/>'
         '<text class="tick" x="{}" y="{}" text-anchor="end">{}</text>{}'
     ).format(
         *(LEFT, TOP, WIDTH - RIGHT, TOP, LEFT, base, WIDTH - RIGHT, base, LEFT - 5, TOP + 4, f"{top:,}"),

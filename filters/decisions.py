@@ -62,7 +62,7 @@ class Decisions:
         if name in self._most:
             found.append(Rule(value=self._most[name], words=f"at most {self._most[name]:g}"))
         if self._cut is not None and name == self._cut[0]:
-            found.append(Rule(value=self._cut[1], words=f"best {self.policy['best']:,}: {self._cut[1]:.3g}"))
+            found.append(Rule(value=self._cut[1], words=f"best {self.policy['best']:,}: {self._cut[1]:.4g}"))
         return found
 
     def bounds(self, name: str) -> tuple[float | None, float | None]:

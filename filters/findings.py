@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-
 from filters.accounts import Account, accounts
 from filters.decisions import Decisions, decisions, short_hash
 from filters.distributions import Histogram, Score, all_scores, histogram

@@ -16,16 +16,14 @@ DERIVED = ("rubric", "judge")
 
 def recipe_text(lineage: Lineage) -> str:
     """A recipe in YAML whose steps have the hashes of these directories, where the code is the same."""
-    steps = {
-        lineage.labels[name]: _step(lineage, name, step.manifest) for name, step in lineage.steps.items()
-    }
+    steps = {lineage.labels[name]: _step(lineage, step.manifest) for name, step in lineage.steps.items()}
     shared = [step.manifest.run for step in lineage.steps.values() if step.manifest.run]
     run = {"run": dict(shared[0])} if shared and all(each == shared[0] for each in shared) else {}
     value = {"name": "remade", **{key: _without_none(found) for key, found in run.items()}, "steps": steps}
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100)
 
 
-def _step(lineage: Lineage, name: str, manifest: Manifest) -> dict[str, Any]:
+def _step(lineage: Lineage, manifest: Manifest) -> dict[str, Any]:
     inputs = {
         role: [lineage.labels[parent] for parent in parents] for role, parents in manifest.parents.items()
     }

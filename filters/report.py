@@ -1,4 +1,4 @@
-"""The report: one self-contained page over finished directories, with pictures, that asks nothing of a network."""
+"""The report: one self-contained page over finished directories, pictures included."""
 
 from __future__ import annotations
 

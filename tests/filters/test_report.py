@@ -1,9 +1,10 @@
-"""The report: its numbers are the books', its bounds the policy's, its pictures the samples', and no text is markup."""
+"""The report: numbers are the books', bounds the policy's, pictures the samples', and no text is markup."""
 
 import base64
 import io
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -396,8 +397,7 @@ def test_a_missing_table_is_an_error_that_names_it(line):
 
 
 def test_damaged_samples_are_an_error_that_names_the_shard(line):
-    path = line[0].storage.path("shards/00000.tar")
-    with open(path, "r+b") as file:
+    with Path(line[0].storage.path("shards/00000.tar")).open("r+b") as file:
         file.seek(600)
         file.write(b"XXXX")
     with pytest.raises(ValueError, match=r"00000\.tar"):
@@ -439,5 +439,5 @@ def test_a_set_beyond_the_best_has_its_cut_drawn(out):
     judged = write_scores(out, base)
     kept = write_selected(out, base, judged, {"best": 5, "order": ("consistency",)})
     page = page_of([kept])
-    assert "best 5: 3.33" in page.text
+    assert "best 5: 3.275" in page.text
     assert "the best 5 by consistency" in page.text
