@@ -51,8 +51,8 @@ class Truths:
 def fault_of(truth: Mapping[str, Json]) -> str | None:
     """The fault that a sample's truth names; None where nothing is known of it.
 
-    >>> fault_of({"fault": "wrong_subject"}), fault_of({"fault": "none"}), fault_of({"target": []}), fault_of({})
-    ('wrong_subject', 'none', 'none', None)
+    >>> [fault_of(truth) for truth in ({"fault": "extra_subject"}, {"fault": "none"}, {"target": []}, {})]
+    ['extra_subject', 'none', 'none', None]
     """
     if not truth:
         return None
