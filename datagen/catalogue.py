@@ -238,6 +238,25 @@ def load_catalogue(where: str = EMBEDDED, split: Split = "all") -> Catalogue:
     return Catalogue(chosen, pictures)
 
 
+def fingerprint(where: str) -> str:
+    """A catalogue by its content; a folder may lie anywhere. The embedded one changes with the program only.
+
+    Raises:
+        CatalogueError: there is no such folder.
+    """
+    if where == EMBEDDED:
+        return EMBEDDED
+    folder = Path(where)
+    if not folder.is_dir():
+        raise CatalogueError(f"catalogue {where}: expected a folder with one .csv, got 'no such folder'")
+    hasher = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        hasher.update(
+            f"{path.relative_to(folder)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode()
+        )
+    return hasher.hexdigest()
+
+
 @cache
 def _load(where: str) -> tuple[Subject, ...]:
     if where == EMBEDDED:

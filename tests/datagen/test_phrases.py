@@ -13,7 +13,17 @@ CATALOGUE = load_catalogue()
 NAMED = {s.name: s for s in CATALOGUE}
 ANIMALS = [
     NAMED[name]
-    for name in ("fox", "pig", "crocodile", "owl", "polar bear", "red heart", "blue heart", "pencil")
+    for name in (
+        "fox",
+        "pig",
+        "crocodile",
+        "owl",
+        "flamingo",
+        "polar bear",
+        "red heart",
+        "blue heart",
+        "pencil",
+    )
 ]
 SIDE = st.integers(20, 300)
 
