@@ -275,8 +275,8 @@ def test_bounds_are_drawn_where_the_policy_sets_them(line):
     assert len(drawn) == 2
     assert "at least 2.5" in page.text
     assert "at most 0.5" in page.text
-    # 2.5 of 0..4 on an axis from 34 to 412
-    assert float(drawn[0]["x1"]) == pytest.approx(34 + 2.5 / 4 * 378, abs=0.1)
+    # 2.5 of 0..4 on an axis from 32 to 312
+    assert float(drawn[0]["x1"]) == pytest.approx(32 + 2.5 / 4 * 280, abs=0.1)
 
 
 def test_histograms_count_every_sample_once(line):
