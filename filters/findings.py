@@ -16,6 +16,7 @@ from filters.remake import command, recipe_text
 from filters.truth import CLEAN, Separation, Truths, Verdict, read_truths, separations, verdict
 from shards.driver_step import Input
 from shards.index import Directory
+from shards.tables import questions
 
 # Cards on a page: at about 30 KB each it stays below 6 MB however many steps there are.
 MAX_CARDS = 150
@@ -205,22 +206,26 @@ class Findings:
     @cached_property
     def judges(self) -> list[Judged]:
         """Every directory of scores, in order."""
-        return [self._judged(name, step) for name, step in self.lineage.of_kind("scores")]
+        return [
+            self._judged(name, step)
+            for name, step in self.lineage.of_kind("scores")
+            if questions(step.storage)
+        ]
 
     def _judged(self, name: str, step: Input) -> Judged:
         scores = all_scores(step.storage)
         first = self._documented if self._documented in scores else next(iter(scores))
-        questions = [first, *(question for question in scores if question != first)]
+        asked = [first, *(question for question in scores if question != first)]
         truths = self._truths_of(self.lineage.samples_of(name))
         inverted = [question for question in scores if self._is_fault(name, question)]
-        found = separations({q: scores[q] for q in questions}, truths, first, inverted)
+        found = separations({q: scores[q] for q in asked}, truths, first, inverted)
         return Judged(
             label=self.lineage.labels[name],
             documented=first,
-            questions=questions,
+            questions=asked,
             truths=truths,
             separations=found,
-            histograms=[_judged_parts(scores[q], truths if found else None) for q in questions],
+            histograms=[_judged_parts(scores[q], truths if found else None) for q in asked],
             inverted=inverted,
         )
 
