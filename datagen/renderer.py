@@ -14,7 +14,7 @@ from datagen.catalogue import Catalogue, Subject
 from datagen.encoding import decode_image, encode_jpeg
 from datagen.layout import Area, Box, arrange, arrange_in_order
 from datagen.light import cast_shadow, match_light
-from datagen.panoramas import View, light_from, look
+from datagen.panoramas import Panorama, View, light_from, look
 from datagen.sprites import Pose, make_sprite
 from shards.sample import EncodedImage, Json
 
@@ -22,10 +22,10 @@ SIDE_PX = 512
 TARGET_SHARES = {1: (0.42, 0.62), 2: (0.34, 0.46), 3: (0.27, 0.37), 4: (0.23, 0.31), 5: (0.19, 0.26)}
 """Longer side of a subject in the target, of the canvas, by how many stand there: as large as fits without
 overlap in nine tries of ten."""
-REFERENCE_SHARES = (0.44, 0.60)
+REFERENCE_SHARES = (0.32, 0.60)
 REFERENCE_AREA = Area(left=0.03, right=0.97, top=0.05, base_low=0.70, base_high=0.92)
 TARGET_AREA = Area()
-PASTE_SHARES = (0.24, 0.42)
+PASTE_SHARES = (0.24, 0.56)
 PLAIN_COLOURS = ("#ffffff", "#f6f4ef", "#eef2f6", "#f3eeee", "#edf3ec", "#f4f0f8", "#e9e9ea")
 DEEP_COLOURS = ("#d9e4f2", "#f3e1cf", "#dfeadb", "#eadcec", "#d8d8de", "#f2dada", "#d5e8e8")
 
@@ -85,6 +85,19 @@ def gradient_backdrop(random: Random, side_px: int = SIDE_PX) -> Backdrop:
     far = np.clip(np.hypot(columns - across, rows - down) / 0.8, 0, 1)[..., None]
     pixels = 252 * (1 - far) + colour * 0.92 * far
     return Backdrop(picture=Image.fromarray(pixels.astype(np.uint8)), light=0.5 - across, shadow=0.8)
+
+
+def draw_backdrop(
+    random: Random, panoramas: Sequence[Panorama], side_px: int = SIDE_PX
+) -> tuple[Backdrop, Mapping[str, Json]]:
+    """A reference's background in one of the styles of published sets, and what to record of it."""
+    style = random.choices(("plain", "gradient", "scene"), (0.4, 0.25, 0.35))[0]
+    if style == "plain":
+        return plain_backdrop(random, side_px), {"style": style}
+    if style == "gradient":
+        return gradient_backdrop(random, side_px), {"style": style}
+    view = random_view(random, random.choice(panoramas).name)
+    return view_backdrop(view, side_px), {"style": style, "view": asdict(view)}
 
 
 def random_view(random: Random, panorama: str) -> View:
@@ -177,11 +190,11 @@ class Renderer:
         None where there is no room. All else stays, but for the loss of a second JPEG encoding.
 
         Raises:
-            UndecodableImageError: `image` is not an image.
+            ImageError: `image` is not an image.
         """
         picture = decode_image(image)
         side_px = min(picture.size)
-        for share in np.linspace(PASTE_SHARES[1], PASTE_SHARES[0], 6):
+        for share in np.linspace(random.triangular(*PASTE_SHARES, PASTE_SHARES[1]), PASTE_SHARES[0], 5):
             pose = Pose(side_px=round(share * side_px), rotation_deg=round(random.triangular(-8, 8, 0), 1))
             boxes = arrange(
                 random, [self.sprite(subject.id, pose).size], side_px, REFERENCE_AREA, avoid=avoid, tries=60
