@@ -57,6 +57,11 @@ class Subject:
         return self.attributes.get("kind", "object")
 
     @property
+    def definite(self) -> str:
+        """Its name with "the"; a person's proper name as it is."""
+        return self.name if self.attributes.get("number") == "person" else f"the {self.name}"
+
+    @property
     def nouns(self) -> tuple[str, ...]:
         """What it can be called, from its name to the broadest word."""
         series = self.attributes.get("series", "")

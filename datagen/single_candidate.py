@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from datagen.cases import CASES, is_possible
 from datagen.catalogue import EMBEDDED, CatalogueError, Subject, load_catalogue
-from datagen.claims import Claim, draw_claim, the
+from datagen.claims import Claim, draw_claim
 from datagen.encoding import encode_jpeg
 from datagen.faults import CLEAN, COPY_PASTE, DAMAGED, FAULTS, Stagehand, apply_fault, damage, needs_order
 from datagen.instructions import write_instruction
@@ -272,7 +272,7 @@ def _candidates(claim: Claim, reference: Reference) -> tuple[Candidate, ...]:
     subject = next(subject for subject in claim.placed if subject.id == reference.figure.subject)
     return (
         Candidate(
-            name=subject.name, category=subject.category, phrase=the(subject), box=reference.figure.box
+            name=subject.name, category=subject.category, phrase=subject.definite, box=reference.figure.box
         ),
     )
 

@@ -101,6 +101,14 @@ def test_colours_that_look_alike_make_no_phrase():
     assert all(phrase.cue != "attribute" for phrase in referring_phrases(red, [pink], 64))
 
 
+def test_what_is_larger_is_larger_than_all_that_can_be_called_so():
+    owl, flamingo, fox = (
+        Seen(subject=NAMED[name], box=(0, 0, side, side))
+        for name, side in (("owl", 60), ("flamingo", 90), ("fox", 30))
+    )
+    assert all(phrase.cue != "size" for phrase in referring_phrases(owl, [flamingo, fox], 64))
+
+
 def test_position_is_used_only_where_it_may_be():
     phrases = [Phrase("the left-hand animal", "position"), Phrase("the fox", "name")]
     assert choose_phrase(Random(0), phrases, may_use_position=True) == phrases[0]
