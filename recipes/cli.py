@@ -195,7 +195,6 @@ def report(
 ) -> None:
     """Write one page over all that is finished in an output."""
     from filters.report import write_page
-
     from recipes.trace import finished
     from shards.driver_step import Input
 
