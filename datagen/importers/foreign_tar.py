@@ -49,7 +49,7 @@ class Entry:
     fault: Fault | None = None
 
 
-class _Unreadable(ValueError):
+class _UnreadableError(ValueError):
     """From here on the tar makes no sense."""
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -76,7 +76,7 @@ def scan(path: Path) -> Iterator[Entry]:
             for entry in scanner.entries():
                 key = entry.key
                 yield _named(entry, path.name)
-        except _Unreadable as error:
+        except _UnreadableError as error:
             cut = scanner.cut_name
             where = f"@{scanner.offset}"
             fault = Fault(
@@ -120,7 +120,7 @@ class _Scanner:
         self._file.seek(self.offset)
         block = self._file.read(BLOCK)
         if len(block) < BLOCK:
-            raise _Unreadable(
+            raise _UnreadableError(
                 "truncated", f"expected a header at byte {self.offset}, got the end of the file"
             )
         if block.count(0) == BLOCK:
@@ -145,7 +145,7 @@ class _Scanner:
         self.offset += size + -size % BLOCK
         if self.offset > self._size:
             self.cut_name = name
-            raise _Unreadable("truncated", f"expected {size} bytes of {name[:SHOWN]}, got fewer")
+            raise _UnreadableError("truncated", f"expected {size} bytes of {name[:SHOWN]}, got fewer")
 
     def _skip_map(self) -> None:
         while True:
@@ -179,7 +179,7 @@ class _Scanner:
         self._file.seek(self.offset)
         while part := self._file.read(READ_BYTES):
             if part.count(0) != len(part):
-                raise _Unreadable(
+                raise _UnreadableError(
                     "trailing_data", f"expected nothing after its end at byte {self.offset}, got data"
                 )
 
@@ -188,16 +188,18 @@ def parse(block: bytes, offset: int) -> _Header:
     """A header block.
 
     Raises:
-        _Unreadable: it is none.
+        _UnreadableError: it is none.
     """
     if block[:2] == b"\x1f\x8b" or block[:4] in (b"\x28\xb5\x2f\xfd", b"BZh9"):
-        raise _Unreadable("compressed", "expected a plain tar, got a compressed one: unpack it first")
+        raise _UnreadableError("compressed", "expected a plain tar, got a compressed one: unpack it first")
     try:
         stored, size = int(block[148:156].strip(b"\0 "), 8), _size(block[124:136])
     except ValueError as error:
-        raise _Unreadable("bad_header", f"expected a tar header at byte {offset}, got {error}") from error
+        raise _UnreadableError(
+            "bad_header", f"expected a tar header at byte {offset}, got {error}"
+        ) from error
     if sum(block) - sum(block[148:156]) + 8 * 32 != stored:
-        raise _Unreadable("bad_header", f"expected a tar header at byte {offset}, got a wrong checksum")
+        raise _UnreadableError("bad_header", f"expected a tar header at byte {offset}, got a wrong checksum")
     kind = block[156:157].replace(b"\0", b"0")
     is_ustar = block[257:265] == b"ustar\x0000"
     name = block[:100].partition(b"\0")[0]
