@@ -241,7 +241,7 @@ def _words(sample: Sample, reference: int, candidate: int) -> dict[str, str]:
         words |= {"number": str(reference + 1), "subject": describe(sample.subjects[reference])}
     if candidate != WHOLE:
         asked = sample.subjects[reference][candidate]
-        words["candidate"] = asked.phrase or asked.name
+        words |= {"candidate": asked.phrase or asked.name, "category": asked.category or asked.name}
     return words
 
 

@@ -173,11 +173,12 @@ def select(
     best: Annotated[int | None, typer.Option(min=1, help="keep the best so many")] = None,
     order: Annotated[list[str] | None, typer.Option(help="scores that say what is better")] = None,
     by: Annotated[str | None, typer.Option(help="index column: `best` counts in each group")] = None,
+    policy: Annotated[str | None, typer.Option(help="rules by name: paper or refined")] = None,
 ) -> None:
     """Decide anew over scores that exist: no image is opened, no model is asked."""
     from recipes.standalone import select_directory
 
-    report = select_directory(scores, Storage(to), least or [], most or [], best, order or [], by)
+    report = select_directory(scores, Storage(to), least or [], most or [], best, order or [], by, policy)
     for line in report:
         console.print(line, highlight=False)
 
