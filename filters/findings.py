@@ -1,0 +1,288 @@
+"""Findings: all that a report shows of a lineage, read once and in the order of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from filters.accounts import Account, accounts
+from filters.decisions import Decisions, decisions, short_hash
+from filters.distributions import Histogram, Score, all_scores, histogram
+from filters.gallery import Card, cards
+from filters.lineage import Edge, Lineage
+from filters.remake import command, recipe_text
+from filters.truth import CLEAN, Separation, Truths, Verdict, read_truths, separations, verdict
+from shards.driver_step import Input
+from shards.index import Directory
+
+# Cards on a page: at about 30 KB each it stays below 6 MB however many steps there are.
+MAX_CARDS = 150
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gallery:
+    """Cards under a heading; `total` says of how many samples they are."""
+
+    heading: str
+    note: str
+    total: int
+    cards: list[Card]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selected:
+    """A selection as the page shows it."""
+
+    decided: Decisions
+    histograms: list[Histogram]
+    truths: Truths
+    verdict: Verdict | None
+    galleries: list[Gallery]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """A judge as the page shows it.
+
+    Attributes:
+        documented: the score whose intervals are given.
+        questions: all of them, the documented one first.
+        histograms: of clean and faulty samples by the documented score; of all questions where nothing was
+            selected by them.
+        inverted: questions of which a high value speaks of a fault.
+    """
+
+    label: str
+    documented: str
+    questions: list[str]
+    truths: Truths
+    separations: list[Separation]
+    histograms: list[Histogram]
+    inverted: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """How long a step took; None where that was not measured."""
+
+    label: str
+    seconds: float
+    share: float
+    size_bytes: int
+    stats: Mapping[str, Any]
+
+
+class Findings:
+    """What there is to show; every image and truth is read at most once."""
+
+    def __init__(self, lineage: Lineage, *, gallery: int, documented: str, truths: int) -> None:
+        self.lineage = lineage
+        self._gallery = gallery
+        self._documented = documented
+        self._most_truths = truths
+        self._directories: dict[str, Directory] = {}
+        self._truths: dict[str, Truths] = {}
+
+    # Counts
+
+    @cached_property
+    def accounts(self) -> list[Account]:
+        """The books of every step."""
+        return accounts(self.lineage)
+
+    @property
+    def balances(self) -> bool:
+        """Whether every sum of every step comes out."""
+        return all(account.balances for account in self.accounts)
+
+    @property
+    def edges(self) -> list[Edge]:
+        """Lines from parent to child."""
+        return self.lineage.edges()
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """Place of each step on the page."""
+        return {name: number for number, name in enumerate(self.lineage.steps)}
+
+    @property
+    def widest(self) -> int:
+        """Samples of the largest step: what the bars are measured against."""
+        return max((account.books.planned for account in self.accounts), default=1) or 1
+
+    @property
+    def built(self) -> int:
+        """Samples made by builders, copies of the packer apart."""
+        return sum(a.books.made for a in self.accounts if a.kind == "samples" and not self._is_copy(a.name))
+
+    def _is_copy(self, name: str) -> bool:
+        return self.lineage.steps[name].manifest.type == "pack"
+
+    # Selections
+
+    @cached_property
+    def selections(self) -> list[Selected]:
+        """Every selection, in order."""
+        return [self._selected(name) for name, _ in self.lineage.of_kind("selection")]
+
+    def _selected(self, name: str) -> Selected:
+        decided = decisions(self.lineage, name)
+        truths = self._truths_of(self.lineage.samples_of(name))
+        found = verdict(decided, truths)
+        return Selected(
+            decided=decided,
+            histograms=decided.histograms(),
+            truths=truths,
+            verdict=found,
+            galleries=[gallery for gallery in self._galleries(decided, found) if gallery.total],
+        )
+
+    def _galleries(self, decided: Decisions, found: Verdict | None) -> list[Gallery]:
+        count, kept = self._cards, decided.kept
+        looks = [
+            ("Kept", "drawn by a hash of their keys", kept, decided.look_at_kept(count)),
+            ("Refused", "each reason in turn", len(decided.keys) - kept, decided.look_at_refused(count)),
+            ("Borderline", "nearest to a bound, from both sides", *self._borderline(decided)),
+        ]
+        if found:
+            wrong, lost = found.wrongly_kept, found.wrongly_refused
+            looks.append(
+                ("Kept though faulty", "the widest of the mark first", len(wrong), list(wrong[:count]))
+            )
+            looks.append(
+                ("Refused though clean", "the widest of the mark first", len(lost), list(lost[:count]))
+            )
+        return [
+            Gallery(heading=heading, note=note, total=total, cards=self._shown(decided, keys))
+            for heading, note, total, keys in looks
+        ]
+
+    def _borderline(self, decided: Decisions) -> tuple[int, list[str]]:
+        keys = decided.look_at_borderline(self._cards)
+        return len(decided.keys) if keys else 0, keys
+
+    def _shown(self, decided: Decisions, keys: list[str]) -> list[Card]:
+        directory = self._directory(self.lineage.samples_of(decided.name))
+        tables = [self.lineage.steps[name].storage for name in self.lineage.parents(decided.name, "scores")]
+        return cards(directory, keys, tables, decided)
+
+    @property
+    def _cards(self) -> int:
+        """Cards in each gallery."""
+        galleries = 5 * len(list(self.lineage.of_kind("selection"))) + len(self._unselected)
+        return min(self._gallery, MAX_CARDS // max(galleries, 1))
+
+    # Samples that nothing was selected from
+
+    @cached_property
+    def samples(self) -> list[tuple[str, Gallery]]:
+        """A look at each set that no selection shows."""
+        return [(self.lineage.labels[name], self._look(name)) for name in self._unselected]
+
+    @property
+    def _unselected(self) -> list[str]:
+        sets = self.lineage.of_kind("samples")
+        return [name for name, _ in sets if not self.lineage.selections_of(name)]
+
+    def _look(self, name: str) -> Gallery:
+        directory = self._directory(name)
+        keys = sorted(directory.places, key=short_hash)
+        return Gallery(
+            heading="Samples",
+            note="drawn by a hash of their keys",
+            total=len(keys),
+            cards=cards(directory, keys[: self._cards]),
+        )
+
+    # Judges
+
+    @cached_property
+    def judges(self) -> list[Judged]:
+        """Every directory of scores, in order."""
+        return [self._judged(name, step) for name, step in self.lineage.of_kind("scores")]
+
+    def _judged(self, name: str, step: Input) -> Judged:
+        scores = all_scores(step.storage)
+        first = self._documented if self._documented in scores else next(iter(scores))
+        questions = [first, *(question for question in scores if question != first)]
+        truths = self._truths_of(self.lineage.samples_of(name))
+        inverted = [question for question in scores if self._is_fault(name, question)]
+        found = separations({q: scores[q] for q in questions}, truths, first, inverted)
+        drawn = [_clean_and_faulty(scores[first], truths)] if found else []
+        if not self.lineage.selections_of(name):
+            drawn += [
+                histogram(scores[question], {"judged": scores[question].keys}) for question in questions
+            ]
+        return Judged(
+            label=self.lineage.labels[name],
+            documented=first,
+            questions=questions,
+            truths=truths,
+            separations=found,
+            histograms=drawn,
+            inverted=inverted,
+        )
+
+    def _is_fault(self, name: str, question: str) -> bool:
+        readers = set(self.lineage.selections_of(name))
+        return any(s.decided.is_bounded_above(question) for s in self.selections if s.decided.name in readers)
+
+    # How it was made
+
+    @property
+    def timings(self) -> list[Timing]:
+        """Seconds, rates and sizes of each step."""
+        manifests = {name: step.manifest for name, step in self.lineage.steps.items()}
+        seconds = {name: _number(manifest.stats.get("seconds")) for name, manifest in manifests.items()}
+        longest = max(seconds.values(), default=0) or 1
+        return [
+            Timing(
+                label=self.lineage.labels[name],
+                seconds=seconds[name],
+                share=seconds[name] / longest,
+                size_bytes=sum(file.size for file in manifest.files.values()),
+                stats=manifest.stats,
+            )
+            for name, manifest in manifests.items()
+        ]
+
+    @property
+    def versions(self) -> list[tuple[str, str]]:
+        """Each software's versions, those of different steps side by side."""
+        found: dict[str, set[str]] = {}
+        for step in self.lineage.steps.values():
+            for package, version in step.manifest.versions.items():
+                found.setdefault(package, set()).add(version)
+        return [(package, ", ".join(sorted(versions))) for package, versions in sorted(found.items())]
+
+    @property
+    def recipe(self) -> str:
+        """The recipe that makes all this again."""
+        return recipe_text(self.lineage)
+
+    @property
+    def command(self) -> str:
+        """The command that runs it."""
+        return command(self.lineage)
+
+    # What is read once
+
+    def _directory(self, name: str) -> Directory:
+        if name not in self._directories:
+            self._directories[name] = Directory(self.lineage.steps[name].storage)
+        return self._directories[name]
+
+    def _truths_of(self, name: str) -> Truths:
+        if name not in self._truths:
+            self._truths[name] = read_truths(self._directory(name), self._most_truths)
+        return self._truths[name]
+
+
+def _clean_and_faulty(score: Score, truths: Truths) -> Histogram:
+    return histogram(score, {"clean": truths.keys(CLEAN), "faulty": truths.keys(None)})
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
