@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import json
 import math
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -220,23 +221,21 @@ class FakeJudge:
     ) -> dict[str, Any]:
         labels = [detokenize(token) for token in body["logprob_token_ids"]]
         digests = [hashlib.sha256(image).hexdigest() for image in images]
-        answer = self.behaviour.answer or answer_by_hash
-        found = shifted(
-            {label: answer(prompt, digests).get(label, 0.0) for label in labels}, self.behaviour.shift
-        )
+        said = (self.behaviour.answer or answer_by_hash)(prompt, digests)
+        found = shifted({label: said.get(label, 0.0) for label in labels}, self.behaviour.shift)
         mass = 0.05 if fault == "low_mass" else 0.98
         chances = {
             f"token_id:{token}": math.log(max(found[label] * mass, 1e-9))
             for token, label in zip(body["logprob_token_ids"], labels, strict=True)
         }
         top = [{"token": token, "logprob": chance} for token, chance in chances.items()]
-        said = max(chances, key=chances.__getitem__)
+        first = max(chances, key=chances.__getitem__)
         choice = {
             "index": 0,
-            "message": {"role": "assistant", "content": said},
+            "message": {"role": "assistant", "content": first},
             "logprobs": None
             if fault == "no_logprobs"
-            else {"content": [{"token": said, "top_logprobs": top}]},
+            else {"content": [{"token": first, "top_logprobs": top}]},
             "finish_reason": "length",
         }
         tokens = len(prompt) // 4 + 250 * len(images)
@@ -256,10 +255,16 @@ class FakeJudge:
 class FakeServer:
     """The fake in a thread of this process: `with FakeServer() as server: server.url`."""
 
-    def __init__(self, behaviour: Behaviour | None = None, port: int = 0, log: Path | None = None) -> None:
+    def __init__(
+        self,
+        behaviour: Behaviour | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        log: Path | None = None,
+    ) -> None:
         self.judge = FakeJudge(behaviour or Behaviour(), log)
         self.url = ""
-        self._port = port
+        self._host, self._port = host, port
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="fake-judge")
 
@@ -276,7 +281,7 @@ class FakeServer:
     async def _start(self) -> None:
         self._runner = web.AppRunner(self.judge.application(), access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self._port)
+        site = web.TCPSite(self._runner, self._host, self._port)
         await site.start()
         host, port = self._runner.addresses[0][:2]
         self._port = port
@@ -305,8 +310,10 @@ def main() -> None:
     behaviour = Behaviour(model=given.model, latency_s=given.latency_s, start_s=given.start_s)
     if given.truth:
         behaviour.answer = answer_from_truth(given.truth)
-    app = FakeJudge(behaviour, given.log).application()
-    web.run_app(app, host=given.host, port=given.port, print=None, access_log=None)
+    with FakeServer(behaviour, given.host, given.port, given.log) as server:
+        sys.stdout.write(json.dumps({"url": server.url}) + "\n")
+        sys.stdout.flush()
+        threading.Event().wait()
 
 
 if __name__ == "__main__":

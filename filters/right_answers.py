@@ -44,7 +44,7 @@ def right_answer(question: str, sample: Sample, reference: int = -1, candidate: 
     fault = str(truth.get("fault") or CLEAN)
     if question == "consistency":
         return CONSISTENCY.get(fault, 0)
-    if question == "following":
+    if question == "instruction_following":
         return FOLLOWING.get(fault, 0)
     if question == "copy_paste":
         return float(fault == "copy_paste")

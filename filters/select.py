@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -38,9 +38,9 @@ POLICIES: Mapping[str, Mapping[str, Json]] = {
     # The best N by expected value; following breaks near-ties of a judge that gives 4 to most. Its least
     # values keep out what is plainly wrong where N is larger than what is good.
     "refined": {
-        "min_scores": {"consistency": 3, "following": 3},
+        "min_scores": {"consistency": 3, "instruction_following": 3},
         "best": 22_000,
-        "order": ["consistency", "following"],
+        "order": ["consistency", "instruction_following"],
     },
 }
 KEPT = ""
@@ -59,10 +59,9 @@ class SelectConfig(Settings):
 
     VERSION: ClassVar[int] = 1
 
-    policy: Literal["paper", "refined"] | None = Field(
+    policy: Annotated[Literal["paper", "refined"] | None, Field(**RUN)] = Field(
         default=None,
         description=f"rules by name, of {', '.join(POLICIES)}; what is set beside it counts",
-        **RUN,
     )
     min_scores: dict[str, float] = Field(default={}, description="the least value that is kept, by score")
     max_scores: dict[str, float] = Field(default={}, description="the largest value that is kept, by score")

@@ -193,7 +193,8 @@ class Run:
         records = production.run()
         self._lease.check()
         stats = _stats(production.progress, time.perf_counter() - began)
-        return finish(storage, replace(draft, stats=stats), plan, records)
+        check = getattr(step.settings, "check_scores", None)
+        return finish(storage, replace(draft, stats=stats), plan, records, check)
 
     def _plan(self, step: Step, inputs: Sequence[Samples]) -> PlanSummary:
         rows = [row for number, samples in enumerate(inputs) for row in samples.rows(number)]
@@ -288,4 +289,5 @@ def _stats(progress: Progress, seconds: float) -> dict[str, Json]:
         "resumed": progress.resumed,
         "deaths": progress.deaths,
         "processes": len(progress.pids),
+        **({"counts": dict(sorted(progress.counts.items()))} if progress.counts else {}),
     }

@@ -249,7 +249,7 @@ class Session:
         return await self.pool.post(self, path, body)
 
 
-_backoff_s = wait_exponential_jitter(initial=0.5, max=20, jitter=0.5)
+_backoff_s = wait_exponential_jitter(multiplier=0.5, max=20, jitter=0.5)
 
 
 def _wait_s(state: RetryCallState) -> float:

@@ -19,7 +19,7 @@ def test_a_policy_hashes_as_the_rules_it_stands_for():
 def test_a_rule_beside_a_policy_takes_its_place():
     refined = SelectConfig(policy="refined", best=100)
     assert refined.best == 100
-    assert refined.order == ("consistency", "following")
+    assert refined.order == ("consistency", "instruction_following")
 
 
 def test_policies_read_scores_of_shipped_questions():
