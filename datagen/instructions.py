@@ -183,22 +183,6 @@ def join(parts: Sequence[str]) -> str:
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
-VOWEL_SOUND = re.compile(r"^(?!uni|euro|one\b|ewe|uten)(?:[aeiou]|hour|x-|8)", re.IGNORECASE)
-
-
-def with_article(name: str, number: str = "") -> str:
-    """`name` with "a" or "an"; as it is where `number` is "plural" or "mass".
-
-    >>> [with_article(name) for name in ("fox", "owl", "unicorn", "hourglass", "one-piece swimsuit", "x-ray")]
-    ['a fox', 'an owl', 'a unicorn', 'an hourglass', 'a one-piece swimsuit', 'an x-ray']
-    >>> with_article("glasses", "plural")
-    'glasses'
-    """
-    if number:
-        return name
-    return f"{'an' if VOWEL_SOUND.match(name) else 'a'} {name}"
-
-
 _NUMBERED = re.compile(r"(?:images?|photos?|pictures?)[ _](\d+)((?:(?:, | and )\d+)*)", re.IGNORECASE)
 _ORDINAL = re.compile(rf"({'|'.join(ORDINALS)}) (?:image|photo|picture)", re.IGNORECASE)
 

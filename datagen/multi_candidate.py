@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from datagen.add import add
 from datagen.cases import CASES
-from datagen.catalogue import EMBEDDED, Split, load_catalogue
+from datagen.catalogue import load_catalogue
 from datagen.parents import Parent, UnfitParentError, read_parent
 from datagen.renderer import Renderer
+from datagen.settings import BuilderSettings
 from datagen.swap import swap
 from datagen.variants import CLEAN, Made, Method, Relation, Wanted, read_wanted
 from shards.image import ImageError, check_sample
 from shards.ledger import Ledger
 from shards.sample import Json, Provenance, Sample, canonical_json
-from shards.settings import PLAN, PlanFloat, PlanInt, Settings
+from shards.settings import PlanFloat, PlanInt
 from shards.stage import IndexRow, Planned, Reject, Work, content_key, keyed_random
 
 SOURCE = "multi_candidate"
@@ -29,13 +30,15 @@ FAULTS = ("target_shows_distractor", "ambiguous_phrase", "nothing_added", "wrong
 `wrong_index`: two image numbers in the instruction are exchanged."""
 
 
-class MultiCandidateConfig(Settings):
-    """How many multi-candidate samples, by which methods, from which catalogue's distractors."""
+class MultiCandidateConfig(BuilderSettings):
+    """How many multi-candidate samples, by which methods, from which catalogue's distractors.
+
+    `samples` is what is planned; fewer where the parents do not reach.
+    """
 
     VERSION: ClassVar[int] = 1
+    FAULTS: ClassVar[Sequence[str]] = FAULTS
 
-    samples: PlanInt = Field(ge=1, description="how many to make; fewer where the parents do not reach")
-    seed: int = Field(default=0, ge=0, description="of all that is random; the recipe's seed unless set")
     prefix: str = Field(
         default="multi", pattern=r"^[a-z0-9_-]{1,32}$", description="of the keys; one for each such step"
     )
@@ -49,29 +52,6 @@ class MultiCandidateConfig(Settings):
     rounds: PlanInt = Field(
         default=2, ge=1, le=16, description="how often a parent may serve each method and relation"
     )
-    faults: Annotated[Mapping[str, float], Field(**PLAN)] = Field(
-        default={}, description=f"share of samples with each fault, of {', '.join(FAULTS)}"
-    )
-    catalogue: str = Field(default=EMBEDDED, description="`embedded`, or a folder of pictures and a CSV")
-    split: Split = Field(default="all", description="all distractors, or one side of the fixed split")
-
-    @property
-    def batch_size(self) -> int:
-        """One at a time: a sample takes about 0.1 s."""
-        return 1
-
-    @model_validator(mode="after")
-    def _check_faults(self) -> MultiCandidateConfig:
-        for fault, share in self.faults.items():
-            if fault not in FAULTS:
-                raise ValueError(f"faults: expected names of {', '.join(FAULTS)}, got {fault!r}")
-            if share < 0:
-                raise ValueError(f"faults.{fault}: expected 0 or more, got {share!r}")
-        if sum(self.faults.values()) > 1 + 1e-9:
-            raise ValueError(
-                f"faults: expected shares of at most 1 together, got {sum(self.faults.values())!r}"
-            )
-        return self
 
     def plan(self, rows: Iterable[IndexRow]) -> Iterator[Planned]:
         """Up to `samples` variants of single-candidate `rows`, in the order of their keys.
@@ -201,7 +181,7 @@ class MultiCandidateBuilder:
         wanted = read_wanted(work.key, work.spec)
         try:
             parent = read_parent(work.parents[0], self._catalogue)
-            sample = _with_provenance(self._variant(parent, wanted), parent, wanted)
+            sample = self._with_provenance(self._variant(parent, wanted), parent, wanted)
             check_sample(sample)
         except UnfitParentError as error:
             return Reject(reason=error.reason, detail=str(error))
@@ -215,22 +195,26 @@ class MultiCandidateBuilder:
             return swap(random, parent, wanted)
         return add(random, self._renderer, self._distractors, parent, wanted)
 
+    def _with_provenance(self, made: Made, parent: Parent, wanted: Wanted) -> Sample:
+        """The variant with what it is and is from. A fault of the parent is a fault of the variant."""
+        inherited = wanted.fault == CLEAN and parent.fault != CLEAN
+        counted = "single" if len(made.sample.references) == 1 else "multi"
+        provenance = Provenance(
+            source=SOURCE,
+            licence=self._licence(parent, wanted),
+            task=f"distinction_{counted}_{wanted.relation}",
+            case=made.case,
+            parents=(parent.sample.key,),
+            origin={"method": wanted.method, "parent_source": parent.sample.provenance.source, **made.origin},
+            truth={
+                "fault": parent.fault if inherited else wanted.fault,
+                "inherited": inherited,
+                **made.truth,
+            },
+        )
+        return replace(made.sample, provenance=provenance)
 
-def _with_provenance(made: Made, parent: Parent, wanted: Wanted) -> Sample:
-    """The variant with what it is and is from. A fault of the parent is a fault of the variant."""
-    inherited = wanted.fault == CLEAN and parent.fault != CLEAN
-    counted = "single" if len(made.sample.references) == 1 else "multi"
-    provenance = Provenance(
-        source=SOURCE,
-        licence=parent.sample.provenance.licence,
-        task=f"distinction_{counted}_{wanted.relation}",
-        case=made.case,
-        parents=(parent.sample.key,),
-        origin={"method": wanted.method, "parent_source": parent.sample.provenance.source, **made.origin},
-        truth={
-            "fault": parent.fault if inherited else wanted.fault,
-            "inherited": inherited,
-            **made.truth,
-        },
-    )
-    return replace(made.sample, provenance=provenance)
+    def _licence(self, parent: Parent, wanted: Wanted) -> str:
+        """The parent's; with that of the added pictures where it does not say it yet."""
+        licence, added = parent.sample.provenance.licence, self._config.pictures_licence
+        return licence if wanted.method == "swap" or added in licence else f"{licence} AND {added}"

@@ -81,7 +81,7 @@ def referring_phrases(chosen: Seen, others: Sequence[Seen], width_px: int) -> It
         yield from _by_size(noun, chosen, rivals)
         yield from _by_position(noun, chosen, rivals, width_px)
     if all(chosen.subject.name not in other.subject.nouns for other in others):
-        yield Phrase(_the(chosen.subject), "name")
+        yield Phrase(chosen.subject.definite, "name")
 
 
 def choose_phrase(random: Random, phrases: Sequence[Phrase], *, may_use_position: bool) -> Phrase | None:
@@ -138,7 +138,3 @@ def _by_position(noun: str, chosen: Seen, rivals: Sequence[Seen], width_px: int)
     elif side:
         yield Phrase(f"the {side}{'most' if len(rivals) > 1 else '-hand'} {noun}", "position")
         yield Phrase(f"the {noun} on the {'far ' if len(rivals) > 1 else ''}{side}", "position")
-
-
-def _the(subject: Subject) -> str:
-    return subject.name if subject.attributes.get("number") == "person" else f"the {subject.name}"

@@ -11,8 +11,8 @@ from filters.calibrate import Interval
 from filters.distributions import BINS, Histogram
 from filters.lineage import Edge
 
-WIDTH, HEIGHT = 420, 168
-LEFT, RIGHT, TOP, BOTTOM = 34, 8, 26, 22
+WIDTH, HEIGHT = 320, 150
+LEFT, RIGHT, TOP, BOTTOM = 32, 8, 28, 20
 VISIBLE = 1.5  # the least height of a bar that is not empty: a lone sample must be seen
 
 SCALE_WIDTH, SCALE_HEIGHT = 220, 22
@@ -45,9 +45,9 @@ def _bars(drawn: Histogram, counts: np.ndarray, number: int, top: int) -> list[M
                     "<title>{} {} from {:.3g} to {:.3g}</title></rect>"
                 ).format(
                     f"is-{name}",
-                    LEFT + number * step + 0.4,
+                    LEFT + number * step + 0.3,
                     bottom,
-                    step - 0.8,
+                    step - 0.6,
                     height,
                     int(count),
                     name,
@@ -136,8 +136,8 @@ def lanes_chart(edges: Sequence[Edge], rows: Mapping[str, int]) -> Markup:
 def _lane(edge: Edge, rows: Mapping[str, int], longest: int) -> Markup:
     start, end = rows[edge.parent] * 100 + 50, rows[edge.child] * 100 + 50
     span = rows[edge.child] - rows[edge.parent]
-    bulge = 88 - 84 * (span / longest) ** 0.7
-    return Markup('<path class="lane{}" d="M88 {} C {:.1f} {} {:.1f} {} 88 {}"/>').format(
+    bulge = 100 - 124 * (span / longest) ** 0.7
+    return Markup('<path class="lane{}" d="M100 {} C {:.1f} {} {:.1f} {} 100 {}"/>').format(
         " is-scores" if edge.role == "scores" else "",
         *(start, bulge, start + 25, bulge, end - 25, end),
     )

@@ -16,6 +16,7 @@ from filters.remake import command, recipe_text
 from filters.truth import CLEAN, Separation, Truths, Verdict, read_truths, separations, verdict
 from shards.driver_step import Input
 from shards.index import Directory
+from shards.tables import questions
 
 # Cards on a page: at about 30 KB each it stays below 6 MB however many steps there are.
 MAX_CARDS = 150
@@ -23,11 +24,10 @@ MAX_CARDS = 150
 
 @dataclass(frozen=True, kw_only=True)
 class Gallery:
-    """Cards under a heading; `total` says of how many samples they are."""
+    """Cards under a heading; `note` says of how many samples and how they were drawn."""
 
     heading: str
     note: str
-    total: int
     cards: list[Card]
 
 
@@ -49,8 +49,7 @@ class Judged:
     Attributes:
         documented: the score whose intervals are given.
         questions: all of them, the documented one first.
-        histograms: of clean and faulty samples by the documented score; of all questions where nothing was
-            selected by them.
+        histograms: of clean and faulty samples, or of all where the truth is not known.
         inverted: questions of which a high value speaks of a fault.
     """
 
@@ -117,6 +116,11 @@ class Findings:
         """Samples made by builders, copies of the packer apart."""
         return sum(a.books.made for a in self.accounts if a.kind == "samples" and not self._is_copy(a.name))
 
+    @property
+    def failed(self) -> int:
+        """Samples that no builder could make."""
+        return sum(a.lost for a in self.accounts if a.kind == "samples")
+
     def _is_copy(self, name: str) -> bool:
         return self.lineage.steps[name].manifest.type == "pack"
 
@@ -136,32 +140,33 @@ class Findings:
             histograms=decided.histograms(),
             truths=truths,
             verdict=found,
-            galleries=[gallery for gallery in self._galleries(decided, found) if gallery.total],
+            galleries=self._galleries(decided, found),
         )
 
     def _galleries(self, decided: Decisions, found: Verdict | None) -> list[Gallery]:
         count, kept = self._cards, decided.kept
         looks = [
-            ("Kept", "drawn by a hash of their keys", kept, decided.look_at_kept(count)),
-            ("Refused", "each reason in turn", len(decided.keys) - kept, decided.look_at_refused(count)),
-            ("Borderline", "nearest to a bound, from both sides", *self._borderline(decided)),
+            ("Kept", f"of {kept:,}, drawn by a hash of their keys", decided.look_at_kept(count)),
+            (
+                "Refused",
+                f"of {len(decided.keys) - kept:,}, each reason in turn",
+                decided.look_at_refused(count),
+            ),
+            ("Borderline", "nearest to a bound, from both sides", decided.look_at_borderline(count)),
         ]
         if found:
-            wrong, lost = found.wrongly_kept, found.wrongly_refused
-            looks.append(
-                ("Kept though faulty", "the widest of the mark first", len(wrong), list(wrong[:count]))
-            )
-            looks.append(
-                ("Refused though clean", "the widest of the mark first", len(lost), list(lost[:count]))
-            )
+            for heading, wrong in (
+                ("Kept though faulty", found.wrongly_kept),
+                ("Refused though clean", found.wrongly_refused),
+            ):
+                looks.append(
+                    (heading, f"of {len(wrong):,}, farthest from the bound first", list(wrong[:count]))
+                )
         return [
-            Gallery(heading=heading, note=note, total=total, cards=self._shown(decided, keys))
-            for heading, note, total, keys in looks
+            Gallery(heading=heading, note=note, cards=self._shown(decided, keys))
+            for heading, note, keys in looks
+            if keys
         ]
-
-    def _borderline(self, decided: Decisions) -> tuple[int, list[str]]:
-        keys = decided.look_at_borderline(self._cards)
-        return len(decided.keys) if keys else 0, keys
 
     def _shown(self, decided: Decisions, keys: list[str]) -> list[Card]:
         directory = self._directory(self.lineage.samples_of(decided.name))
@@ -179,7 +184,8 @@ class Findings:
     @cached_property
     def samples(self) -> list[tuple[str, Gallery]]:
         """A look at each set that no selection shows."""
-        return [(self.lineage.labels[name], self._look(name)) for name in self._unselected]
+        looks = [(self.lineage.labels[name], self._look(name)) for name in self._unselected]
+        return [(label, look) for label, look in looks if look.cards]
 
     @property
     def _unselected(self) -> list[str]:
@@ -191,8 +197,7 @@ class Findings:
         keys = sorted(directory.places, key=short_hash)
         return Gallery(
             heading="Samples",
-            note="drawn by a hash of their keys",
-            total=len(keys),
+            note=f"of {len(keys):,}, drawn by a hash of their keys",
             cards=cards(directory, keys[: self._cards]),
         )
 
@@ -201,27 +206,26 @@ class Findings:
     @cached_property
     def judges(self) -> list[Judged]:
         """Every directory of scores, in order."""
-        return [self._judged(name, step) for name, step in self.lineage.of_kind("scores")]
+        return [
+            self._judged(name, step)
+            for name, step in self.lineage.of_kind("scores")
+            if questions(step.storage)
+        ]
 
     def _judged(self, name: str, step: Input) -> Judged:
         scores = all_scores(step.storage)
         first = self._documented if self._documented in scores else next(iter(scores))
-        questions = [first, *(question for question in scores if question != first)]
+        asked = [first, *(question for question in scores if question != first)]
         truths = self._truths_of(self.lineage.samples_of(name))
         inverted = [question for question in scores if self._is_fault(name, question)]
-        found = separations({q: scores[q] for q in questions}, truths, first, inverted)
-        drawn = [_clean_and_faulty(scores[first], truths)] if found else []
-        if not self.lineage.selections_of(name):
-            drawn += [
-                histogram(scores[question], {"judged": scores[question].keys}) for question in questions
-            ]
+        found = separations({q: scores[q] for q in asked}, truths, first, inverted)
         return Judged(
             label=self.lineage.labels[name],
             documented=first,
-            questions=questions,
+            questions=asked,
             truths=truths,
             separations=found,
-            histograms=drawn,
+            histograms=[_judged_parts(scores[q], truths if found else None) for q in asked],
             inverted=inverted,
         )
 
@@ -280,7 +284,9 @@ class Findings:
         return self._truths[name]
 
 
-def _clean_and_faulty(score: Score, truths: Truths) -> Histogram:
+def _judged_parts(score: Score, truths: Truths | None) -> Histogram:
+    if truths is None:
+        return histogram(score, {"judged": score.keys})
     return histogram(score, {"clean": truths.keys(CLEAN), "faulty": truths.keys(None)})
 
 

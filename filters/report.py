@@ -77,5 +77,18 @@ def _environment() -> Environment:
     )
     environment.filters["count"] = lambda number: f"{number:,}"
     environment.filters["percent"] = lambda share: f"{share:.1%}".replace("%", "\u202f%")
+    environment.filters["size"] = size_words
     environment.filters["plain"] = lambda name: str(name).replace("_", " ")
     return environment
+
+
+def size_words(size_bytes: int) -> str:
+    """Bytes for people.
+
+    >>> size_words(5_832_704), size_words(2_310)
+    ('5.8 MB', '2.3 KB')
+    """
+    for unit, worth in (("GB", 1e9), ("MB", 1e6), ("KB", 1e3)):
+        if size_bytes >= worth:
+            return f"{size_bytes / worth:.1f} {unit}"
+    return f"{size_bytes} B"

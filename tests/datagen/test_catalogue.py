@@ -1,11 +1,12 @@
 """The catalogue: the embedded subjects, and any folder of pictures with a table."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from datagen.catalogue import CatalogueError, FolderPictures, load_catalogue, parse_table
+from datagen.catalogue import CatalogueError, FolderPictures, fingerprint, load_catalogue, parse_table
 
 HEADER = "file,name,category,subgroup,attributes\n"
 
@@ -117,6 +118,15 @@ def test_missing_column_and_missing_table_say_what_to_add(tmp_path: Path):
         load_catalogue(str(tmp_path / "."))
     with pytest.raises(CatalogueError, match="no such folder"):
         load_catalogue(str(tmp_path / "nowhere"))
+
+
+def test_fingerprint_follows_content_not_place(folder: Path, tmp_path_factory: pytest.TempPathFactory):
+    where = write(folder, "cup.png,cup,kitchen,,\n")
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "copy"
+    shutil.copytree(where, elsewhere)
+    assert fingerprint(str(elsewhere)) == fingerprint(where)
+    (elsewhere / "subjects.csv").write_text(HEADER + "cup.png,mug,kitchen,,\n")
+    assert fingerprint(str(elsewhere)) != fingerprint(where)
 
 
 def test_unknown_subject_is_refused():

@@ -3,19 +3,16 @@
 import re
 from random import Random
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datagen.cases import CASES, case_of, is_possible, kinds_of
-from datagen.catalogue import load_catalogue
+from datagen.cases import CASES, is_possible, kinds_of
 from datagen.instructions import (
     Mention,
     Wish,
     named_images,
     renumber,
     rephrase,
-    with_article,
     write_alone,
     write_instruction,
 )
@@ -91,15 +88,10 @@ def test_instruction_for_one_of_several_names_the_one_image(seed):
     assert "the left-hand animal" in text.lower()
 
 
-@pytest.mark.parametrize("name", [s.name for s in load_catalogue() if not s.attributes.get("number")][::40])
-def test_every_name_gets_an_article(name: str):
-    assert with_article(name).split()[0] in ("a", "an")
-
-
 @given(st.sampled_from(sorted(CASES)), st.integers(1, 4), SEEDS)
 def test_a_case_has_all_its_kinds_and_no_other(case, references, seed):
     if is_possible(case, references):
         kinds = kinds_of(Random(seed), case, references)
         assert len(kinds) == references
-        assert case_of(kinds) == case
+        assert set(kinds) == set(CASES[case])
         assert kinds.count("scene") == ("scene" in CASES[case])

@@ -250,7 +250,7 @@ def test_fault_of_the_parent_is_inherited():
     assert sample.provenance.parents == (parent.key,)
 
 
-def test_foreign_parent_without_layout_is_a_reject_for_swap_and_serves_add():
+def test_foreign_parent_without_layout_or_names_is_a_reject_with_that_reason():
     parent = next(
         s for s in parents().values() if len(s.references) == 2 and s.provenance.case == "character+object"
     )

@@ -13,7 +13,17 @@ CATALOGUE = load_catalogue()
 NAMED = {s.name: s for s in CATALOGUE}
 ANIMALS = [
     NAMED[name]
-    for name in ("fox", "pig", "crocodile", "owl", "polar bear", "red heart", "blue heart", "pencil")
+    for name in (
+        "fox",
+        "pig",
+        "crocodile",
+        "owl",
+        "flamingo",
+        "polar bear",
+        "red heart",
+        "blue heart",
+        "pencil",
+    )
 ]
 SIDE = st.integers(20, 300)
 
@@ -89,6 +99,14 @@ def test_colours_that_look_alike_make_no_phrase():
         for name, box in (("red heart", (0, 0, 9, 9)), ("pink heart", (1, 0, 10, 9)))
     )
     assert all(phrase.cue != "attribute" for phrase in referring_phrases(red, [pink], 64))
+
+
+def test_what_is_larger_is_larger_than_all_that_can_be_called_so():
+    owl, flamingo, fox = (
+        Seen(subject=NAMED[name], box=(0, 0, side, side))
+        for name, side in (("owl", 60), ("flamingo", 90), ("fox", 30))
+    )
+    assert all(phrase.cue != "size" for phrase in referring_phrases(owl, [flamingo, fox], 64))
 
 
 def test_position_is_used_only_where_it_may_be():

@@ -8,13 +8,14 @@ import sys
 from collections import Counter
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from datagen.catalogue import is_held_out, load_catalogue
+from datagen.catalogue import CatalogueError, is_held_out, load_catalogue
 from datagen.faults import FAULTS
 from datagen.instructions import named_images
 from datagen.layout import centre_x, overlaps
@@ -250,3 +251,44 @@ def test_config_imports_quickly_and_light():
 
 def test_planned_work_is_small():
     assert all(len(str(planned)) < 400 for planned in SMALL.plan() if isinstance(planned, Planned))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A catalogue of one's own: six coloured boxes."""
+    lines = ["file,name,category,subgroup,attributes"]
+    for number, colour in enumerate(("red", "blue", "green", "yellow", "purple", "black")):
+        cutout = Image.new("RGBA", (80, 60))
+        cutout.paste(colour, (10, 5, 70, 50 - number))
+        cutout.save(tmp_path / f"{colour}.png")
+        lines.append(f"{colour}.png,thing{number},things,,colour={colour}")
+    (tmp_path / "table.csv").write_text("\n".join(lines))
+    return tmp_path
+
+
+def test_any_folder_of_cutouts_serves(folder: Path):
+    config = SingleCandidateConfig(
+        samples=6,
+        size_px=192,
+        catalogue=str(folder),
+        cases={"object": 1},
+        licence="CC-BY-4.0",
+        faults={"extra_subject": 0.5},
+    )
+    outcomes = config.build()(works(config))
+    assert all(isinstance(outcome, Sample) for outcome in outcomes)
+    assert {outcome.provenance.licence for outcome in outcomes} == {"CC-BY-4.0 AND CC0-1.0"}
+    assert str(folder) not in json.dumps([config.computed(), config.content()])
+
+
+def test_catalogue_without_a_kind_that_the_cases_need_is_refused(folder: Path):
+    config = SingleCandidateConfig(samples=6, catalogue=str(folder))
+    with pytest.raises(CatalogueError, match=r"subjects of kind 'character'.*leave the case out"):
+        list(config.plan())
+
+
+def test_fault_that_the_catalogue_cannot_serve_is_a_reject(folder: Path):
+    config = SingleCandidateConfig(
+        samples=2, size_px=192, catalogue=str(folder), cases={"object": 1}, faults={"other_design": 1}
+    )
+    assert {outcome.reason for outcome in config.build()(works(config))} == {"no_such_subject"}

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,13 +13,16 @@ from PIL import Image
 
 from filters.distributions import load_scores
 from filters.lineage import LineageError, trace
+from filters.remake import command, recipe_text
 from filters.report import FILE, ReportConfig, render, write_page
 from filters.select import SelectConfig
+from recipes.identity import computed, hashes
+from recipes.schema import load_recipe
 from shards.books import Books
 from shards.driver_step import Input
 from shards.finish import REJECT_SCHEMA
 from shards.index import pack_sample, write_index, write_packed
-from shards.manifest import Manifest, read_manifest, record, write_manifest
+from shards.manifest import Manifest, directory_name, read_manifest, record, write_manifest
 from shards.sample import Candidate, EncodedImage, Provenance, Sample
 from shards.storage import Storage, StorageError
 from shards.tables import table_of, write_tables
@@ -28,6 +32,15 @@ HOSTILE = '<script>alert("x")</script><img src="https://example.com/a.png">'
 POLICY = {"min_scores": {"consistency": 2.5}, "max_scores": {"copy_paste": 0.5}}
 FAULTS = ("none", "none", "none", "wrong_subject", "copy_paste")
 SAMPLES = 20
+RECIPE = """
+seed: 5
+steps:
+  base: {step: single_candidate, samples: 9, references: {1: 0.5, 2: 0.5}, faults: {wrong_subject: 1e-1}}
+  judged: {step: judge, input: base, questions: [consistency, presence], shard_size: 70}
+  kept: {step: select, input: base, scores: judged, min_scores: {presence: 0.5}, best: 3, order: [presence]}
+  multi: {step: multi_candidate, input: kept, samples: 4}
+  packed: {step: pack, input: [kept, multi]}
+"""
 SHARD = 8
 
 
@@ -275,8 +288,8 @@ def test_bounds_are_drawn_where_the_policy_sets_them(line):
     assert len(drawn) == 2
     assert "at least 2.5" in page.text
     assert "at most 0.5" in page.text
-    # 2.5 of 0..4 on an axis from 34 to 412
-    assert float(drawn[0]["x1"]) == pytest.approx(34 + 2.5 / 4 * 378, abs=0.1)
+    # 2.5 of 0..4 on an axis from 32 to 312
+    assert float(drawn[0]["x1"]) == pytest.approx(32 + 2.5 / 4 * 280, abs=0.1)
 
 
 def test_histograms_count_every_sample_once(line):
@@ -385,6 +398,12 @@ def test_a_missing_parent_is_an_error_that_names_it(line):
         render(line[1:], ReportConfig())
 
 
+def test_a_set_of_nothing_is_reported(out):
+    base = write_samples(out, [])
+    page = page_of([base, write_scores(out, base, {"empty": []})])
+    assert "✓ 2 = 0 + 2" in page.text
+
+
 def test_nothing_to_report_is_an_error():
     with pytest.raises(LineageError, match="expected finished directories, got none"):
         render([], ReportConfig())
@@ -441,3 +460,34 @@ def test_a_set_beyond_the_best_has_its_cut_drawn(out):
     page = page_of([kept])
     assert "best 5: 3.275" in page.text
     assert "the best 5 by consistency" in page.text
+
+
+def test_the_recipe_on_the_page_has_the_hashes_of_its_directories(tmp_path, monkeypatch):
+    for name in ("NETWORK", "HEADS"):
+        (tmp_path / name).write_text(name)
+        monkeypatch.setattr(f"filters.embedded.{name}", tmp_path / name)
+    (tmp_path / "first.yaml").write_text(RECIPE)
+    first = load_recipe(tmp_path / "first.yaml", limit=7)
+    named = hashes(first)
+    inputs = [
+        Input(
+            storage=Storage(str(tmp_path)),
+            manifest=Manifest(
+                name=name,
+                type=step.type,
+                hash=named[name],
+                kind=step.step_type.kind,
+                config=json.loads(json.dumps(computed(step))),
+                parents={
+                    role: [directory_name(parent, named[parent]) for parent in parents]
+                    for role, parents in step.inputs.items()
+                },
+            ),
+        )
+        for name, step in first.steps.items()
+    ]
+    lineage = trace(inputs)
+    assert command(lineage) == "bakery run remade.yaml --out OUT --limit 7"
+    (tmp_path / "remade.yaml").write_text(recipe_text(lineage))
+    again = load_recipe(tmp_path / "remade.yaml", limit=7)
+    assert hashes(again) == named
