@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -112,55 +112,6 @@ def share_with_interval(count: int, n: int) -> Interval:
     middle = (share + square / (2 * n)) / (1 + square / n)
     half = NORMAL_95 * np.sqrt(share * (1 - share) / n + square / (4 * n * n)) / (1 + square / n)
     return Interval(value=share, low=max(0.0, float(middle - half)), high=min(1.0, float(middle + half)), n=n)
-
-
-@dataclass(frozen=True)
-class AtThreshold:
-    """What keeping scores of at least `threshold` gives.
-
-    Attributes:
-        threshold: the least score that is kept.
-        precision: share of the kept that are good; 1 where none is kept.
-        recall: share of the good that are kept.
-        kept: how many are kept.
-    """
-
-    threshold: float
-    precision: float
-    recall: float
-    kept: int
-
-
-def at_threshold(scores: Sequence[float], labels: Sequence[bool], threshold: float) -> AtThreshold:
-    """Precision and recall of keeping what scores at least `threshold`.
-
-    >>> at_threshold([1.0, 3.0, 4.0], [False, False, True], 3.0).precision
-    0.5
-
-    Raises:
-        CalibrateError: only one class is there, or a score is not a number.
-    """
-    values, truth = _checked(scores, labels)
-    kept = values >= threshold
-    right = int((kept & truth).sum())
-    precision = right / int(kept.sum()) if kept.any() else 1.0
-    return AtThreshold(threshold, precision, right / int(truth.sum()), int(kept.sum()))
-
-
-def _checked(
-    scores: Sequence[float], labels: Sequence[bool]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    values, truth = np.asarray(scores, dtype=np.float64), np.asarray(labels, dtype=bool)
-    if values.shape != truth.shape or not np.isfinite(values).all():
-        raise CalibrateError(
-            f"calibration: expected one finite score a label, got {values.shape} and {truth.shape}; "
-            "leave unreadable samples out"
-        )
-    if truth.all() or not truth.any():
-        raise CalibrateError(
-            f"calibration: expected good and bad samples, got {int(truth.sum())} of {len(truth)}"
-        )
-    return values, truth
 
 
 def finite(values: Floats) -> Floats:

@@ -113,16 +113,17 @@ class Findings:
 
     @property
     def built(self) -> int:
-        """Samples made by builders, copies of the packer apart."""
-        return sum(a.books.made for a in self.accounts if a.kind == "samples" and not self._is_copy(a.name))
+        """Samples that builders made; a packer only copies."""
+        return sum(account.books.made for account in self._builders)
 
     @property
     def failed(self) -> int:
         """Samples that no builder could make."""
-        return sum(a.lost for a in self.accounts if a.kind == "samples")
+        return sum(account.lost for account in self._builders)
 
-    def _is_copy(self, name: str) -> bool:
-        return self.lineage.steps[name].manifest.type == "pack"
+    @property
+    def _builders(self) -> list[Account]:
+        return [account for account in self.accounts if account.kind == "samples" and account.type != "pack"]
 
     # Selections
 

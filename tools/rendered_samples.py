@@ -1,4 +1,4 @@
-"""Rendered samples with known faults, of one split, built and looked at in parallel: for fitting and evaluating."""
+"""Rendered samples of one split with known faults, built and looked at in parallel."""
 
 from __future__ import annotations
 

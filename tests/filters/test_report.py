@@ -453,6 +453,12 @@ def test_no_picture_is_opened_where_none_is_asked_for(line, monkeypatch):
     assert "<img" not in render(line, ReportConfig(gallery=0))
 
 
+def test_a_page_of_many_galleries_holds_few_cards_in_each(line, monkeypatch):
+    monkeypatch.setattr("filters.findings.MAX_CARDS", 5)
+    page = page_of(line, gallery=48)
+    assert 1 <= sum(attributes.get("class") == "card" for _, attributes in page.tags) <= 5
+
+
 def test_a_set_beyond_the_best_has_its_cut_drawn(out):
     base = write_samples(out)
     judged = write_scores(out, base)

@@ -208,7 +208,7 @@ def test_scores_where_samples_were_planned_end_the_step(disk, local_engine, make
     config = make_config()
     base, _, _ = run_step(disk, config, local_engine)
     scores = config.model_copy(update={"makes": "scores"})
-    storage, job = prepared(disk, scores, inputs=[base], kind="samples")
+    _, job = prepared(disk, scores, inputs=[base], kind="samples")
     with pytest.raises(TypeError, match="expected samples"):
         Production(job, [8, 4], local_engine, slice_size=4, observe=lambda progress: None).run()
 
