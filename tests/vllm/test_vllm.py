@@ -9,7 +9,6 @@ import time
 import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
-from tiny_samples import make_sample
 
 from filters.judge_step import JudgeConfig
 from filters.rubrics import SHIPPED, load_questions
@@ -20,6 +19,7 @@ from shards.http_client import EndpointError
 from shards.ledger import Ledger
 from shards.stage import Work
 from shards.storage import Storage
+from tiny_samples import make_sample
 
 pytestmark = pytest.mark.vllm
 
