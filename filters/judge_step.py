@@ -10,10 +10,12 @@ from typing import Annotated, ClassVar
 import pyarrow.compute as pc
 from pydantic import Field, field_validator
 
+from filters.controls import control_table, draw_rows, spoil, write_controls
 from filters.embedded import EmbeddedEngineConfig
 from filters.judge import MASS_FLOOR, Asked, Engine, InTurn, Request, make_requests, make_rows, request_bytes
 from filters.rubrics import Question, pick_questions
 from filters.served import ServedEngineConfig
+from shards.index import Directory
 from shards.ledger import Ledger, missing, request_hash
 from shards.sample import Json, Sample
 from shards.settings import RUN, Settings
@@ -24,6 +26,9 @@ from shards.tables import questions, read_table
 SAMPLES_AT_ONCE = 8
 COMMIT_EVERY = 32  # replies: what a crash can cost, beside those in flight
 ENOUGH_TO_TELL = 50  # samples with an unread reply before a step is stopped halfway
+
+
+COSTS = ("requests", "retries", "prompt_tokens", "cached_tokens", "completion_tokens")
 
 
 class JudgeError(RuntimeError):
@@ -44,6 +49,13 @@ class JudgeConfig(Settings):
     )
     tolerate_unreadable: Annotated[float, Field(**RUN)] = Field(
         default=0.02, ge=0, le=1, description="share of samples that may have a reply that cannot be read"
+    )
+
+    controls: int = Field(
+        default=0,
+        ge=0,
+        le=1000,
+        description="samples that are judged as a copy, with references swapped and with a blank target, too",
     )
 
     @field_validator("questions")
@@ -70,6 +82,30 @@ class JudgeConfig(Settings):
     def build(self, ledger: Ledger) -> Stage:
         """The judge on its worker; the model is loaded with the first question that was never asked."""
         return Judge(self, ledger)
+
+    def make_beside(
+        self, rows: Sequence[IndexRow], inputs: Sequence[Storage], ledger: Ledger, target: Storage
+    ) -> Mapping[str, float]:
+        """Judge the controls, into a table of their own; return what they cost.
+
+        Args:
+            rows: of the samples that the step judges.
+            inputs: the directories that hold them.
+            ledger: where replies are kept.
+            target: the step's directory.
+        """
+        if not self.controls:
+            return {}
+        chosen = draw_rows(rows, self.controls)
+        spoilt = list(spoil([Directory(inputs[row.directory]).sample(row.shard, row.row) for row in chosen]))
+        judge = Judge(self, ledger)
+        try:
+            outcomes = judge([Work(key=sample.key, parents=(sample,)) for _, sample in spoilt])
+            counts = judge.take_counts()
+        finally:
+            judge.close()
+        write_controls(control_table([kind for kind, _ in spoilt], outcomes), target)
+        return {name: counts[name] for name in COSTS if name in counts}
 
     def check_counts(self, counts: Mapping[str, float], planned: int) -> None:
         """Stop a step early that cannot end well.

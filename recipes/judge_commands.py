@@ -64,3 +64,55 @@ def print_bills(recipe: Path, out: str | None, changes: list[str] | None, sample
     for bill in found:
         for line in describe(bill):
             console.print(line, highlight=False)
+
+
+@commands.command()
+def calibrate(
+    recipe: RecipePath,
+    step: StepName,
+    labels: Annotated[
+        Path | None, typer.Option(help="CSV of key,question,label; the truth of rendered samples if unset")
+    ] = None,
+    again: Annotated[int, typer.Option(min=0, help="samples to ask a second time")] = 0,
+    to: Annotated[Path | None, typer.Option("--to", help="JSON to write")] = None,
+    out: OutOption = None,
+    changes: SetOption = None,
+) -> None:
+    """Tell whether a judge deserves belief: against truth or people, asked twice, and on controls."""
+    from recipes.calibration import calibrate as measure
+    from recipes.calibration import describe
+
+    loaded = load_recipe(recipe, changes or [])
+    found = measure(loaded, Storage(out or f"out/{loaded.name}"), step, labels, again)
+    for line in describe(found):
+        console.print(line, highlight=False, soft_wrap=True)
+    if to:
+        found.write(to)
+
+
+@commands.command()
+def label(
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="a finished directory of samples")],
+    questions: Annotated[list[str], typer.Option("--question", help="of the rubric; repeatable")],
+    to: Annotated[Path, typer.Option("--to", help="CSV to write or go on with")] = Path("labels.csv"),
+    samples: Annotated[int, typer.Option(min=1, help="how many samples")] = 50,
+    port: Annotated[int, typer.Option(help="of the page; 0 for any")] = 0,
+) -> None:
+    """Serve a page on this machine where a person answers a rubric's questions; it writes a CSV."""
+    from filters.controls import draw_rows
+    from filters.label_page import Labelling, LabelServer
+    from filters.rubrics import pick_questions
+    from shards.index import Directory
+
+    opened = Directory(Storage(directory.rstrip("/")))
+    keys = [row.key for row in draw_rows(list(opened.rows(0)), samples)]
+    server = LabelServer(Labelling(opened, keys, pick_questions(questions), to), port)
+    console.print(
+        f"http://{server.server_address[0]!s}:{server.server_port}; ctrl-c ends it", highlight=False
+    )
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        console.print(f"{to}", highlight=False)
+    finally:
+        server.server_close()

@@ -21,6 +21,7 @@ from shards.storage import Storage
 from shards.tables import SCHEMA as TABLE_SCHEMA
 
 REJECTS = "rejects.parquet"
+BESIDE = ("controls.parquet",)  # what a step made beside its shards or tables, in no books
 REJECT_SCHEMA = pa.schema(
     [("key", pa.string()), ("stage", pa.string()), ("reason", pa.string()), ("detail", pa.string())]
 )
@@ -48,6 +49,7 @@ def finish(
     files = dict(_merge_tables(storage, records)) if draft.kind == "scores" else _shard_files(records)
     if check:
         check(storage)
+    files |= {name: record(storage, name) for name in BESIDE if storage.exists(name)}
     files[REJECTS] = _write_rejects(storage, draft.name, plan, len(records))
     books = recount(storage, draft.kind, plan)
     manifest = replace(draft, files=files, shards=[shard.made for shard in records], books=books)

@@ -110,7 +110,8 @@ class StageConfig(Protocol):
     """What a recipe sets for one step. Frozen, picklable; `build()` makes the stage whole on its worker.
 
     It may offer `check_counts(counts, planned)`, called with every slice's counts added up, and
-    `check_scores(storage)`, called with the finished tables: both raise where the step must not go on.
+    `check_scores(storage)`, called with the finished tables: both raise where the step must not go on; and
+    `make_beside(rows, inputs, ledger, target)`, which makes what is in no books, and returns what it cost.
     """
 
     @property
