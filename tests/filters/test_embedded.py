@@ -13,7 +13,6 @@ import pytest
 from PIL import Image
 
 from datagen.faults import COPY_PASTE, TARGET_FAULTS
-from datagen.multi_candidate import MultiCandidateConfig
 from datagen.single_candidate import SingleCandidateConfig
 from filters.calibrate import auc_with_interval
 from filters.embedded import ANSWERS, ASSETS, EmbeddedEngineConfig, check_questions
