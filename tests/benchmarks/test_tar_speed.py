@@ -87,7 +87,8 @@ def write_directory(folder, size):
             for number in range(shard * SHARD, (shard + 1) * SHARD):
                 key = f"k{draw.getrandbits(64):016x}"
                 added = [
-                    writer.add(f"{key}.{part}", text if part == "json" else draw.randbytes(size)) for part in PARTS
+                    writer.add(f"{key}.{part}", text if part == "json" else draw.randbytes(size))
+                    for part in PARTS
                 ]
                 members = [vars(member) | {"width": 512, "height": 512} for member in added]
                 facts = {"task": "t", "case": "c", "source": "s", "licence": "l", "digest": "0" * 64}
