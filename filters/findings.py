@@ -20,6 +20,8 @@ from shards.tables import questions
 
 # Cards on a page: at about 30 KB each it stays below 6 MB however many steps there are.
 MAX_CARDS = 150
+# Questions of the shipped rubric whose yes speaks of a fault.
+ASK_FOR_A_FAULT = ("copy_paste",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,6 +233,8 @@ class Findings:
         )
 
     def _is_fault(self, name: str, question: str) -> bool:
+        if question in ASK_FOR_A_FAULT:
+            return True
         readers = set(self.lineage.selections_of(name))
         return any(s.decided.is_bounded_above(question) for s in self.selections if s.decided.name in readers)
 
