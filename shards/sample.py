@@ -11,7 +11,7 @@ from typing import TypeAlias, cast
 
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 
-KEY_PATTERN = re.compile(r"[a-z0-9_-]{1,200}")
+KEY_PATTERN = re.compile(r"[a-z0-9_-]{1,80}")
 EXTENSIONS = ("jpg", "jpeg", "png", "webp")
 
 
@@ -129,11 +129,11 @@ def check_key(key: str) -> str:
     >>> check_key("a.b")
     Traceback (most recent call last):
     ...
-    shards.sample.SampleError: key: expected 1 to 200 of [a-z0-9_-], got 'a.b'; a reader cuts at the first dot
+    shards.sample.SampleError: key: expected 1 to 80 of [a-z0-9_-], got 'a.b'; a reader cuts at the first dot
     """
     if not KEY_PATTERN.fullmatch(key):
         raise SampleError(
-            f"key: expected 1 to 200 of [a-z0-9_-], got {key[:220]!r}; a reader cuts at the first dot"
+            f"key: expected 1 to 80 of [a-z0-9_-], got {key[:220]!r}; a reader cuts at the first dot"
         )
     return key
 

@@ -6,12 +6,15 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from shards.sample import Json, Sample, canonical_json
 
+if TYPE_CHECKING:
+    from shards.ledger import Ledger
 
-@dataclass(frozen=True, kw_only=True)
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class IndexRow:
     """What a plan may know of a finished sample: its row in the index, no pixels.
 
@@ -25,6 +28,7 @@ class IndexRow:
         directory: which of the step's inputs it is in, from 0.
         shard: number of its shard there.
         row: its position in that shard.
+        digest: hash of its content, the same wherever it lies.
     """
 
     key: str
@@ -36,6 +40,7 @@ class IndexRow:
     directory: int
     shard: int
     row: int
+    digest: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,13 +103,14 @@ class Stage(Protocol):
 
 
 class StageConfig(Protocol):
-    """What a recipe sets for one step. Frozen and picklable; `build()` makes the stage whole on the worker that will run it."""
+    """What a recipe sets for one step. Frozen, picklable; `build()` makes the stage whole on its worker."""
 
     @property
     def batch_size(self) -> int:
         """Samples handed to the stage at once; also how many are suspected when a worker dies."""
 
-    def build(self) -> Stage: ...
+    def build(self, ledger: Ledger) -> Stage:
+        """The stage; a reply that it pays for is committed to `ledger` before anything is derived from it."""
 
 
 def keyed_random(*parts: Json) -> Random:

@@ -1,0 +1,244 @@
+"""Selection: scores and a policy become keep and reason; opens no image and calls no model."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pydantic import Field, model_validator
+
+from shards.books import Books
+from shards.driver_step import Input, Result
+from shards.manifest import read_manifest, record
+from shards.sample import Json
+from shards.selection import FILE, kept_keys, write_selection
+from shards.settings import Settings
+from shards.storage import Storage
+from shards.tables import questions, read_table
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+Flags: TypeAlias = npt.NDArray[np.bool_]
+
+VALUES = ("expected", "mode", "label_mass")
+KEPT = ""
+
+
+class SelectError(ValueError):
+    """Scores that do not fit the samples or the policy: *where: expected what, got what; the way out*."""
+
+
+class SelectConfig(Settings):
+    """Settings of `select`: a policy over scores.
+
+    A score is named by its question, with `.mode` or `.label_mass` for those columns instead of the expected
+    value. A question asked of every reference counts by its worst row: each row must pass.
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    min_scores: dict[str, float] = Field(default={}, description="the least value that is kept, by score")
+    max_scores: dict[str, float] = Field(default={}, description="the largest value that is kept, by score")
+    best: int | None = Field(default=None, ge=1, description="keep at most so many, the best by `order`")
+    order: tuple[str, ...] = Field(default=(), description="scores that say what is better, first one first")
+    by: str | None = Field(default=None, description="index column; `best` then counts in each of its groups")
+
+    @model_validator(mode="after")
+    def _complete(self) -> SelectConfig:
+        if not (self.min_scores or self.max_scores or self.best):
+            raise ValueError("a rule: min_scores, max_scores or best")
+        if self.best and not self.order:
+            raise ValueError("`order` beside `best`: which scores say what is better")
+        for name in self.scores:
+            if name.partition(".")[2] not in ("", *VALUES):
+                raise ValueError(f"a score as question or question.{{{', '.join(VALUES)}}}, not {name!r}")
+        return self
+
+    @property
+    def scores(self) -> list[str]:
+        """Every score that the policy reads, once."""
+        return list(dict.fromkeys([*self.min_scores, *self.max_scores, *self.order]))
+
+    def make(self, inputs: Mapping[str, Sequence[Input]], target: Storage) -> Result:
+        """Write `selection.parquet`."""
+        (of,) = inputs["input"]
+        samples = read_samples(of, self.by)
+        table = select(samples, read_scores([i.storage for i in inputs["scores"]], self.scores), self)
+        with target.scratch() as path:
+            write_selection(table, path)
+            target.publish(path, FILE)
+        return Result(files={FILE: record(target, FILE)}, books=books(table))
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Keys in order of the directory, and each one's group."""
+
+    keys: pa.Array
+    groups: pa.Array
+
+
+def read_samples(of: Input, by: str | None) -> Samples:
+    """The keys that a selection is about, and the index column it groups by.
+
+    Raises:
+        SelectError: the index has no such column.
+    """
+    directory, keep = of, None
+    while directory.manifest.kind == "selection":
+        kept = kept_keys(directory.storage)
+        keep = kept if keep is None else keep & kept
+        directory = parent_of(directory)
+    tables = [_read_index(directory.storage, name, by) for name in directory.storage.names("index")]
+    table = pa.concat_tables(tables) if tables else pa.table({"key": pa.array([], pa.string())})
+    if keep is not None:
+        table = table.filter(pc.is_in(table.column("key"), value_set=pa.array(sorted(keep))))
+    keys = table.column("key").combine_chunks()
+    groups = table.column(by).combine_chunks() if by and table.num_rows else pa.nulls(len(keys), pa.string())
+    return Samples(keys, groups.cast(pa.string()))
+
+
+def parent_of(selection: Input) -> Input:
+    """What a selection selected from."""
+    name = selection.manifest.parents["input"][0]
+    storage = selection.storage.sibling(name)
+    manifest = read_manifest(storage)
+    if manifest is None:
+        raise SelectError(f"{storage.uri}: expected the directory that was selected from, got none")
+    return Input(storage=storage, manifest=manifest)
+
+
+def _read_index(storage: Storage, name: str, by: str | None) -> pa.Table:
+    with storage.open(f"index/{name}") as file:
+        known = pq.read_schema(file).names
+    if by and by not in known:
+        raise SelectError(f"by: expected a column of the index ({', '.join(known)}), got {by!r}")
+    with storage.open(f"index/{name}") as file:
+        return pq.read_table(file, columns=["key", *([by] if by else [])])
+
+
+def read_scores(tables: Sequence[Storage], scores: Sequence[str]) -> dict[str, pa.Table]:
+    """Of each score its question's table: key, value, status.
+
+    Raises:
+        SelectError: no directory holds the question.
+    """
+    held = {question: storage for storage in tables for question in questions(storage)}
+    found = {}
+    for score in scores:
+        question, _, value = score.partition(".")
+        if question not in held:
+            raise SelectError(
+                f"score {score!r}: expected a question of {', '.join(sorted(held)) or 'the scores'}, got "
+                f"{question!r}; judge it first"
+            )
+        table = read_table(held[question], question, ["key", value or "expected", "status"])
+        found[score] = table.rename_columns(["key", "value", "status"])
+    return found
+
+
+def select(samples: Samples, scores: Mapping[str, pa.Table], policy: SelectConfig) -> pa.Table:
+    """Decide every sample: key, keep, and the first rule that rejected it.
+
+    Raises:
+        SelectError: a sample has no score.
+    """
+    worst = {name: _worst(samples, name, table) for name, table in scores.items()}
+    reasons = np.full(len(samples.keys), KEPT, dtype=object)
+    for reason, is_rejected in _rules(worst, policy):
+        reasons[is_rejected & (reasons == KEPT)] = reason
+    if policy.best:
+        reasons[_beyond_best(samples, worst, policy, reasons == KEPT)] = f"not among the best {policy.best}"
+    return pa.table(
+        {
+            "key": samples.keys,
+            "keep": pa.array(reasons == KEPT),
+            "reason": pa.array(list(reasons), pa.string()),
+        }
+    )
+
+
+@dataclass(frozen=True)
+class _Column:
+    """Of each sample its lowest and highest value, and whether any of its replies could not be read."""
+
+    low: Floats
+    high: Floats
+    unreadable: Flags
+
+
+def _worst(samples: Samples, name: str, table: pa.Table) -> _Column:
+    places = pc.index_in(table.column("key").combine_chunks(), value_set=samples.keys)
+    ours = places.is_valid().to_numpy(zero_copy_only=False)
+    at = places.fill_null(0).to_numpy(zero_copy_only=False)[ours]
+    values = table.column("value").to_numpy()[ours].astype(np.float64)
+    is_ok = pc.equal(table.column("status"), "ok").to_numpy()[ours]
+    count = np.bincount(at, minlength=len(samples.keys))
+    if (count == 0).any():
+        key = samples.keys[int(np.argmin(count))].as_py()
+        raise SelectError(
+            f"score {name!r}: expected a row for every sample, got none for {key!r} and "
+            f"{int((count == 0).sum()) - 1} more; judge the same directory"
+        )
+    low, high = np.full(len(count), np.inf), np.full(len(count), -np.inf)
+    np.minimum.at(low, at[is_ok], values[is_ok])
+    np.maximum.at(high, at[is_ok], values[is_ok])
+    unreadable = np.zeros(len(count), dtype=np.bool_)
+    unreadable[at[~is_ok]] = True
+    return _Column(low, high, unreadable)
+
+
+def _rules(worst: Mapping[str, _Column], policy: SelectConfig) -> Iterator[tuple[str, Flags]]:
+    for name, column in worst.items():
+        yield f"{name} unreadable", column.unreadable
+    for name, least in policy.min_scores.items():
+        yield f"{name} < {least:g}", worst[name].low < least
+    for name, largest in policy.max_scores.items():
+        yield f"{name} > {largest:g}", worst[name].high > largest
+
+
+def _beyond_best(
+    samples: Samples, worst: Mapping[str, _Column], policy: SelectConfig, is_kept: Flags
+) -> npt.NDArray[np.int64]:
+    """Places of the kept samples that come after the best; ties are broken by a hash of the key."""
+    places = np.flatnonzero(is_kept)
+    ties = [
+        hashlib.blake2b(key.encode(), digest_size=8).digest() for key in samples.keys.take(places).to_pylist()
+    ]
+    columns = [-worst[name].low[places] for name in reversed(policy.order)]
+    order = places[np.lexsort([np.array(ties), *columns])]
+    rank: Counter[Any] = Counter()
+    beyond = []
+    for place, group in zip(order, samples.groups.take(order).to_pylist(), strict=True):
+        rank[group] += 1
+        if rank[group] > (policy.best or 0):
+            beyond.append(int(place))
+    return np.array(beyond, dtype=np.int64)
+
+
+def books(table: pa.Table) -> Books:
+    """The books of a selection: kept samples are made, rejected ones failed, by reason."""
+    reasons = Counter(table.column("reason").to_pylist())
+    kept = reasons.pop(KEPT, 0)
+    return Books(
+        read=table.num_rows,
+        used=table.num_rows,
+        planned=table.num_rows,
+        made=kept,
+        failed=table.num_rows - kept,
+        reasons=dict(sorted(reasons.items())),
+    )
+
+
+def changes(before: pa.Table, after: pa.Table) -> dict[str, Json]:
+    """What a new selection keeps that the old one did not, and the other way round."""
+    old = set(before.filter(before.column("keep")).column("key").to_pylist())
+    new = set(after.filter(after.column("keep")).column("key").to_pylist())
+    return {"kept_before": len(old), "kept_now": len(new), "came": len(new - old), "went": len(old - new)}

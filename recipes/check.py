@@ -1,0 +1,110 @@
+"""What a recipe would do, before it does it: counts, sizes, what is finished already."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from recipes.identity import directories
+from recipes.schema import Recipe, Step
+from shards.manifest import Manifest, read_manifest
+from shards.storage import Storage
+
+# Bytes a pixel of a rendered JPEG at quality 92, measured on the demo set; for a size to expect, no more.
+BYTES_A_PIXEL = 0.25
+IMAGES_A_SAMPLE = 3.5
+BYTES_A_SCORE = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expectation:
+    """What one step is expected to make.
+
+    Attributes:
+        step: of the recipe.
+        directory: its directory's name.
+        manifest: of the finished directory, if it is there.
+        most: samples at the most; None where only the data can tell.
+        size_bytes: roughly what they take; None where it cannot be told.
+    """
+
+    step: Step
+    directory: str
+    manifest: Manifest | None
+    most: int | None
+    size_bytes: float | None
+
+
+def expectations(recipe: Recipe, out: Storage) -> list[Expectation]:
+    """What each step of a recipe would make, in order."""
+    found: dict[str, Expectation] = {}
+    for name, directory in directories(recipe).items():
+        step = recipe.steps[name]
+        manifest = read_manifest(out.child(directory))
+        most = manifest.books.made if manifest else _most(step, found)
+        found[name] = Expectation(
+            step=step,
+            directory=directory,
+            manifest=manifest,
+            most=most,
+            size_bytes=_size(step, manifest, most, found),
+        )
+    return list(found.values())
+
+
+def _most(step: Step, found: Mapping[str, Expectation]) -> int | None:
+    asked = getattr(step.settings, "samples", None) or getattr(step.settings, "best", None)
+    read = [found[name].most for role, names in step.inputs.items() for name in names if role == "input"]
+    known = [count for count in read if count is not None]
+    if step.step_type.kind == "page":
+        return 1
+    if step.step_type.is_costly or len(known) != len(read) or not read:
+        most = asked
+    else:
+        most = min(sum(known), asked) if asked else sum(known)
+    return min(most, step.limit) if most is not None and step.limit else most
+
+
+def _size(
+    step: Step, manifest: Manifest | None, most: int | None, found: Mapping[str, Expectation]
+) -> float | None:
+    if manifest:
+        return float(sum(record.size for record in manifest.files.values()))
+    if most is None:
+        return None
+    if step.step_type.kind == "samples":
+        return most * _sample_bytes(step, found)
+    questions = len(getattr(step.settings, "questions", ())) or 1
+    return float(most * BYTES_A_SCORE * questions) if step.step_type.kind != "page" else None
+
+
+def _sample_bytes(step: Step, found: Mapping[str, Expectation]) -> float:
+    side_px = getattr(step.settings, "size_px", None)
+    if side_px:
+        return float(side_px**2 * BYTES_A_PIXEL * IMAGES_A_SAMPLE)
+    below = [found[name] for name in step.reads if found[name].size_bytes and found[name].most]
+    sizes = [
+        e.size_bytes / e.most for e in below if e.size_bytes and e.most and e.step.step_type.kind == "samples"
+    ]
+    return sizes[0] if sizes else 512**2 * BYTES_A_PIXEL * IMAGES_A_SAMPLE
+
+
+def differing(old: Recipe, new: Recipe) -> list[tuple[str, list[str]]]:
+    """Steps of `new` that a finished run of `old` does not spare, each with what changed."""
+    from recipes.identity import computed, differences, hashes
+
+    before, after = hashes(old), hashes(new)
+    spared = set(before.values())
+    found = []
+    for name, step in new.steps.items():
+        if after[name] in spared and before.get(name) == after[name]:
+            continue
+        if name not in old.steps:
+            found.append((name, ["a new step"]))
+            continue
+        why = list(differences(computed(old.steps[name]), computed(step)))
+        why += [f"reads {read}, which changed" for read in step.reads if before.get(read) != after[read]]
+        if old.steps[name].inputs != step.inputs:
+            why.append(f"reads {', '.join(step.reads)} instead of {', '.join(old.steps[name].reads)}")
+        found.append((name, why or ["its inputs come in another order"]))
+    return found

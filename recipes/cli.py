@@ -1,0 +1,279 @@
+"""The command line: `bakery run recipes/demo.yaml` and what one asks before and after it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from recipes.schema import Recipe, RecipeError, load_recipe
+from shards.storage import Storage
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Builds, judges and curates training data for subject-driven image generation.",
+)
+console = Console()
+problems = Console(stderr=True)
+
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="a recipe, e.g. recipes/demo.yaml")]
+OutOption = Annotated[
+    str | None, typer.Option("--out", help="output directory or s3:// URI; out/<recipe's name> if unset")
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="STEP.KEY=VALUE", help="change a setting; repeatable")
+]
+LimitOption = Annotated[
+    int | None, typer.Option("--limit", min=1, help="plan at most so many samples in each step")
+]
+
+
+def main() -> None:
+    """Run the command line; a known failure is a message and exit code 1, not a traceback."""
+    from recipes.errors import explain
+
+    try:
+        app(standalone_mode=False)
+    except typer.Exit as end:
+        sys.exit(end.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        problems.print("\nstopped; the same command goes on from here")
+        sys.exit(130)
+    except Exception as error:  # noqa: BLE001, the one place where errors become words
+        sys.exit(explain(error, problems))
+
+
+def _load(path: Path, changes: list[str] | None, limit: int | None = None) -> Recipe:
+    return load_recipe(path, changes or [], limit)
+
+
+def _out(recipe: Recipe, out: str | None) -> Storage:
+    return Storage(out or f"out/{recipe.name}")
+
+
+@app.command()
+def run(
+    recipe: RecipePath,
+    out: OutOption = None,
+    only: Annotated[list[str] | None, typer.Option(help="make these steps alone; repeatable")] = None,
+    until: Annotated[str | None, typer.Option(help="make steps up to this one")] = None,
+    limit: LimitOption = None,
+    changes: SetOption = None,
+) -> None:
+    """Make what is not finished, in order; killed at any point, the same command goes on."""
+    from recipes.display import Display
+    from recipes.run import Run
+    from recipes.summary import summarize
+
+    loaded = _load(recipe, changes, limit)
+    _check_names(loaded, [*(only or []), *([until] if until else [])])
+    storage = _out(loaded, out)
+    with Run(loaded, storage, Display(console, storage, loaded.name)) as made:
+        manifests = made.execute(only=only or (), until=until)
+    summarize(console, storage, manifests)
+
+
+def _check_names(recipe: Recipe, names: list[str]) -> None:
+    for name in names:
+        if name not in recipe.steps:
+            raise RecipeError([f"{recipe.path}: expected a step of {', '.join(recipe.steps)}, got {name!r}"])
+
+
+@app.command()
+def check(
+    recipe: RecipePath, out: OutOption = None, limit: LimitOption = None, changes: SetOption = None
+) -> None:
+    """Check a recipe and print its plan: counts, sizes, what is finished already."""
+    from recipes.check import expectations
+
+    loaded = _load(recipe, changes, limit)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("step", "type", "reads", "samples", "size", "state", "directory"):
+        table.add_column(name, justify="right" if name in ("samples", "size") else "left", overflow="fold")
+    for found in expectations(loaded, _out(loaded, out)):
+        table.add_row(
+            found.step.name,
+            found.step.type,
+            ", ".join(found.step.reads),
+            _count(found.most, is_exact=found.manifest is not None),
+            f"{'' if found.manifest else '~'}{found.size_bytes / 1e6:.1f} MB" if found.size_bytes else "",
+            "finished" if found.manifest else "to make",
+            found.directory,
+        )
+    console.print(table)
+
+
+def _count(most: int | None, *, is_exact: bool) -> str:
+    return "?" if most is None else f"{most}" if is_exact else f"≤ {most}"
+
+
+@app.command()
+def status(out: Annotated[str, typer.Argument(help="an output directory")]) -> None:
+    """Show how far the last run into a directory is, and whether it is alive."""
+    from recipes.display import read_status, status_table
+    from shards.lease import STALE_S, is_held, read_owner
+
+    storage = Storage(out)
+    found = read_status(storage)
+    if found is None:
+        raise RecipeError([f"{out}: expected an output that something ran into, got none"])
+    owner = read_owner(storage)
+    is_alive = owner is not None and is_held(owner, STALE_S)
+    console.print(f"{found['recipe']}: {'running' if is_alive else 'not running'}, process {found['pid']}")
+    console.print(status_table(found["steps"]))
+
+
+@app.command(name="ls")
+def list_directories(out: Annotated[str, typer.Argument(help="an output directory")]) -> None:
+    """List what is finished in an output."""
+    from recipes.trace import finished
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("directory", "type", "made", "rejected", "size", "seconds", "reads"):
+        table.add_column(name, justify="right" if name in ("made", "rejected", "size", "seconds") else "left")
+    for found in finished(Storage(out)):
+        manifest = found.manifest
+        table.add_row(
+            manifest.directory,
+            manifest.type,
+            str(manifest.books.made),
+            str(manifest.books.failed + manifest.books.refused),
+            f"{sum(record.size for record in manifest.files.values()) / 1e6:.1f} MB",
+            f"{manifest.stats.get('seconds', 0)}",
+            ", ".join(name for names in manifest.parents.values() for name in names),
+        )
+    console.print(table)
+
+
+@app.command()
+def diff(old: RecipePath, new: RecipePath, changes: SetOption = None) -> None:
+    """Show which steps of NEW a finished run of OLD does not spare, and why; --set changes NEW."""
+    from recipes.check import differing
+
+    found = differing(_load(old, None), _load(new, changes))
+    for name, why in found:
+        console.print(f"{name}: would be made again", highlight=False)
+        for line in why:
+            console.print(f"  {line}", highlight=False)
+    if not found:
+        console.print("nothing would be made again")
+
+
+@app.command()
+def select(
+    scores: Annotated[list[str], typer.Argument(help="directories of scores, judged on the same samples")],
+    to: Annotated[str, typer.Option("--out", help="where the selection goes")],
+    least: Annotated[list[str] | None, typer.Option("--min", metavar="SCORE=VALUE")] = None,
+    most: Annotated[list[str] | None, typer.Option("--max", metavar="SCORE=VALUE")] = None,
+    best: Annotated[int | None, typer.Option(min=1, help="keep the best so many")] = None,
+    order: Annotated[list[str] | None, typer.Option(help="scores that say what is better")] = None,
+    by: Annotated[str | None, typer.Option(help="index column: `best` counts in each group")] = None,
+) -> None:
+    """Decide anew over scores that exist: no image is opened, no model is asked."""
+    from recipes.standalone import select_directory
+
+    report = select_directory(scores, Storage(to), least or [], most or [], best, order or [], by)
+    for line in report:
+        console.print(line, highlight=False)
+
+
+@app.command()
+def report(
+    out: Annotated[str, typer.Argument(help="an output directory")],
+    to: Annotated[Path, typer.Option("--to", help="the page to write")] = Path("report.html"),
+) -> None:
+    """Write one page over all that is finished in an output."""
+    from filters.report import write_page
+
+    from recipes.trace import finished
+    from shards.driver_step import Input
+
+    directories = [Input(storage=d.storage, manifest=d.manifest) for d in finished(Storage(out))]
+    write_page(directories, to)
+    console.print(f"{to}", highlight=False)
+
+
+@app.command()
+def show(
+    out: Annotated[str, typer.Argument(help="an output directory")],
+    key: Annotated[str, typer.Argument(help="a sample's key")],
+    to: Annotated[Path | None, typer.Option("--to", help="PNG to write; KEY.png if unset")] = None,
+) -> None:
+    """Show a sample as text, and write its contact sheet."""
+    from recipes.sheet import contact_sheet, describe
+    from recipes.trace import find_sample, unknown_key
+
+    found = find_sample(Storage(out), key)
+    if found is None:
+        raise RecipeError([unknown_key(Storage(out), key)])
+    for line in describe(found[1]):
+        console.print(line, highlight=False)
+    path = to or Path(f"{key}.png")
+    contact_sheet(found[1]).save(path)
+    console.print(f"{path}", highlight=False)
+
+
+@app.command()
+def why(
+    out: Annotated[str, typer.Argument(help="an output directory")],
+    key: Annotated[str, typer.Argument(help="a sample's key")],
+) -> None:
+    """Tell a sample's whole way: origin, steps, scores, decisions."""
+    from recipes.trace import unknown_key
+    from recipes.trace import why as tell
+
+    lines = tell(Storage(out), key)
+    if not lines:
+        raise RecipeError([unknown_key(Storage(out), key)])
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def gc(
+    out: Annotated[str, typer.Argument(help="an output directory")],
+    recipes: Annotated[list[Path], typer.Argument(help="recipes whose directories are kept")],
+    is_real: Annotated[
+        bool, typer.Option("--delete", help="delete; without it only say what would go")
+    ] = False,
+) -> None:
+    """Drop directories that no given recipe names, and work that was broken off. Paid replies stay."""
+    from recipes.gc import collect, waste
+    from shards.lease import Lease
+
+    storage = Storage(out)
+    with Lease(storage):
+        found = waste(storage, [_load(path, None) for path in recipes])
+        for entry in found:
+            console.print(f"{entry.name}: {entry.why}, {entry.size_bytes / 1e6:.1f} MB", highlight=False)
+        total = sum(entry.size_bytes for entry in found) / 1e6
+        if is_real:
+            collect(storage, found)
+        console.print(f"{total:.1f} MB {'deleted' if is_real else 'could go: say --delete'}", highlight=False)
+
+
+@app.command()
+def doctor(
+    out: Annotated[str, typer.Option("--out", help="where output will go")] = "out",
+    ray_address: Annotated[str | None, typer.Option(help="of a cluster to look at")] = None,
+) -> None:
+    """Look for what would go wrong: versions on every node, shadowed modules, space, ports."""
+    from recipes.doctor import examine
+
+    findings = list(examine(Storage(out), ray_address))
+    for finding in findings:
+        console.print(
+            f"{'ok  ' if finding.is_well else 'LOOK'}  {finding.what}", highlight=False, soft_wrap=True
+        )
+    if not all(finding.is_well for finding in findings):
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    main()

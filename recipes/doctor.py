@@ -1,0 +1,104 @@
+"""Looks for what would go wrong: versions, shadowed modules, space, memory, ports, the cluster's nodes."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from shards.manifest import versions
+from shards.storage import Storage
+
+PACKAGES = ("shards", "datagen", "filters", "recipes", "train")
+NEEDED = ("pyarrow", "pillow", "numpy", "onnxruntime", "pydantic", "webdataset")
+OPTIONAL = ("ray", "torch", "transformers")
+FREE_BYTES = 5 << 30
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at: whether it is well, and what to do where it is not."""
+
+    is_well: bool
+    what: str
+
+
+def examine(out: Storage, ray_address: str | None = None) -> Iterator[Finding]:
+    """Look at this machine, the output and, if an address is given, every node of the cluster."""
+    yield from _versions()
+    yield from _shadows()
+    yield from _space(out)
+    yield from _loopback()
+    if ray_address:
+        yield from _nodes(ray_address)
+
+
+def _versions() -> Iterator[Finding]:
+    yield Finding(sys.version_info >= (3, 11), f"python {sys.version.split()[0]} (3.11 or later is needed)")
+    for package in (*NEEDED, *OPTIONAL):
+        try:
+            yield Finding(True, f"{package} {version(package)}")
+        except PackageNotFoundError:
+            is_needed = package in NEEDED
+            yield Finding(not is_needed, f"{package} is not installed{'' if is_needed else ' (optional)'}")
+
+
+def _shadows() -> Iterator[Finding]:
+    """Our packages have plain names: a user's folder `shards/` in front of them would be imported instead."""
+    ours = Path(__file__).parent.parent
+    for package in PACKAGES:
+        spec = importlib.util.find_spec(package)
+        found = Path(spec.origin).parent if spec and spec.origin else None
+        if found != ours / package:
+            yield Finding(
+                False, f"import {package} finds {found}, not {ours / package}: rename it or run elsewhere"
+            )
+        elif Path.cwd() != ours and (Path.cwd() / package).is_dir():
+            yield Finding(
+                False, f"{Path.cwd() / package} would hide our {package} under `python -m`: run elsewhere"
+            )
+        else:
+            yield Finding(True, f"import {package} finds ours")
+
+
+def _space(out: Storage) -> Iterator[Finding]:
+    name = ".doctor"
+    try:
+        out.write(name, b"x", is_durable=False)
+        out.delete(name)
+        yield Finding(True, f"{out.uri} can be written")
+    except OSError as error:
+        yield Finding(False, f"{out.uri} cannot be written: {error}")
+    if out.is_local and Path(out.path()).exists():
+        free = shutil.disk_usage(out.path()).free
+        yield Finding(free > FREE_BYTES, f"{free / 1e9:.1f} GB free in {out.uri} (5 GB or more is well)")
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    cores = os.cpu_count() or 1
+    yield Finding(
+        memory / cores > 1 << 30, f"{cores} cores, {memory / 1e9:.1f} GB of memory (1 GB a worker is well)"
+    )
+
+
+def _loopback() -> Iterator[Finding]:
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            yield Finding(True, f"a port on loopback opens ({server.getsockname()[1]})")
+    except OSError as error:
+        yield Finding(False, f"no port on loopback opens: {error}")
+
+
+def _nodes(address: str) -> Iterator[Finding]:
+    from shards import ray_executor
+
+    own = versions()
+    for node, found in ray_executor.cluster_versions(address).items():
+        wrong = {name: found.get(name) for name in own if found.get(name) != own[name]}
+        yield Finding(
+            not wrong, f"node {node}: {'versions as here' if not wrong else f'differs: {wrong}, here {own}'}"
+        )

@@ -1,0 +1,36 @@
+"""Which failures are told in words and which are bugs with a traceback."""
+
+from __future__ import annotations
+
+import traceback
+
+import click
+import pydantic
+from rich.console import Console
+
+
+def explain(error: BaseException, console: Console) -> int:
+    """Print an error for a person; return the exit code.
+
+    An error of ours, or of the disk or network, is its own message. Anything else is a bug: its traceback
+    is what its fixer needs.
+    """
+    if isinstance(error, click.ClickException):
+        error.show()
+        return error.exit_code
+    is_ours = type(error).__module__.partition(".")[0] in ("shards", "datagen", "filters", "recipes", "train")
+    if is_ours or isinstance(error, OSError | pydantic.ValidationError):
+        console.print(f"[red]error[/red] {_text(error)}", highlight=False, soft_wrap=True)
+    else:
+        console.print(
+            "".join(traceback.format_exception(error)), highlight=False, markup=False, soft_wrap=True
+        )
+        console.print(
+            "this is a bug; what was committed is kept, and the same command goes on", highlight=False
+        )
+    return 1
+
+
+def _text(error: BaseException) -> str:
+    notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", ()))
+    return f"{error}{notes}".replace("[", r"\[")

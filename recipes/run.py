@@ -1,0 +1,288 @@
+"""Walks a recipe's steps in order: skips what is finished, goes on with what broke off, makes the rest."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from itertools import islice
+from types import TracebackType
+
+import pyarrow.parquet as pq
+
+from recipes.display import Display, Line
+from recipes.identity import computed, content, hashes
+from recipes.schema import Recipe, RunSettings, Step
+from shards.driver_step import DriverStep, Input
+from shards.executor import Executor
+from shards.finish import finish
+from shards.index import Directory
+from shards.lease import Lease
+from shards.ledger import Ledger
+from shards.manifest import (
+    Manifest,
+    ManifestError,
+    directory_name,
+    read_manifest,
+    verify,
+    versions,
+    write_manifest,
+)
+from shards.plan import Place, PlanSummary, Refused, plan_sizes, read_summary, write_plan
+from shards.production import Production, Progress
+from shards.sample import Json
+from shards.selection import kept_keys
+from shards.stage import IndexRow, Planned
+from shards.storage import Storage
+from shards.worker import Job
+
+LEDGER = "ledger"
+STAMPS = ".verified"
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples that a step may read: a directory, and which of its keys; None for all."""
+
+    storage: Storage
+    keep: frozenset[str] | None = None
+
+    def rows(self, number: int) -> Iterator[IndexRow]:
+        """Index rows of those samples, as those of input `number`."""
+        rows = Directory(self.storage).rows(number)
+        return rows if self.keep is None else (row for row in rows if row.key in self.keep)
+
+
+def samples_of(out: Storage, name: str) -> Samples:
+    """The samples of a finished directory, or those that a selection keeps of another.
+
+    Raises:
+        ManifestError: there is no such finished directory.
+    """
+    storage = out.child(name)
+    manifest = read_manifest(storage)
+    if manifest is None:
+        raise ManifestError(f"{storage.uri}: expected a finished directory, got none; run its step first")
+    if manifest.kind != "selection":
+        return Samples(storage)
+    below = samples_of(out, manifest.parents["input"][0])
+    keep = frozenset(kept_keys(storage))
+    return Samples(below.storage, keep if below.keep is None else keep & below.keep)
+
+
+class Run:
+    """One run of a recipe into one output directory, which it owns while it lasts."""
+
+    def __init__(self, recipe: Recipe, out: Storage, display: Display) -> None:
+        self._recipe = recipe
+        self._out = out
+        self._display = display
+        self._hashes = hashes(recipe)
+        self._lease = Lease(out)
+        self._stack = ExitStack()
+        self._executors: dict[RunSettings, Executor] = {}
+        display.lines = {step.name: Line(step.name, step.type) for step in recipe.steps.values()}
+
+    def __enter__(self) -> Run:
+        self._stack.enter_context(self._lease)
+        self._stack.enter_context(self._display)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for executor in self._executors.values():
+            executor.close()
+        if any(settings.engine == "ray" for settings in self._executors):
+            from shards import ray_executor
+
+            ray_executor.stop()
+        self._stack.__exit__(kind, error, trace)
+
+    def execute(self, *, only: Sequence[str] = (), until: str | None = None) -> dict[str, Manifest]:
+        """Make what is not finished; return the manifest of each step that is.
+
+        Args:
+            only: make these steps alone; what they read must be finished.
+            until: make steps up to this one.
+        """
+        Ledger(self._out.child(LEDGER)).compact()
+        manifests = {}
+        for name, step in self._recipe.steps.items():
+            finished = self._finished(step)
+            if finished is None and (not only or name in only):
+                finished = self._make(step)
+            if finished is not None:
+                manifests[name] = finished
+            if name == until:
+                break
+        return manifests
+
+    def storage(self, name: str) -> Storage:
+        """The directory of a step."""
+        return self._out.child(directory_name(name, self._hashes[name]))
+
+    def _finished(self, step: Step) -> Manifest | None:
+        storage = self.storage(step.name)
+        manifest = read_manifest(storage)
+        if manifest is None:
+            return None
+        verify(storage, manifest, self._out.child(STAMPS))
+        self._display.kept(step.name, manifest)
+        return manifest
+
+    def _make(self, step: Step) -> Manifest:
+        self._display.begin(step.name, self.storage(step.name).uri)
+        began = time.perf_counter()
+        try:
+            make = self._produce if step.step_type.kind in ("samples", "scores") else self._drive
+            manifest = make(step, began)
+        except BaseException:
+            self._display.failed(step.name)
+            raise
+        verify(self.storage(step.name), manifest, self._out.child(STAMPS))
+        self._display.made(step.name, manifest)
+        return manifest
+
+    def _draft(self, step: Step) -> Manifest:
+        parents = {
+            role: [directory_name(name, self._hashes[name]) for name in names]
+            for role, names in step.inputs.items()
+        }
+        return Manifest(
+            name=step.name,
+            type=step.type,
+            hash=self._hashes[step.name],
+            kind=step.step_type.kind,
+            config=computed(step),
+            run=step.run.model_dump(mode="json"),
+            parents=parents,
+            versions=versions(),
+        )
+
+    # Steps that workers make
+
+    def _produce(self, step: Step, began: float) -> Manifest:
+        storage = self.storage(step.name)
+        draft = self._draft(step)
+        inputs = [samples_of(self._out, name) for names in draft.parents.values() for name in names]
+        plan = read_summary(storage) or self._plan(step, inputs)
+        sizes = plan_sizes(plan, step.shard_size)
+        job = Job(
+            name=step.name,
+            identity=draft.hash,
+            kind="samples" if draft.kind == "samples" else "scores",
+            storage=storage,
+            inputs=tuple(samples.storage for samples in inputs),
+            config=step.settings,  # type: ignore[arg-type]
+            ledger=self._out.child(LEDGER),
+            copies_from=tuple(self._out.child(name) for name in plan.copies_from),
+        )
+        production = Production(
+            job,
+            sizes,
+            self._executor(step.run),
+            slice_size=step.run.slice_size,
+            observe=lambda progress: self._display.observe(step.name, progress),
+        )
+        records = production.run()
+        self._lease.check()
+        stats = _stats(production.progress, time.perf_counter() - began)
+        return finish(storage, replace(draft, stats=stats), plan, records)
+
+    def _plan(self, step: Step, inputs: Sequence[Samples]) -> PlanSummary:
+        rows = [row for number, samples in enumerate(inputs) for row in samples.rows(number)]
+        made, copies_from = self._copies(step)
+        planned: Iterable[Planned | Refused] = step.settings.plan(rows)  # type: ignore[attr-defined]
+        storage = self.storage(step.name)
+        storage.delete("work")
+        return write_plan(
+            storage,
+            _limited(planned, step.limit),
+            shard_size=step.shard_size,
+            recipe=content(step),
+            made=made,
+            copies_from=copies_from,
+            read=len(rows) if inputs else None,
+        )
+
+    def _copies(self, step: Step) -> tuple[dict[str, Place], list[str]]:
+        """Samples that finished directories of the same type hold, by what made them."""
+        made: dict[str, Place] = {}
+        names: list[str] = []
+        for name in self._out.folders() if step.step_type.is_costly else ():
+            storage = self._out.child(name)
+            manifest = read_manifest(storage)
+            if (
+                manifest
+                and manifest.type == step.type
+                and manifest.config.get("version") == computed(step)["version"]
+            ):
+                for shard in Directory(storage).shards:
+                    with storage.open(f"index/{shard:05d}.parquet") as file:
+                        column = pq.read_table(file, columns=["made_by"]).column("made_by").to_pylist()
+                    made.update({by: (len(names), shard, row) for row, by in enumerate(column)})
+                names.append(name)
+        return made, names
+
+    def _executor(self, run: RunSettings) -> Executor:
+        """The engine for these settings, started once a run."""
+        key = run.model_copy(update={"slice_size": 1})
+        if key not in self._executors:
+            self._executors[key] = start_executor(run)
+        return self._executors[key]
+
+    # Steps that the driver makes
+
+    def _drive(self, step: Step, began: float) -> Manifest:
+        storage = self.storage(step.name)
+        draft = self._draft(step)
+        inputs = {role: [self._input(name) for name in names] for role, names in draft.parents.items()}
+        settings: DriverStep = step.settings  # type: ignore[assignment]
+        result = settings.make(inputs, storage)
+        self._lease.check()
+        stats = {**result.stats, "seconds": round(time.perf_counter() - began, 3)}
+        manifest = replace(draft, files=result.files, books=result.books, stats=stats)
+        write_manifest(storage, manifest)
+        storage.delete(".tmp")
+        return manifest
+
+    def _input(self, name: str) -> Input:
+        storage = self._out.child(name)
+        manifest = read_manifest(storage)
+        if manifest is None:
+            raise ManifestError(f"{storage.uri}: expected a finished directory, got none; run its step first")
+        return Input(storage=storage, manifest=manifest)
+
+
+def start_executor(run: RunSettings) -> Executor:
+    """Start the engine that a recipe names."""
+    workers = run.workers or os.cpu_count() or 1
+    if run.engine == "local":
+        from shards.local_executor import LocalExecutor
+
+        return LocalExecutor(workers)
+    from shards.ray_executor import RayExecutor
+
+    return RayExecutor(workers, address=run.ray_address, cpus=run.cpus_per_worker, gpus=run.gpus_per_worker)
+
+
+def _limited(planned: Iterable[Planned | Refused], limit: int | None) -> Iterator[Planned | Refused]:
+    if limit is None:
+        yield from planned
+        return
+    yield from islice(planned, limit)
+
+
+def _stats(progress: Progress, seconds: float) -> dict[str, Json]:
+    return {
+        "seconds": round(seconds, 3),
+        "worker_s": round(progress.worker_s, 3),
+        "samples_per_s": round((progress.made + progress.failed) / max(seconds, 1e-9), 3),
+        "copied": progress.copied,
+        "resumed": progress.resumed,
+        "deaths": progress.deaths,
+        "processes": len(progress.pids),
+    }

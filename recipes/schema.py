@@ -1,0 +1,304 @@
+"""Recipes: YAML read into steps and their settings; every error at once, each with the way out."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from recipes.steps import STEPS, StepType
+from shards.sample import KEY_PATTERN
+from shards.settings import Settings
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be run; the message lists every error, a line each."""
+
+    def __init__(self, errors: Sequence[str]) -> None:
+        super().__init__("\n".join(errors))
+        self.errors = tuple(errors)
+
+
+class RunSettings(BaseModel):
+    """How a recipe is run; no result depends on it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    engine: Literal["local", "ray"] = Field(default="local", description="who runs the work")
+    workers: int | None = Field(
+        default=None, ge=1, description="worker processes; the machine's cores if unset"
+    )
+    slice_size: int = Field(default=16, ge=1, le=4096, description="planned samples a worker takes at once")
+    ray_address: str | None = Field(default=None, description="of a Ray cluster to join")
+    cpus_per_worker: float = Field(default=1, gt=0)
+    gpus_per_worker: float = Field(default=0, ge=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One step of a recipe, checked.
+
+    Attributes:
+        name: in the recipe; the directory's name begins with it.
+        type: key of `STEPS`.
+        inputs: names of the steps it reads, by role.
+        settings: its own settings.
+        shard_size: samples in a shard.
+        limit: of the plan only the first so many samples; None for all.
+        run: how it is run.
+    """
+
+    name: str
+    type: str
+    inputs: Mapping[str, tuple[str, ...]]
+    settings: Settings
+    shard_size: int
+    limit: int | None
+    run: RunSettings
+
+    @property
+    def step_type(self) -> StepType:
+        """What `STEPS` says of its type."""
+        return STEPS[self.type]
+
+    @property
+    def reads(self) -> list[str]:
+        """All steps it reads, in order of roles."""
+        return [name for names in self.inputs.values() for name in names]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A checked recipe; `steps` in an order in which each comes after what it reads."""
+
+    name: str
+    seed: int
+    steps: Mapping[str, Step]
+    path: Path
+    run: RunSettings = field(default_factory=RunSettings)
+
+
+TOP = ("name", "seed", "run", "steps")
+OWN = ("step", "shard_size", "run")
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = (), limit: int | None = None) -> Recipe:
+    """Read and check a recipe.
+
+    Args:
+        path: of the YAML file.
+        overrides: `step.key=value`, `run.key=value` or `seed=value`, the value in YAML.
+        limit: every step plans at most so many samples.
+
+    Raises:
+        RecipeError: all that is wrong with it.
+    """
+    value = _apply(_read(path), overrides)
+    errors = [f"{path}: {hint}" for hint in _unknown(value, TOP, "")]
+    name = value.get("name", path.stem)
+    if not isinstance(name, str):
+        errors.append(f"{path}: name: expected text, got {name!r}")
+    seed = value.get("seed", 0)
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        errors.append(f"{path}: seed: expected a whole number, got {seed!r}")
+    run = _settings(RunSettings, value.get("run") or {}, f"{path}: run", errors)
+    steps = _steps(
+        path, value.get("steps"), {"seed": seed, "limit": limit, "run": value.get("run") or {}}, errors
+    )
+    ordered = _ordered(path, steps, errors)
+    if errors:
+        raise RecipeError(errors)
+    return Recipe(name=str(name), seed=int(seed), steps=ordered, path=path, run=run or RunSettings())
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        value = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506, a SafeLoader
+    except FileNotFoundError as error:
+        raise RecipeError([f"{path}: expected a recipe, got no file; {_nearby(path)}"]) from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        raise RecipeError([f"{path}: expected a recipe in YAML, got: {error}"]) from error
+    if not isinstance(value, dict):
+        raise RecipeError([f"{path}: expected a recipe with {', '.join(TOP)}, got {value!r:.60}"])
+    return value
+
+
+def _nearby(path: Path) -> str:
+    found = sorted(str(found) for found in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+    return f"there are {', '.join(found)}" if found else f"there is no recipe in {path.parent}"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 as PyYAML reads it, but `1e-4` is a number and a repeated key is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            name = str(getattr(key, "value", key))
+            if name in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"expected {name!r} once, got it twice", key.start_mark
+                )
+            seen.add(name)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$"),
+    list("-+0123456789."),
+)
+
+
+def _apply(value: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Set `a.b=c`; a first word that is no top-level name is a step."""
+    for override in overrides:
+        path, equals, text = override.partition("=")
+        names = path.strip().split(".")
+        if not equals or not all(names):
+            raise RecipeError([f"--set {override}: expected step.key=value, got no value or no key"])
+        if names[0] not in TOP:
+            names = ["steps", *names]
+        at = value
+        for name in names[:-1]:
+            at = at.setdefault(name, {})
+            if not isinstance(at, dict):
+                raise RecipeError([f"--set {override}: expected {name} to hold settings, got {at!r:.60}"])
+        at[names[-1]] = yaml.load(text, Loader=_Loader)  # noqa: S506, a SafeLoader
+    return value
+
+
+def _unknown(value: Mapping[Any, Any], known: Iterable[str], where: str) -> Iterator[str]:
+    known = sorted(known)
+    for name in value:
+        if name not in known:
+            close = difflib.get_close_matches(str(name), known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+            yield f"{where}{name}: unknown; {hint}"
+
+
+def _settings(model: type[Any], value: object, where: str, errors: list[str]) -> Any:  # noqa: ANN401, a `model`
+    """The model of a mapping, or None with its errors noted."""
+    if not isinstance(value, Mapping):
+        errors.append(f"{where}: expected settings, got {value!r:.60}")
+        return None
+    try:
+        return model.model_validate(dict(value))
+    except ValidationError as error:
+        errors.extend(_line(where, model, fault) for fault in error.errors())
+        return None
+
+
+def _line(where: str, model: type[BaseModel], fault: Any) -> str:  # noqa: ANN401, pydantic's ErrorDetails
+    place = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden" and len(fault["loc"]) == 1:
+        return next(_unknown({place: 0}, model.model_fields, f"{where}."))
+    message = fault["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    return f"{where}{'.' if place else ''}{place}: expected {message}, got {fault['input']!r:.80}"
+
+
+def _steps(path: Path, value: object, shared: Mapping[str, Any], errors: list[str]) -> dict[str, Step]:
+    if not isinstance(value, Mapping) or not value:
+        errors.append(f"{path}: steps: expected steps by name, got {value!r:.60}")
+        return {}
+    found = {}
+    for name, entry in value.items():
+        step = _step(f"{path}: steps.{name}", str(name), entry, shared, errors)
+        if step:
+            found[step.name] = step
+    for name, step in found.items():
+        errors.extend(_bad_inputs(f"{path}: steps.{name}", step, found, value))
+    return found
+
+
+def _step(where: str, name: str, entry: object, shared: Mapping[str, Any], errors: list[str]) -> Step | None:
+    if not isinstance(entry, Mapping):
+        errors.append(f"{where}: expected settings, got {entry!r:.60}")
+        return None
+    if not KEY_PATTERN.fullmatch(name) or len(name) > 40:
+        errors.append(f"{where}: expected a name of 1 to 40 of [a-z0-9_-], got {name!r}")
+    kind = entry.get("step")
+    if kind not in STEPS:
+        errors.extend(f"{where}.step: {hint}" for hint in _unknown({kind: 0}, STEPS, ""))
+        return None
+    step_type = STEPS[kind]
+    roles = {role.rstrip("*"): role for role in step_type.inputs}
+    model = step_type.settings_class()
+    own = {key: each for key, each in entry.items() if key not in (*OWN, *roles)}
+    errors.extend(_unknown(own, [*model.model_fields, *OWN, *roles], f"{where}."))
+    own = {key: each for key, each in own.items() if key in model.model_fields}
+    if "seed" in model.model_fields:
+        own.setdefault("seed", shared["seed"])
+    before = len(errors)
+    settings = _settings(model, own, where, errors)
+    run = _settings(RunSettings, {**shared["run"], **(entry.get("run") or {})}, f"{where}.run", errors)
+    inputs = {role: _names(f"{where}.{role}", entry.get(role), errors) for role in roles}
+    shard_size = entry.get("shard_size", 500)
+    if not isinstance(shard_size, int) or isinstance(shard_size, bool) or not 1 <= shard_size <= 100_000:
+        errors.append(f"{where}.shard_size: expected a whole number of 1 to 100000, got {shard_size!r}")
+    if len(errors) > before:
+        return None
+    return Step(
+        name=name,
+        type=kind,
+        inputs=inputs,
+        settings=settings,
+        shard_size=shard_size,
+        limit=shared["limit"] if step_type.kind == "samples" else None,
+        run=run,
+    )
+
+
+def _names(where: str, value: object, errors: list[str]) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    names = value if isinstance(value, list) else [value]
+    if not all(isinstance(name, str) for name in names):
+        errors.append(f"{where}: expected the name of a step or a list of names, got {value!r:.60}")
+        return ()
+    return tuple(cast(list[str], names))
+
+
+def _bad_inputs(
+    where: str, step: Step, steps: Mapping[str, Step], written: Mapping[str, Any]
+) -> Iterator[str]:
+    for role, kinds in step.step_type.inputs.items():
+        names = step.inputs[role.rstrip("*")]
+        place = f"{where}.{role.rstrip('*?')}"
+        if not names and step.type != "report":
+            yield f"{place}: expected the name of a step that makes {' or '.join(kinds)}, got none"
+        if len(names) > 1 and not role.endswith("*"):
+            yield f"{place}: expected one step, got {', '.join(names)}"
+        for name in names:
+            if name not in written:
+                yield f"{place}: {next(_unknown({name: 0}, [n for n in written if n != step.name], ''))}"
+            elif name in steps and steps[name].step_type.kind not in kinds:
+                made = steps[name].step_type.kind
+                wanted = " or ".join(kinds)
+                yield f"{place}: expected a step that makes {wanted}, got {name}, which makes {made}"
+
+
+def _ordered(path: Path, steps: Mapping[str, Step], errors: list[str]) -> dict[str, Step]:
+    """Steps after what they read, otherwise as written."""
+    if errors:
+        return dict(steps)
+    sorter = TopologicalSorter({name: step.reads for name, step in steps.items()})
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        errors.append(f"{path}: steps: expected no cycle, got {' -> '.join(error.args[1])}")
+        return {}
+    ordered: dict[str, Step] = {}
+    place = {name: number for number, name in enumerate(steps)}
+    while sorter.is_active():
+        for name in sorted(sorter.get_ready(), key=place.__getitem__):
+            ordered[name] = steps[name]
+            sorter.done(name)
+    return ordered

@@ -1,0 +1,106 @@
+"""What an encoded image is, and whether it can be trusted: type, size, whole or truncated."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+
+from PIL import Image, ImageFile
+
+from shards.sample import EncodedImage, Sample
+
+MAX_PIXELS = 64 << 20
+FORMATS = {"jpg": "JPEG", "jpeg": "JPEG", "png": "PNG", "webp": "WEBP"}
+MODES = ("RGB", "RGBA", "L", "LA", "P")
+
+
+class ImageError(ValueError):
+    """An image that cannot be used: *expected what, got what*.
+
+    Attributes:
+        reason: a short name to count rejects by.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What the header of an image says: pixels wide and high."""
+
+    width: int
+    height: int
+
+
+def image_facts(image: EncodedImage) -> ImageFacts:
+    """Read an image's header, no pixels.
+
+    Raises:
+        ImageError: not an image, not of the type its extension says, animated, of a mode that training
+            would silently change (CMYK, 16 bit), or with more pixels than `MAX_PIXELS`.
+    """
+    with _opened(image) as opened:
+        return ImageFacts(*opened.size)
+
+
+def check_image(image: EncodedImage) -> ImageFacts:
+    """Read an image to its last pixel.
+
+    Raises:
+        ImageError: as `image_facts`, or the pixels are damaged or cut off.
+    """
+    with _opened(image) as opened:
+        try:
+            opened.load()
+        except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
+            raise ImageError(
+                "undecodable", f"expected a whole image, got one that breaks off: {error}"
+            ) from error
+        return ImageFacts(*opened.size)
+
+
+def check_sample(sample: Sample) -> dict[str, ImageFacts]:
+    """Read every image of a sample to its last pixel.
+
+    Raises:
+        ImageError: naming the image.
+    """
+    facts = {}
+    for name, image in sample.images.items():
+        try:
+            facts[name] = check_image(image)
+        except ImageError as error:
+            raise ImageError(error.reason, f"{sample.key}.{name}: {error}") from error
+    return facts
+
+
+def _opened(image: EncodedImage) -> ImageFile.ImageFile:
+    if not image.data:
+        raise ImageError("empty", "expected an image, got a file of 0 bytes")
+    expected = FORMATS[image.extension]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # size and mode are judged below, by our own limits
+            opened = Image.open(io.BytesIO(image.data), formats=("JPEG", "PNG", "WEBP"))
+    except Image.DecompressionBombError as error:
+        raise ImageError("too_many_pixels", f"expected at most {MAX_PIXELS} pixels: {error}") from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise ImageError("undecodable", f"expected {expected}, got {image.data[:12]!r}") from error
+    _check_header(opened, expected)
+    return opened
+
+
+def _check_header(opened: ImageFile.ImageFile, expected: str) -> None:
+    if opened.format != expected and not (opened.format == "MPO" and expected == "JPEG"):
+        raise ImageError("wrong_type", f"expected {expected} by its extension, got {opened.format}")
+    if opened.width * opened.height > MAX_PIXELS:
+        raise ImageError(
+            "too_many_pixels", f"expected at most {MAX_PIXELS} pixels, got {opened.width}x{opened.height}"
+        )
+    if getattr(opened, "n_frames", 1) != 1 and opened.format != "MPO":
+        raise ImageError("animated", f"expected one frame, got {getattr(opened, 'n_frames', 1)}")
+    if opened.mode not in MODES:
+        raise ImageError("colour_mode", f"expected 8-bit grey or RGB, got mode {opened.mode}")

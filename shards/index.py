@@ -1,0 +1,280 @@
+"""The index of a directory: where each sample's members lie, so that no tar need be read to find one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shards.image import image_facts
+from shards.sample import EncodedImage, Sample, parse_sample, sample_json
+from shards.stage import IndexRow
+from shards.storage import Storage
+from shards.tar import Member, TarError, TarWriter
+
+OPEN_SHARDS = 8
+
+MEMBER = pa.struct(
+    [
+        ("name", pa.string()),
+        ("offset", pa.int64()),
+        ("size", pa.int64()),
+        ("sha256", pa.binary(32)),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+    ]
+)
+SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("references", pa.int32()),
+        ("task", pa.string()),
+        ("case", pa.string()),
+        ("source", pa.string()),
+        ("licence", pa.string()),
+        ("digest", pa.string()),
+        ("made_by", pa.string()),
+        ("members", pa.list_(MEMBER)),
+    ]
+)
+
+
+def shard_name(number: int) -> str:
+    """`00012`: how shards and their indexes are called."""
+    return f"{number:05d}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One member of a packed sample: `json`, `ref0.jpg`, ..., with its bytes and what they are."""
+
+    name: str
+    data: bytes
+    sha256: bytes
+    width: int = 0
+    height: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackedSample:
+    """A sample as it is written: its parts in their order and its row but for the offsets."""
+
+    key: str
+    row: Mapping[str, Any]
+    parts: tuple[Part, ...]
+
+
+def pack_sample(sample: Sample, made_by: str) -> PackedSample:
+    """Make a sample ready to be written.
+
+    Args:
+        sample: to write.
+        made_by: hash of all that decided the sample's content, for re-use in another directory.
+
+    Raises:
+        ImageError: an image's header cannot be read.
+    """
+    text = sample_json(sample)
+    parts = [Part(name="json", data=text, sha256=hashlib.sha256(text).digest())]
+    for name, image in sample.images.items():
+        facts = image_facts(image)
+        sha256 = hashlib.sha256(image.data).digest()
+        named = f"{name}.{image.extension}"
+        parts.append(Part(name=named, data=image.data, sha256=sha256, width=facts.width, height=facts.height))
+    row = {
+        "references": len(sample.references),
+        "task": sample.provenance.task,
+        "case": sample.provenance.case,
+        "source": sample.provenance.source,
+        "licence": sample.provenance.licence,
+        "digest": content_digest(parts),
+        "made_by": made_by,
+    }
+    return PackedSample(key=sample.key, row=row, parts=tuple(parts))
+
+
+def write_packed(writer: TarWriter, packed: PackedSample) -> dict[str, Any]:
+    """Append a sample's parts to a shard and return its row for the index.
+
+    Raises:
+        TarError: a part's name or size cannot be written, or its bytes are not what its hash says.
+    """
+    members = []
+    for part in packed.parts:
+        member = writer.add(f"{packed.key}.{part.name}", part.data)
+        if member.sha256 != part.sha256:
+            raise TarError(
+                "changed", f"{packed.key}.{part.name}: expected the bytes that were made, got others"
+            )
+        members.append(member_row(member, part.width, part.height))
+    return {"key": packed.key, **packed.row, "members": members}
+
+
+def member_row(member: Member, width: int, height: int) -> dict[str, Any]:
+    """A member as the index holds it; width and height are 0 for JSON."""
+    return {
+        "name": member.name,
+        "offset": member.offset,
+        "size": member.size,
+        "sha256": member.sha256,
+        "width": width,
+        "height": height,
+    }
+
+
+def content_digest(parts: Sequence[Part]) -> str:
+    """A hash of what a sample is, wherever it lies: its parts' names and hashes."""
+    return hashlib.sha256(b"".join(part.name.encode() + part.sha256 for part in parts)).hexdigest()
+
+
+def write_index(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Write a shard's index, the same bytes for the same rows."""
+    table = pa.Table.from_pylist([dict(row) for row in rows], schema=SCHEMA)
+    pq.write_table(table, path, compression="zstd")
+
+
+class Directory:
+    """A finished directory of samples, read by row or by key without touching what lies between.
+
+    Holds the index of a few shards at a time; one index row costs no more than its own columns.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+        self._tables: OrderedDict[int, pa.Table] = OrderedDict()
+        self._files: OrderedDict[int, Any] = OrderedDict()
+
+    @cached_property
+    def shards(self) -> list[int]:
+        """Numbers of the shards there are."""
+        return [int(name.partition(".")[0]) for name in self.storage.names("index")]
+
+    def rows(self, directory: int = 0) -> Iterator[IndexRow]:
+        """Each sample's row for a plan, in order of shards."""
+        columns = ["key", "task", "case", "source", "licence", "references", "digest"]
+        for shard in self.shards:
+            table = self._read(shard, columns)
+            for row, values in enumerate(table.to_pylist()):
+                yield IndexRow(**values, directory=directory, shard=shard, row=row)
+
+    def _read(self, shard: int, columns: Sequence[str] | None = None) -> pa.Table:
+        with self.storage.open(f"index/{shard_name(shard)}.parquet") as file:
+            return pq.read_table(file, columns=columns)
+
+    def table(self, shard: int) -> pa.Table:
+        """The whole index of one shard."""
+        if shard not in self._tables:
+            self._tables[shard] = self._read(shard)
+            if len(self._tables) > OPEN_SHARDS:
+                self._tables.popitem(last=False)
+        self._tables.move_to_end(shard)
+        return self._tables[shard]
+
+    @cached_property
+    def places(self) -> dict[str, tuple[int, int]]:
+        """(shard, row) of each key."""
+        return {
+            key: (shard, row)
+            for shard in self.shards
+            for row, key in enumerate(self._read(shard, ["key"]).column("key").to_pylist())
+        }
+
+    def row(self, shard: int, row: int) -> dict[str, Any]:
+        """One row of a shard's index."""
+        (found,) = self.table(shard).slice(row, 1).to_pylist()
+        return dict(found)
+
+    def members(self, shard: int, row: int) -> list[tuple[Member, bytes]]:
+        """A sample's members and their bytes, checked against the index.
+
+        Raises:
+            TarError: the bytes are not those that the index names.
+        """
+        return self.read_members(shard, self.row(shard, row)["members"])
+
+    def read_members(self, shard: int, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Member, bytes]]:
+        """The bytes of members by their index rows; they lie side by side, so one read brings them all."""
+        file = self._file(shard)
+        start = rows[0]["offset"]
+        file.seek(start)
+        data = memoryview(file.read(rows[-1]["offset"] + rows[-1]["size"] - start))
+        return [
+            self._checked(shard, row, bytes(data[row["offset"] - start :][: row["size"]])) for row in rows
+        ]
+
+    def _checked(self, shard: int, row: Mapping[str, Any], data: bytes) -> tuple[Member, bytes]:
+        if hashlib.sha256(data).digest() != row["sha256"]:
+            raise TarError(
+                "changed",
+                f"{self.storage.path(f'shards/{shard_name(shard)}.tar')}: {row['name']}: expected the bytes "
+                "that its index names, got others; make the directory again",
+            )
+        return Member(row["name"], row["offset"], row["size"], row["sha256"]), data
+
+    def _file(self, shard: int) -> Any:  # noqa: ANN401, a pyarrow.NativeFile
+        if shard not in self._files:
+            self._files[shard] = self.storage.open(f"shards/{shard_name(shard)}.tar")
+            if len(self._files) > OPEN_SHARDS:
+                self._files.popitem(last=False)[1].close()
+        self._files.move_to_end(shard)
+        return self._files[shard]
+
+    def packed(self, shard: int, row: int) -> PackedSample:
+        """One sample as it was written, to be written again elsewhere byte for byte."""
+        values = self.row(shard, row)
+        members = values.pop("members")
+        parts = tuple(
+            Part(
+                name=member.name.partition(".")[2],
+                data=data,
+                sha256=member.sha256,
+                width=found["width"],
+                height=found["height"],
+            )
+            for found, (member, data) in zip(members, self.read_members(shard, members), strict=True)
+        )
+        return PackedSample(key=values.pop("key"), row=values, parts=parts)
+
+    def sample(self, shard: int, row: int) -> Sample:
+        """One sample, whole."""
+        return sample_of(self.members(shard, row))
+
+    def __getitem__(self, key: str) -> Sample:
+        """A sample by its key.
+
+        Raises:
+            KeyError: there is none of that name.
+        """
+        if key not in self.places:
+            raise KeyError(
+                f"{self.storage.uri}: expected a key of its {len(self.places)} samples, got {key!r}"
+            )
+        return self.sample(*self.places[key])
+
+    def __len__(self) -> int:
+        return sum(
+            pq.read_metadata(self.storage.open(f"index/{shard_name(s)}.parquet")).num_rows
+            for s in self.shards
+        )
+
+
+def sample_of(members: Sequence[tuple[Member, bytes]]) -> Sample:
+    """The sample that a group of members is.
+
+    Raises:
+        SampleError: the group is no sample.
+    """
+    (text,) = [data for member, data in members if member.extension == "json"]
+    images = {
+        member.part: EncodedImage(data, member.extension)
+        for member, data in members
+        if member.extension != "json"
+    }
+    return parse_sample(members[0][0].key, images, text)

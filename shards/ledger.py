@@ -1,0 +1,153 @@
+"""The ledger: every paid reply, by the hash of its request, in segments that never change.
+
+A reply is committed before anything is derived from it. Each writer publishes segments of its own, named
+by their content; readers merge. The same reply twice is one reply: the first by segment name wins, the
+same one for every reader.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from shards.storage import Storage
+
+SCHEMA = pa.schema([("request", pa.binary(32)), ("reply", pa.large_binary()), ("sha256", pa.binary(32))])
+COMPACT_FROM = 64  # segments: a reader opens each one
+
+
+class LedgerError(ValueError):
+    """A segment that cannot be read: *where: expected what, got what; the way out*."""
+
+
+def request_hash(request: bytes) -> bytes:
+    """The address of a reply: sha256 over the canonical request, 32 bytes."""
+    return hashlib.sha256(request).digest()
+
+
+@dataclass
+class _Segment:
+    """A segment in memory: request hashes sorted as numbers, and where their replies are."""
+
+    where: str
+    prefixes: npt.NDArray[np.uint64]
+    order: npt.NDArray[np.int64]
+    table: Any = field(repr=False)
+
+    def find(self, request: bytes) -> bytes | None:
+        prefix = np.uint64(int.from_bytes(request[:8], "big"))
+        place = int(np.searchsorted(self.prefixes, prefix))
+        while place < len(self.prefixes) and self.prefixes[place] == prefix:
+            row = int(self.order[place])
+            if self.table["request"][row].as_py() == request:
+                return self._reply(row)
+            place += 1
+        return None
+
+    def _reply(self, row: int) -> bytes:
+        reply = bytes(self.table["reply"][row].as_py())
+        if hashlib.sha256(reply).digest() != self.table["sha256"][row].as_py():
+            raise LedgerError(
+                f"{self.where}: expected the reply that was committed, got other bytes; delete the file: "
+                "its replies will be asked again"
+            )
+        return reply
+
+
+class Ledger:
+    """Replies of one ledger folder, read on first use; safe with any number of readers and writers."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._opened: dict[str, _Segment] | None = None
+
+    def refresh(self) -> None:
+        """Take in the segments that came since; forget those that were compacted away."""
+        old = self._opened or {}
+        names = [name for name in self._storage.names() if name.endswith(".arrow")]
+        self._opened = {name: old.get(name) or self._open(name) for name in names}
+
+    @property
+    def _segments(self) -> dict[str, _Segment]:
+        if self._opened is None:
+            self.refresh()
+        return self._opened or {}
+
+    def _open(self, name: str) -> _Segment:
+        where = self._storage.path(name)
+        try:
+            source = pa.memory_map(where) if self._storage.is_local else self._storage.open(name)
+            table = pa.ipc.open_file(source).read_all()
+        except (pa.ArrowInvalid, OSError) as error:
+            raise LedgerError(
+                f"{where}: expected a segment of the ledger, got {error}; delete the file: its replies "
+                "will be asked again"
+            ) from error
+        requests = np.frombuffer(b"".join(table["request"].to_pylist()), dtype=">u8").reshape(-1, 4)
+        prefixes = requests[:, 0].astype(np.uint64)
+        order = np.argsort(prefixes, kind="stable")
+        return _Segment(where, prefixes[order], order, table)
+
+    def get(self, request: bytes) -> bytes | None:
+        """The reply to a request hash, or None if it was never paid for."""
+        for segment in self._segments.values():
+            if (reply := segment.find(request)) is not None:
+                return reply
+        return None
+
+    def commit(self, replies: Mapping[bytes, bytes]) -> None:
+        """Publish replies as one new segment, durably; then they are there for every reader."""
+        if not replies:
+            return
+        segments = self._segments
+        name = _write_segment(self._storage, replies.items())
+        segments[name] = self._open(name)
+        self._opened = segments
+
+    def __len__(self) -> int:
+        return sum(len(segment.order) for segment in self._segments.values())
+
+    def compact(self, *, minimum: int = COMPACT_FROM) -> int:
+        """Merge many small segments into one; return how many went. Only for who holds the lease."""
+        old = sorted(self._segments)
+        if len(old) < minimum:
+            return 0
+        merged = _merged(self._segments[name].table for name in old)
+        new = _write_segment(self._storage, merged.items())
+        for name in old:
+            if name != new:
+                self._storage.delete(name)
+        self.refresh()
+        return len(old)
+
+
+def _merged(tables: Iterable[Any]) -> dict[bytes, bytes]:
+    merged: dict[bytes, bytes] = {}
+    for table in tables:
+        for request, reply in zip(table["request"].to_pylist(), table["reply"].to_pylist(), strict=True):
+            merged.setdefault(request, reply)
+    return merged
+
+
+def _write_segment(storage: Storage, replies: Iterable[tuple[bytes, bytes]]) -> str:
+    rows = sorted(replies)
+    hashes = [hashlib.sha256(reply).digest() for _, reply in rows]
+    table = pa.table([[r for r, _ in rows], [p for _, p in rows], hashes], schema=SCHEMA)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, SCHEMA) as writer:
+        writer.write_table(table)
+    data = sink.getvalue().to_pybytes()
+    name = f"{hashlib.sha256(data).hexdigest()}.arrow"
+    storage.write(name, data)
+    return name
+
+
+def missing(ledger: Ledger, requests: Sequence[bytes]) -> list[bytes]:
+    """Those request hashes that were never paid for, in order, each once."""
+    return [request for request in dict.fromkeys(requests) if ledger.get(request) is None]

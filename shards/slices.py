@@ -1,0 +1,203 @@
+"""Slices are work: a worker makes some planned samples and commits them as one object."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from shards.image import ImageError
+from shards.index import PackedSample, pack_sample, shard_name
+from shards.plan import PlanRow, read_plan
+from shards.sample import Sample, canonical_json
+from shards.stage import Outcome, Reject, Scores, Work
+from shards.storage import Storage, StorageError
+from shards.tar import TarError
+from shards.worker import Job, Receipt, Worker
+
+FOLDER = "work/slices"
+INFLIGHT = "work/inflight"
+DEATHS_TO_REJECT = 2
+
+PART = pa.struct(
+    [
+        ("name", pa.string()),
+        ("data", pa.large_binary()),
+        ("sha256", pa.binary(32)),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+    ]
+)
+SLICE = pa.schema(
+    [("key", pa.string()), ("kind", pa.string()), ("value", pa.large_binary()), ("parts", pa.list_(PART))]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MakeSlice:
+    """Make planned samples `start` to `stop` of a shard and commit them as one object.
+
+    Attributes:
+        suspects: keys that were in flight when a worker died: each is tried alone.
+        condemned: keys that ended `DEATHS_TO_REJECT` workers: rejected unmade.
+    """
+
+    job: Job
+    shard: int
+    start: int
+    stop: int
+    suspects: frozenset[str] = frozenset()
+    condemned: frozenset[str] = frozenset()
+    attempt: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+
+    @property
+    def name(self) -> str:
+        """`00003-000032-000064-<attempt>`: unique, and tells what it holds."""
+        return f"{shard_name(self.shard)}-{self.start:06d}-{self.stop:06d}-{self.attempt}"
+
+    @property
+    def mark(self) -> str:
+        """The file that says which samples are in a worker's hands."""
+        return f"{INFLIGHT}/{self.name}.json"
+
+    def __call__(self, worker: Worker) -> Receipt:
+        """Make the slice on a worker."""
+        began = time.perf_counter()
+        worker.stage(self.job)  # before anything is in hand: if it dies here, no sample is to blame
+        rows = read_plan(self.job.storage, self.shard, self.start, self.stop)
+        entries = list(self._entries(worker, rows))
+        _write_slice(self.job.storage, f"{FOLDER}/{self.name}.arrow", entries)
+        self.job.storage.delete(self.mark)
+        failed = sum(entry["kind"] == "reject" for entry in entries)
+        return Receipt(
+            name=self.name,
+            made=len(entries) - failed,
+            failed=failed,
+            copied=sum(row.copy_of is not None for row in rows),
+            seconds=time.perf_counter() - began,
+        )
+
+    def _entries(self, worker: Worker, rows: Sequence[PlanRow]) -> Iterator[dict[str, Any]]:
+        for batch in self._batches(rows):
+            if len(batch) == 1 and batch[0].key in self.condemned:
+                detail = f"{DEATHS_TO_REJECT} workers died while they had it in hand"
+                yield _reject_entry(batch[0].key, Reject(reason="worker_died", detail=detail))
+                continue
+            self.job.storage.write(self.mark, canonical_json([row.key for row in batch]), is_durable=False)
+            yield from _make(worker, self.job, batch)
+
+    def _batches(self, rows: Sequence[PlanRow]) -> Iterator[list[PlanRow]]:
+        """Batches of the configured size at fixed places, whatever the slice; suspects go alone."""
+        size = self.job.config.batch_size
+        batch: list[PlanRow] = []
+        for place, row in enumerate(rows, self.start):
+            alone = row.key in self.suspects or row.key in self.condemned
+            if batch and (place % size == 0 or alone):
+                yield batch
+                batch = []
+            batch.append(row)
+            if alone:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
+
+def _make(worker: Worker, job: Job, batch: Sequence[PlanRow]) -> Iterator[dict[str, Any]]:
+    copied = {row.key: packed for row in batch if (packed := _copy(worker, job, row))}
+    fresh = [row for row in batch if row.key not in copied]
+    made = dict(zip((row.key for row in fresh), _outcomes(worker, job, fresh), strict=True))
+    for row in batch:
+        yield _packed_entry(copied[row.key]) if row.key in copied else _entry(row, made[row.key], job)
+
+
+def _copy(worker: Worker, job: Job, row: PlanRow) -> PackedSample | None:
+    if row.copy_of is None:
+        return None
+    directory, shard, place = row.copy_of
+    try:
+        return worker.directory(job.copies_from[directory]).packed(shard, place)
+    except (StorageError, TarError):  # it went or changed since the plan was made: make the sample anew
+        return None
+
+
+def _outcomes(worker: Worker, job: Job, rows: Sequence[PlanRow]) -> Sequence[Outcome]:
+    if not rows:
+        return []
+    batch = [
+        Work(
+            key=row.key,
+            spec=row.spec,
+            parents=tuple(
+                worker.directory(job.inputs[d]).sample(shard, place) for d, shard, place in row.parents
+            ),
+        )
+        for row in rows
+    ]
+    try:
+        return worker.stage(job)(batch)
+    except Exception as error:
+        error.add_note(f"step {job.name}, samples {', '.join(row.key for row in rows)}")
+        raise
+
+
+def _entry(row: PlanRow, outcome: Outcome, job: Job) -> dict[str, Any]:
+    if isinstance(outcome, Reject):
+        return _reject_entry(row.key, outcome)
+    if isinstance(outcome, Scores):
+        value = canonical_json({question: list(rows) for question, rows in outcome.rows.items()})
+        return {"key": row.key, "kind": "scores", "value": value, "parts": []}
+    return _sample_entry(row, outcome, job)
+
+
+def _sample_entry(row: PlanRow, sample: Sample, job: Job) -> dict[str, Any]:
+    if sample.key != row.key:
+        raise ValueError(f"step {job.name}: expected sample {row.key!r} as planned, got {sample.key!r}")
+    try:
+        return _packed_entry(pack_sample(sample, row.made_by))
+    except (ImageError, TarError) as error:
+        return _reject_entry(row.key, Reject(reason=error.reason, detail=str(error)))
+
+
+def _packed_entry(packed: PackedSample) -> dict[str, Any]:
+    parts = [
+        {"name": p.name, "data": p.data, "sha256": p.sha256, "width": p.width, "height": p.height}
+        for p in packed.parts
+    ]
+    return {"key": packed.key, "kind": "sample", "value": canonical_json(packed.row), "parts": parts}
+
+
+def _reject_entry(key: str, reject: Reject) -> dict[str, Any]:
+    value = canonical_json({"reason": reject.reason, "detail": reject.detail})
+    return {"key": key, "kind": "reject", "value": value, "parts": []}
+
+
+def _write_slice(storage: Storage, name: str, entries: Sequence[Mapping[str, Any]]) -> None:
+    table = pa.Table.from_pylist([dict(entry) for entry in entries], schema=SLICE)
+    with storage.scratch() as path:
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, SLICE) as writer:
+            writer.write_table(table)
+        storage.publish(path, name)
+
+
+def read_slice(storage: Storage, name: str) -> Iterator[dict[str, Any]]:
+    """Entries of a committed slice, in order.
+
+    Raises:
+        pyarrow.ArrowInvalid: the object is cut off or damaged.
+    """
+    where = f"{FOLDER}/{name}.arrow"
+    source = pa.memory_map(storage.path(where)) if storage.is_local else storage.open(where)
+    with source, pa.ipc.open_file(source) as reader:
+        for number in range(reader.num_record_batches):
+            yield from _rows(reader.get_batch(number))
+
+
+def _rows(batch: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401, a pyarrow.RecordBatch
+    for place in range(batch.num_rows):
+        (row,) = batch.slice(place, 1).to_pylist()
+        yield row

@@ -1,0 +1,207 @@
+"""Files on a disk or in an object store: whole objects in, whole objects out, nothing appended or locked."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pyarrow import fs
+
+UPLOAD_BYTES = 8 << 20
+
+
+class StorageError(OSError):
+    """A file that could not be read or written: *where: what; the way out*."""
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A folder, named by a local path or a URI that pyarrow knows (`s3://bucket/prefix?...`).
+
+    Pickles as its URI, so that a worker opens it anew.
+    """
+
+    uri: str
+
+    @cached_property
+    def _opened(self) -> tuple[fs.FileSystem, str]:
+        if "://" not in self.uri:
+            return fs.LocalFileSystem(), str(Path(self.uri).absolute())
+        filesystem, path = fs.FileSystem.from_uri(self.uri)
+        return filesystem, path
+
+    def __reduce__(self) -> tuple[type[Storage], tuple[str]]:
+        return Storage, (self.uri,)
+
+    @property
+    def filesystem(self) -> fs.FileSystem:
+        """The pyarrow file system."""
+        return self._opened[0]
+
+    @property
+    def is_local(self) -> bool:
+        """Whether files are reached without a network."""
+        return isinstance(self.filesystem, fs.LocalFileSystem)
+
+    def path(self, name: str = "") -> str:
+        """The file system's path of a file in this folder."""
+        root = self._opened[1]
+        return f"{root}/{_inside(name)}" if name else root
+
+    def child(self, name: str) -> Storage:
+        """A folder in this one."""
+        base, question, query = self.uri.partition("?")
+        return Storage(f"{base.rstrip('/')}/{_inside(name)}{question}{query}")
+
+    def sibling(self, name: str) -> Storage:
+        """A folder beside this one."""
+        base, question, query = self.uri.partition("?")
+        parent, slash, _ = base.rstrip("/").rpartition("/")
+        return Storage(f"{parent}{slash}{_inside(name)}{question}{query}")
+
+    def exists(self, name: str = "") -> bool:
+        """Whether there is such a file or folder."""
+        return bool(self.filesystem.get_file_info(self.path(name)).type != fs.FileType.NotFound)
+
+    def size(self, name: str) -> int:
+        """Bytes of a file.
+
+        Raises:
+            StorageError: there is no such file.
+        """
+        return self.stat(name)[0]
+
+    def stat(self, name: str) -> tuple[int, int]:
+        """(bytes, time of last change in ns) of a file.
+
+        Raises:
+            StorageError: there is no such file.
+        """
+        info = self.filesystem.get_file_info(self.path(name))
+        if info.type != fs.FileType.File:
+            raise StorageError(f"{self.path(name)}: expected a file, got none")
+        return info.size, info.mtime_ns or 0
+
+    def names(self, folder: str = "") -> list[str]:
+        """Names of what is directly in a folder, sorted; none where there is no such folder."""
+        return sorted(name for name, _ in self._entries(folder))
+
+    def folders(self, folder: str = "") -> list[str]:
+        """Names of the folders directly in a folder, sorted."""
+        return sorted(name for name, is_folder in self._entries(folder) if is_folder)
+
+    def _entries(self, folder: str) -> Iterator[tuple[str, bool]]:
+        selector = fs.FileSelector(self.path(folder), allow_not_found=True)
+        for info in self.filesystem.get_file_info(selector):
+            yield info.base_name, info.type == fs.FileType.Directory
+
+    def total_size(self) -> int:
+        """Bytes of all files in this folder and below."""
+        selector = fs.FileSelector(self.path(), allow_not_found=True, recursive=True)
+        return sum(info.size or 0 for info in self.filesystem.get_file_info(selector))
+
+    def read(self, name: str) -> bytes:
+        """A whole file.
+
+        Raises:
+            StorageError: there is no such file.
+        """
+        with self.open(name) as file:
+            return bytes(file.read())
+
+    def open(self, name: str) -> Any:  # noqa: ANN401, a pyarrow.NativeFile
+        """A file for random access.
+
+        Raises:
+            StorageError: there is no such file.
+        """
+        try:
+            return self.filesystem.open_input_file(self.path(name))
+        except FileNotFoundError as error:
+            raise StorageError(f"{self.path(name)}: expected a file, got none") from error
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A local file name for `publish`, on the target's own disk where that is local."""
+        folder = Path(self.path(".tmp")) if self.is_local else Path(tempfile.gettempdir())
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"bakery-{uuid.uuid4().hex}"
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+    def publish(self, path: Path, name: str, *, is_durable: bool = True) -> None:
+        """Move a finished local file to its final name, whole or not at all.
+
+        Durable means that it outlives the machine's power; a mark that need only outlive its process
+        can do without and costs no wait for the disk.
+
+        On an object store an interrupted upload can leave a truncated object: what names the object
+        (a receipt, a manifest) is published after it, so nobody reads it.
+
+        Raises:
+            OSError: the disk is full, the place cannot be written.
+        """
+        if self.is_local:
+            _publish_local(path, Path(self.path(name)), is_durable)
+        else:
+            self._upload(path, name)
+
+    def _upload(self, path: Path, name: str) -> None:
+        with path.open("rb") as source, self.filesystem.open_output_stream(self.path(name)) as target:
+            shutil.copyfileobj(source, target, UPLOAD_BYTES)
+        if self.size(name) != path.stat().st_size:
+            raise StorageError(
+                f"{self.path(name)}: expected {path.stat().st_size} bytes, got {self.size(name)}"
+            )
+
+    def write(self, name: str, data: bytes, *, is_durable: bool = True) -> None:
+        """Publish bytes under a name, whole or not at all."""
+        with self.scratch() as path:
+            path.write_bytes(data)
+            self.publish(path, name, is_durable=is_durable)
+
+    def delete(self, name: str) -> None:
+        """Delete a file or a folder; it is no error if there is none."""
+        kind = self.filesystem.get_file_info(self.path(name)).type
+        if kind == fs.FileType.Directory:
+            self.filesystem.delete_dir(self.path(name))
+        elif kind == fs.FileType.File:
+            self.filesystem.delete_file(self.path(name))
+
+
+def _inside(name: str) -> str:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise StorageError(f"{name!r}: expected a path inside its folder, got one that leaves it")
+    return str(path)
+
+
+def _publish_local(path: Path, target: Path, is_durable: bool) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if path.stat().st_dev != target.parent.stat().st_dev:
+        moved = target.parent / f".{target.name}-{uuid.uuid4().hex}"
+        shutil.copyfile(path, moved)
+        path = moved
+    if is_durable:
+        _sync(path)
+    path.replace(target)
+    if is_durable:
+        _sync(target.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,91 @@
+"""What lives in a worker process: the stage of the step at hand and the directories it reads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from shards.index import Directory
+from shards.ledger import Ledger
+from shards.stage import Stage, StageConfig
+from shards.storage import Storage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """All that a worker must know of a step; small, and travels with every task.
+
+    Attributes:
+        name: the step's name.
+        identity: hash of the step; a worker builds its stage once per identity.
+        kind: what the step makes, samples or scores.
+        storage: the step's directory.
+        inputs: the directories it reads.
+        config: builds the stage.
+        ledger: where paid replies are.
+        copies_from: directories of earlier recipes that hold samples of this plan.
+    """
+
+    name: str
+    identity: str
+    kind: Literal["samples", "scores"]
+    storage: Storage
+    inputs: tuple[Storage, ...]
+    config: StageConfig
+    ledger: Storage
+    copies_from: tuple[Storage, ...] = ()
+
+
+class Worker:
+    """What lives in a worker process between tasks: the stage of the current step, open directories."""
+
+    def __init__(self) -> None:
+        self._identity = ""
+        self._stage: Stage | None = None
+        self._directories: dict[str, Directory] = {}
+
+    def stage(self, job: Job) -> Stage:
+        """The step's stage, built on the first call for it."""
+        if self._stage is None or self._identity != job.identity:
+            self._stage, self._directories = None, {}
+            self._stage, self._identity = job.config.build(Ledger(job.ledger)), job.identity
+        return self._stage
+
+    def directory(self, storage: Storage) -> Directory:
+        """A directory, its index kept open."""
+        return self._directories.setdefault(storage.uri, Directory(storage))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receipt:
+    """What the driver hears of a task: never pixels."""
+
+    name: str
+    made: int = 0
+    failed: int = 0
+    copied: int = 0
+    seconds: float = 0.0
+    pid: int = field(default_factory=os.getpid)
+    counts: Mapping[str, float] = field(default_factory=dict)
+
+
+class Task(Protocol):
+    """A piece of work that travels to a worker; frozen and picklable.
+
+    Attributes:
+        name: for messages.
+        mark: the file in the step's directory that says which samples it has in hand; "" if none.
+    """
+
+    @property
+    def job(self) -> Job: ...
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def mark(self) -> str: ...
+
+    def __call__(self, worker: Worker) -> Any: ...  # noqa: ANN401, a Receipt or a ShardRecord
