@@ -122,10 +122,18 @@ class Bagel(nn.Module):
         )
 
     def _vit_embed(self, inputs: PackInputs, like: Tensor) -> Tensor:
-        if not inputs.vit_lengths:
-            return like.new_zeros(0, like.shape[1])
-        features = self.vit_model(inputs.patch_VC.to(like.dtype), inputs.vit_id_V, inputs.vit_lengths)
-        return self.connector(features) + self.vit_pos_embed(inputs.vit_id_V).to(like.dtype)
+        count = len(inputs.vit_id_V)
+        patch_VC, id_V, lengths = inputs.patch_VC.to(like.dtype), inputs.vit_id_V, inputs.vit_lengths
+        if not count:
+            # One blank patch, cut off again: every rank then has a gradient for the same parameters, as
+            # FSDP's collectives need, and a pack without ViT tokens trains like any other.
+            patch_VC, id_V, lengths = patch_VC.new_zeros(1, self._patch_size), id_V.new_zeros(1), [1]
+        features = self.connector(self.vit_model(patch_VC, id_V, lengths))
+        return (features + self.vit_pos_embed(id_V).to(like.dtype))[:count]
+
+    @property
+    def _patch_size(self) -> int:
+        return 3 * self.config.vision.patch_px**2
 
     def _noisy_latents(self, inputs: PackInputs) -> Tensor:
         targets = len(inputs.clean_GC) - inputs.target_rows
