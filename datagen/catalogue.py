@@ -36,10 +36,11 @@ class Subject:
         name: e.g. "fox".
         category: broad class, e.g. "Animals & Nature".
         subgroup: narrow class, e.g. "animal-mammal".
-        attributes: what else is known. `kind` (character, object or scene), `colour`, `number` (plural or
-            mass; absent for one countable thing), `series` (what things alike in all but colour are called),
-            `family` (things too alike to be told apart at a glance), `twin_of` (id of the same thing in
-            another design).
+        attributes: what else is known, all optional. `kind`: character, object or scene. `colour`. `number`:
+            plural, mass or person (a proper name); absent for one countable thing. `series`: what things
+            alike in all but colour are called. `nouns`: what else one may call it, narrow to broad, between
+            slashes; the subgroup unless given. `family`: things too alike to be told apart at a glance.
+            `twin_of`: id of the same thing in another design.
         file: the picture, relative to its catalogue.
     """
 
@@ -54,6 +55,13 @@ class Subject:
     def kind(self) -> str:
         """Which of the paper's kinds it is: character, object or scene."""
         return self.attributes.get("kind", "object")
+
+    @property
+    def nouns(self) -> tuple[str, ...]:
+        """What it can be called, from its name to the broadest word."""
+        series = self.attributes.get("series", "")
+        words = (self.name, series, *self.attributes.get("nouns", self.subgroup).split("/"))
+        return tuple(dict.fromkeys(word for word in words if word))
 
     @property
     def group(self) -> str:

@@ -1,4 +1,4 @@
-"""Pictures to bytes and back: how the renderer writes its images, and whether bytes are an image."""
+"""Pictures to bytes and back, as the renderer writes its images."""
 
 from __future__ import annotations
 
@@ -6,14 +6,10 @@ import io
 
 from PIL import Image
 
+from shards.image import check_image
 from shards.sample import EncodedImage
 
 JPEG_QUALITY = 92
-MAX_PIXELS = 50_000_000
-
-
-class UndecodableImageError(ValueError):
-    """Bytes that are not the image they should be."""
 
 
 def encode_jpeg(picture: Image.Image) -> EncodedImage:
@@ -24,15 +20,14 @@ def encode_jpeg(picture: Image.Image) -> EncodedImage:
 
 
 def decode_image(image: EncodedImage) -> Image.Image:
-    """The whole image, RGB.
+    """The whole image, RGB; what is transparent becomes white.
 
     Raises:
-        UndecodableImageError: its bytes are truncated, too large or no image at all.
+        ImageError: its bytes are truncated, too large or no image at all.
     """
-    try:
-        picture = Image.open(io.BytesIO(image.data))
-        if picture.width * picture.height > MAX_PIXELS:
-            raise UndecodableImageError(f"expected at most {MAX_PIXELS} pixels, got {picture.size!r}")
+    check_image(image)
+    picture = Image.open(io.BytesIO(image.data))
+    if not picture.has_transparency_data:
         return picture.convert("RGB")
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UndecodableImageError(f"expected an image, got {len(image.data)} bytes ({error})") from error
+    white = Image.new("RGBA", picture.size, "white")
+    return Image.alpha_composite(white, picture.convert("RGBA")).convert("RGB")

@@ -13,6 +13,7 @@ from PIL import Image
 
 from datagen.catalogue import ASSETS, Split, ZippedPictures, in_split
 
+COLUMNS = ("name", "preposition", "caption", "setting")
 FOV_DEG = 80.0
 OVERSAMPLING = 3
 """A view is sampled at a third of its side and enlarged smoothly: the panoramas hold no finer detail, and
@@ -25,11 +26,13 @@ class Panorama:
 
     Attributes:
         name: of its file, e.g. "park".
+        preposition: how one is there, e.g. "on".
         caption: what it shows, e.g. "a green meadow on a sunny day".
         setting: indoor or outdoor.
     """
 
     name: str
+    preposition: str
     caption: str
     setting: str
 
@@ -55,9 +58,7 @@ class View:
 def load_panoramas(split: Split = "all") -> tuple[Panorama, ...]:
     """The embedded panoramas of `split`."""
     with (ASSETS / "panoramas.csv").open(newline="") as file:
-        rows = [
-            Panorama(name=r["name"], caption=r["caption"], setting=r["setting"]) for r in csv.DictReader(file)
-        ]
+        rows = [Panorama(**{name: row[name] for name in COLUMNS}) for row in csv.DictReader(file)]
     return tuple(row for row in rows if in_split(f"panorama {row.name}", split))
 
 

@@ -14,7 +14,7 @@ from datagen.catalogue import Catalogue, Subject
 from datagen.encoding import decode_image, encode_jpeg
 from datagen.layout import Area, Box, arrange, arrange_in_order
 from datagen.light import cast_shadow, match_light
-from datagen.panoramas import View, light_from, look
+from datagen.panoramas import Panorama, View, light_from, look
 from datagen.sprites import Pose, make_sprite
 from shards.sample import EncodedImage, Json
 
@@ -85,6 +85,19 @@ def gradient_backdrop(random: Random, side_px: int = SIDE_PX) -> Backdrop:
     far = np.clip(np.hypot(columns - across, rows - down) / 0.8, 0, 1)[..., None]
     pixels = 252 * (1 - far) + colour * 0.92 * far
     return Backdrop(picture=Image.fromarray(pixels.astype(np.uint8)), light=0.5 - across, shadow=0.8)
+
+
+def draw_backdrop(
+    random: Random, panoramas: Sequence[Panorama], side_px: int = SIDE_PX
+) -> tuple[Backdrop, Mapping[str, Json]]:
+    """A reference's background in one of the styles of published sets, and what to record of it."""
+    style = random.choices(("plain", "gradient", "scene"), (0.4, 0.25, 0.35))[0]
+    if style == "plain":
+        return plain_backdrop(random, side_px), {"style": style}
+    if style == "gradient":
+        return gradient_backdrop(random, side_px), {"style": style}
+    view = random_view(random, random.choice(panoramas).name)
+    return view_backdrop(view, side_px), {"style": style, "view": asdict(view)}
 
 
 def random_view(random: Random, panorama: str) -> View:
@@ -177,7 +190,7 @@ class Renderer:
         None where there is no room. All else stays, but for the loss of a second JPEG encoding.
 
         Raises:
-            UndecodableImageError: `image` is not an image.
+            ImageError: `image` is not an image.
         """
         picture = decode_image(image)
         side_px = min(picture.size)

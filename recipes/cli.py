@@ -39,12 +39,7 @@ def main() -> None:
     from recipes.errors import explain
 
     try:
-        app(standalone_mode=False)
-    except typer.Exit as end:
-        sys.exit(end.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
-        problems.print("\nstopped; the same command goes on from here")
-        sys.exit(130)
+        app()
     except Exception as error:  # noqa: BLE001, the one place where errors become words
         sys.exit(explain(error, problems))
 
@@ -74,8 +69,12 @@ def run(
     loaded = _load(recipe, changes, limit)
     _check_names(loaded, [*(only or []), *([until] if until else [])])
     storage = _out(loaded, out)
-    with Run(loaded, storage, Display(console, storage, loaded.name)) as made:
-        manifests = made.execute(only=only or (), until=until)
+    try:
+        with Run(loaded, storage, Display(console, storage, loaded.name)) as made:
+            manifests = made.execute(only=only or (), until=until)
+    except KeyboardInterrupt:
+        problems.print("\nstopped; the same command goes on from here")
+        raise typer.Exit(130) from None
     summarize(console, storage, manifests)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import traceback
 
-import click
 import pydantic
 from rich.console import Console
 
@@ -15,9 +14,6 @@ def explain(error: BaseException, console: Console) -> int:
     An error of ours, or of the disk or network, is its own message. Anything else is a bug: its traceback
     is what its fixer needs.
     """
-    if isinstance(error, click.ClickException):
-        error.show()
-        return error.exit_code
     is_ours = type(error).__module__.partition(".")[0] in ("shards", "datagen", "filters", "recipes", "train")
     if is_ours or isinstance(error, OSError | pydantic.ValidationError):
         console.print(f"[red]error[/red] {_text(error)}", highlight=False, soft_wrap=True)

@@ -129,6 +129,7 @@ class Run:
         manifest = read_manifest(storage)
         if manifest is None:
             return None
+        storage.delete("work")  # left where a run ended between the manifest and its own tidying
         verify(storage, manifest, self._out.child(STAMPS))
         self._display.kept(step.name, manifest)
         return manifest
@@ -166,6 +167,7 @@ class Run:
 
     def _produce(self, step: Step, began: float) -> Manifest:
         storage = self.storage(step.name)
+        storage.delete(".tmp")
         draft = self._draft(step)
         inputs = [samples_of(self._out, name) for names in draft.parents.values() for name in names]
         plan = read_summary(storage) or self._plan(step, inputs)

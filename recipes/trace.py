@@ -48,12 +48,12 @@ def find_sample(out: Storage, key: str) -> tuple[Finished, Sample] | None:
 
 def unknown_key(out: Storage, key: str) -> str:
     """The message for a key that nothing holds, with the nearest ones that are held."""
-    keys = [
+    keys = {
         held
         for directory in finished(out)
         if directory.manifest.kind == "samples"
         for held in Directory(directory.storage).places
-    ]
+    }
     near = difflib.get_close_matches(key, keys, n=3, cutoff=0.3) or sorted(keys)[:3]
     known = f"expected a key of its {len(keys)} samples"
     return f"{out.uri}: {known}, got {key!r}; near: {', '.join(near) or 'none'}"

@@ -17,7 +17,7 @@ from pathlib import Path
 import build_panoramas
 import resvg_py
 from colours import main_colour
-from kinds import CATEGORIES, COLOUR_SERIES, family_of, is_wanted, kind_of, name_of, number_of
+from kinds import CATEGORIES, COLOUR_SERIES, family_of, is_wanted, kind_of, name_of, nouns_of, number_of
 from packages import FLUENT_3D, NAMES, NOTO, SUBGROUPS, unpack
 from pictures import write_zip
 from PIL import Image
@@ -32,6 +32,7 @@ class Emoji:
     """One subject: what its code point is called and where it belongs."""
 
     code: str
+    unicode_name: str
     name: str
     category: str
     subgroup: str
@@ -57,7 +58,11 @@ def read_emoji(downloads: Path) -> list[Emoji]:
         subgroup = subgroups.get(code, "")
         if is_wanted(entry["group"], subgroup, entry["name"]):
             category = CATEGORIES.get(subgroup, entry["group"])
-            found.append(Emoji(code=code, name=name_of(entry["name"]), category=category, subgroup=subgroup))
+            unicode_name = entry["name"]
+            name = name_of(unicode_name)
+            found.append(
+                Emoji(code=code, unicode_name=unicode_name, name=name, category=category, subgroup=subgroup)
+            )
     return found
 
 
@@ -90,14 +95,15 @@ def draw(icon: dict[str, object], icons: dict[str, object]) -> bytes:
 
 def attributes_of(emoji: Emoji, picture: bytes, design: str) -> str:
     """`name=value` pairs, as any catalogue's `attributes` column has them."""
-    kind = kind_of(emoji.category, emoji.subgroup, emoji.name)
+    kind = kind_of(emoji.category, emoji.subgroup, emoji.unicode_name)
     colour = "" if kind != "object" and emoji.category == "People & Body" else _colour(picture)
     values = {
         "kind": kind,
-        "number": number_of(emoji.name),
-        "colour": COLOUR_SERIES.get(emoji.name, ("", colour))[1],
-        "series": COLOUR_SERIES.get(emoji.name, ("", ""))[0],
-        "family": family_of(emoji.name),
+        "number": number_of(emoji.unicode_name),
+        "colour": COLOUR_SERIES.get(emoji.unicode_name, ("", colour))[1],
+        "series": COLOUR_SERIES.get(emoji.unicode_name, ("", ""))[0],
+        "nouns": nouns_of(emoji.subgroup, kind, emoji.name),
+        "family": family_of(emoji.unicode_name),
         "twin_of": "" if design == "fluent" else f"fluent/{emoji.code}",
     }
     return ";".join(f"{name}={value}" for name, value in values.items() if value)

@@ -18,24 +18,24 @@ from PIL import Image, ImageFilter
 
 # Captions by eye: file names mislead ("sunset" is a piazza, "bridge" a covered walkway).
 CAPTIONS = {
-    "apartment": ("an empty apartment with a wooden floor", "indoor"),
-    "bridge": ("a covered glass walkway", "indoor"),
-    "city": ("a wide city square under a grey sky", "outdoor"),
-    "dawn": ("a rocky desert at dawn", "outdoor"),
-    "esplanade": ("a shopping arcade with a tiled floor", "indoor"),
-    "forest": ("a sunlit pine forest", "outdoor"),
-    "hall": ("a ballroom with a parquet floor", "indoor"),
-    "lab": ("an old green machine hall", "indoor"),
-    "lobby": ("a bright lobby with red benches", "indoor"),
-    "night": ("a dry field under a starry sky", "outdoor"),
-    "park": ("a green meadow on a sunny day", "outdoor"),
-    "sky": ("a calm sea under scattered clouds", "outdoor"),
-    "studio": ("a photo studio with a white floor", "indoor"),
-    "sunrise": ("a grassy field at sunrise", "outdoor"),
-    "sunset": ("an old stone piazza at sunset", "outdoor"),
-    "venice": ("a cobbled waterfront at dusk", "outdoor"),
-    "warehouse": ("an empty concrete warehouse", "indoor"),
-    "workshop": ("a factory hall with a green floor", "indoor"),
+    "apartment": ("in", "an empty apartment with a wooden floor", "indoor"),
+    "bridge": ("in", "a covered glass walkway", "indoor"),
+    "city": ("on", "a wide city square under a grey sky", "outdoor"),
+    "dawn": ("in", "a rocky desert at dawn", "outdoor"),
+    "esplanade": ("in", "a shopping arcade with a tiled floor", "indoor"),
+    "forest": ("in", "a sunlit pine forest", "outdoor"),
+    "hall": ("in", "a ballroom with a parquet floor", "indoor"),
+    "lab": ("in", "an old green machine hall", "indoor"),
+    "lobby": ("in", "a bright lobby with red benches", "indoor"),
+    "night": ("in", "a dry field under a starry sky", "outdoor"),
+    "park": ("on", "a green meadow on a sunny day", "outdoor"),
+    "sky": ("on", "a calm sea under scattered clouds", "outdoor"),
+    "studio": ("in", "a photo studio with a white floor", "indoor"),
+    "sunrise": ("in", "a grassy field at sunrise", "outdoor"),
+    "sunset": ("on", "an old stone piazza at sunset", "outdoor"),
+    "venice": ("on", "a cobbled waterfront at dusk", "outdoor"),
+    "warehouse": ("in", "an empty concrete warehouse", "indoor"),
+    "workshop": ("in", "a factory hall with a green floor", "indoor"),
 }
 GREY = 0.22  # mean log luminance is brought here, within KEY_BOUNDS
 KEY_BOUNDS = (0.5, 6.0)
@@ -100,5 +100,5 @@ def build(assets: Path, downloads: Path) -> None:
     write_zip(assets / "panoramas.zip", pictures)
     with (assets / "panoramas.csv").open("w", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
-        table.writerow(["file", "name", "caption", "setting"])
-        table.writerows([f"{n}.webp", n, caption, setting] for n, (caption, setting) in CAPTIONS.items())
+        table.writerow(["file", "name", "preposition", "caption", "setting"])
+        table.writerows([f"{name}.webp", name, *words] for name, words in CAPTIONS.items())

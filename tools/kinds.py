@@ -5,6 +5,23 @@ from __future__ import annotations
 import re
 
 CONCRETE = {"Animals & Nature", "Food & Drink", "Travel & Places", "Activities", "Objects"}
+# What else one may call a subject of a subgroup, narrow to broad.
+NOUNS = {
+    "face-costume": "character", "person": "person/character", "person-role": "person/character",
+    "person-fantasy": "character", "animal-mammal": "animal", "animal-bird": "bird/animal",
+    "animal-amphibian": "animal", "animal-reptile": "reptile/animal", "animal-marine": "sea creature/animal",
+    "food-marine": "sea creature/animal", "animal-bug": "insect/animal", "plant-flower": "flower/plant",
+    "plant-other": "plant", "food-fruit": "fruit", "food-vegetable": "vegetable", "food-prepared": "dish",
+    "food-asian": "dish", "food-sweet": "sweet", "drink": "drink", "dishware": "piece of tableware",
+    "place-building": "building", "place-religious": "building", "transport-ground": "vehicle",
+    "transport-water": "vessel", "transport-air": "aircraft", "time": "timepiece", "event": "decoration",
+    "award-medal": "award", "sport": "piece of sports gear", "game": "toy", "clothing": "piece of clothing",
+    "sound": "sound device", "music": "music symbol", "musical-instrument": "instrument", "phone": "device",
+    "computer": "device", "light & video": "device", "book-paper": "paper item", "money": "money item",
+    "mail": "mail item", "writing": "writing tool", "office": "office item", "lock": "lock item",
+    "tool": "tool", "science": "lab instrument", "medical": "medical item", "household": "household item",
+    "sky & weather": "weather symbol",
+}  # fmt: skip
 UNWANTED = {"kaaba"}  # a sanctuary is no toy to stand in a lobby
 COSTUMES = {"clown face", "ogre", "goblin", "ghost", "alien", "robot"}
 PEOPLE = {
@@ -36,11 +53,30 @@ COLOUR_SERIES = {
     "red apple": ("apple", "red"),
     "green apple": ("apple", "green"),
 }
+# Unicode's name is not what one would say of the picture.
 RENAMED = {
-    "black large square": "black square",
-    "white large square": "white square",
-    "closed book": "red book",
-}
+    "black large square": "black square", "white large square": "white square", "closed book": "red book",
+    "cooking": "frying pan with an egg", "wood": "log", "brick": "brick wall", "sake": "sake bottle and cup",
+    "tennis": "tennis racket and ball", "bowling": "bowling ball and pins", "lacrosse": "lacrosse stick",
+    "cricket game": "cricket bat and ball", "field hockey": "field hockey stick",
+    "ping pong": "ping pong paddle",
+    "ice hockey": "ice hockey stick", "badminton": "badminton racket", "camping": "campsite",
+    "performing arts": "theatre masks", "locked": "padlock", "unlocked": "open padlock",
+    "locked with pen": "padlock with pen", "locked with key": "padlock with key", "wedding": "wedding chapel",
+    "high voltage": "lightning bolt", "oden": "oden skewer", "mate": "cup of mate", "ice": "ice cube",
+    "link": "chain link", "salt": "salt shaker", "metro": "metro train", "light rail": "light rail train",
+    "label": "price tag", "joker": "joker card", "dvd": "DVD",
+    "globe showing Europe-Africa": "globe of Europe",
+    "globe showing Americas": "globe of the Americas", "globe showing Asia-Australia": "globe of Asia",
+    "hourglass done": "finished hourglass", "hourglass not done": "running hourglass",
+    "1st place medal": "gold medal", "2nd place medal": "silver medal", "3rd place medal": "bronze medal",
+    "chart increasing": "rising chart", "chart decreasing": "falling chart", "dna": "DNA strand",
+    "chart increasing with yen": "rising yen chart", "x-ray": "x-ray picture", "moai": "moai statue",
+    "Santa Claus": "Father Christmas", "Mrs. Claus": "Mother Christmas", "seat": "airplane seat",
+    "shallow pan of food": "pan of paella", "mountain railway": "mountain railway train",
+    "cyclone": "cyclone symbol", "leafy green": "head of lettuce", "meat on bone": "piece of meat on a bone",
+    "garlic": "head of garlic", "ginger root": "piece of ginger", "broccoli": "head of broccoli",
+}  # fmt: skip
 CATEGORIES = {"heart": "Shapes", "geometric": "Shapes", "face-costume": "Fantasy"}
 
 # Pictures too alike for one to be a wrong subject beside the other.
@@ -113,19 +149,15 @@ CREATURES = {"snowman", "snowman without snow", "teddy bear", "crab", "lobster",
 
 PLURAL = re.compile(
     r"^(glasses|sunglasses|goggles|jeans|gloves|socks|briefs|shorts|maracas|scissors|skis|chopsticks"
-    r"|houses|books"
-    r"|grapes|cherries|blueberries|peanuts|beans|pancakes|french fries|prayer beads|ballet shoes"
-    r"|chains|bubbles"
-    r"|paw prints|film frames|control knobs|clinking glasses|clinking beer mugs|nesting dolls|Japanese dolls"
-    r"|shopping bags|woman’s clothes|admission tickets|flower playing cards|musical notes|sparkles"
-    r"|index dividers|linked paperclips|crossed swords|card index dividers|performing arts|open hands)$"
+    r"|houses|books|grapes|cherries|blueberries|peanuts|beans|pancakes|french fries|prayer beads"
+    r"|ballet shoes|chains|bubbles|paw prints|film frames|control knobs|clinking glasses"
+    r"|clinking beer mugs|nesting dolls|Japanese dolls|shopping bags|woman’s clothes|admission tickets"
+    r"|flower playing cards|musical notes|sparkles|linked paperclips|crossed swords|card index dividers"
+    r"|performing arts)$"
 )
 MASS = re.compile(
-    r"^(bread|bacon|butter|salt|popcorn|garlic|broccoli|ginger root|leafy green|green salad|spaghetti"
-    r"|sushi|sake"
-    r"|oden|falafel|fondue|cooked rice|curry rice|canned food|ice|shaved ice|mate|honey pot|wood|yarn|thread"
-    r"|soap|dna|confetti ball|fire|fog|tennis|bowling|badminton|lacrosse|ping pong|ice hockey|field hockey"
-    r"|cooking|camping|pouring liquid|shallow pan of food|meat on bone|Santa Claus|Mrs. Claus)$"
+    r"^(bread|bacon|butter|popcorn|green salad|spaghetti|sushi|falafel|cooked rice|curry rice|canned food"
+    r"|shaved ice|yarn|thread|soap|fire|fog)$"
 )
 
 
@@ -139,8 +171,14 @@ def is_wanted(group: str, subgroup: str, name: str) -> bool:
 
 
 def name_of(name: str) -> str:
-    """The name to use, e.g. "red book" where Unicode's name hides the colour, and a plain apostrophe."""
-    return RENAMED.get(name, name).replace("’", "'")
+    """The name to use in an instruction.
+
+    >>> name_of("five-thirty"), name_of("closed book"), name_of("woman’s hat")
+    ('clock showing five thirty', 'red book', "woman's hat")
+    """
+    plain = RENAMED.get(name, name).replace("’", "'")
+    is_clock = plain.endswith((" o'clock", "-thirty"))
+    return f"clock showing {plain.replace('-', ' ')}" if is_clock else plain
 
 
 def kind_of(category: str, subgroup: str, name: str) -> str:
@@ -155,8 +193,16 @@ def kind_of(category: str, subgroup: str, name: str) -> str:
 
 
 def number_of(name: str) -> str:
-    """`plural`, `mass` (no article) or "" for one countable thing."""
+    """`plural`, `mass`, `person` (a proper name) or "" for one countable thing."""
+    if name in ("Santa Claus", "Mrs. Claus"):
+        return "person"
     return "plural" if PLURAL.match(name) else "mass" if MASS.match(name) else ""
+
+
+def nouns_of(subgroup: str, kind: str, name: str) -> str:
+    """Its nouns between slashes; its name alone where its subgroup holds too different things."""
+    is_part = subgroup.startswith("animal") and kind == "object"  # a feather, a paw print
+    return name if is_part else NOUNS.get(subgroup, name)
 
 
 def family_of(name: str) -> str:
