@@ -108,7 +108,8 @@ def test_another_epoch_and_another_seed_are_other_orders():
 
 def test_too_large_a_sample_is_named_before_training():
     plan = Plan(sizes=realistic(50), budget=9_000, packs_per_step=2, seed=0)
-    with pytest.raises(ConfigError, match=r"largest sample's \d+ tokens or more \(\d+; \d+ are larger.*got 9000"):
+    words = r"largest sample's \d+ tokens or more \(\d+; \d+ are larger.*got 9000"
+    with pytest.raises(ConfigError, match=words):
         plan.check()
     assert "check the selection" in Plan(sizes=[], budget=1, packs_per_step=1, seed=0).problems()[0]
 
