@@ -114,8 +114,8 @@ _RELEASED = (
 )
 
 # Paper: what paper and README say. Both give the rate and the steps but no warm-up: 20 steps, enough for
-# Adam's second moments. Stage II reads refined, multi-candidate and multi-input data (the released 22K + 35K),
-# trains the understanding expert alone and then both, with the bridge in both steps. Like the release
+# Adam's second moments. Stage II reads refined, multi-candidate and multi-input data (the released 22K and
+# 35K), trains the understanding expert alone and then both, with the bridge in both steps. Like the release
 # otherwise: times unshifted, no image dropout, no EMA.
 _PAPER = (
     Stage(name="stage1_base", trains=(*UND, *GEN), data=("base",), steps=6000, warmup_steps=20),
