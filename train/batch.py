@@ -30,7 +30,8 @@ class Noising:
 
     Attributes:
         key: (seed, purpose, step, pack), so that no two packs share a stream.
-        time: None draws times; a number in [0, 1] fixes all of them (validation).
+        noise_draws: targets of a sample, each with its own noise and time.
+        times: one for each draw; None draws them.
     """
 
     key: tuple[Json, ...]
@@ -38,7 +39,7 @@ class Noising:
     image_dropout: float = 0.0
     timestep_shift: float = 1.0
     noise_draws: int = 1
-    time: float | None = None
+    times: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +104,8 @@ def make_batch(
 
 
 def _times(draws: Sequence[tuple[int, int]], noising: Noising) -> Tensor:
-    if noising.time is not None:
-        return torch.full((len(draws),), noising.time)
+    if noising.times is not None:
+        return torch.tensor([noising.times[draw] for _, draw in draws])
     raw = [keyed_normal((1,), *noising.key, number, "time", draw) for number, draw in draws]
     return draw_time(torch.cat(raw), noising.timestep_shift)
 

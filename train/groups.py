@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from train.config import ConfigError
@@ -21,6 +21,8 @@ GROUPS = (
 # Everything that the paper calls the understanding and the generation expert, with their ways in and out.
 UND = ("und_layers", "embed_tokens", "connector")
 GEN = ("gen_layers", "latent_projections", "time_embedder")
+
+ADAPTER = ".lora_"  # in the names of adapters, which no base model has
 
 _LAYER = re.compile(r"language_model\.model\.layers\.(\d+)\.(.+)")
 _BY_PREFIX = {
@@ -68,12 +70,12 @@ def group_of(name: str, layers: int) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRow:
-    """One line of the table of what trains."""
+    """One line of the table of what trains: tensors of a group, numbers in them that train and that do not."""
 
     group: str
-    is_trained: bool
     tensors: int
-    parameters: int
+    trained: int
+    frozen: int
 
 
 def check_groups(where: str, trains: Sequence[str]) -> list[str]:
@@ -88,40 +90,43 @@ def check_groups(where: str, trains: Sequence[str]) -> list[str]:
     return found
 
 
-def training_table(sizes: Mapping[str, int], trains: Iterable[str], layers: int) -> list[TrainingRow]:
+def training_table(sizes: Mapping[str, int], trained: Collection[str], layers: int) -> list[TrainingRow]:
     """What trains of a model, by group.
 
     Args:
         sizes: numbers in each parameter, by name.
-        trains: the groups that train.
+        trained: names of those that train.
         layers: of the language model.
 
     Raises:
         ConfigError: nothing would train.
     """
-    wanted, names = set(trains), {name: group_of(name, layers) for name in sizes}
-    rows = [
+    if not sum(sizes[name] for name in trained):
+        raise ConfigError(
+            "trains: expected groups with parameters, got none that trains; nothing would change"
+        )
+    by_group: dict[str, list[str]] = {group: [] for group in GROUPS}
+    for name in sizes:
+        by_group[group_of(name, layers)].append(name)
+    return [
         TrainingRow(
             group=group,
-            is_trained=group in wanted,
-            tensors=sum(found == group for found in names.values()),
-            parameters=sum(sizes[name] for name, found in names.items() if found == group),
+            tensors=len(names),
+            trained=sum(sizes[name] for name in names if name in trained),
+            frozen=sum(sizes[name] for name in names if name not in trained),
         )
-        for group in GROUPS
+        for group, names in by_group.items()
     ]
-    if not sum(row.parameters for row in rows if row.is_trained):
-        raise ConfigError(
-            f"trains: expected groups with parameters, got {sorted(wanted)!r}; nothing would change"
-        )
-    return rows
+
+
+def trained_names(names: Iterable[str], trains: Collection[str], layers: int, *, is_lora: bool) -> set[str]:
+    """Which parameters a stage trains; with adapters, nothing else does."""
+    return {name for name in names if group_of(name, layers) in trains and (not is_lora or ADAPTER in name)}
 
 
 def table_text(rows: Sequence[TrainingRow]) -> str:
     """The table as printed at the start of a stage."""
-    lines = [f"{'group':20} {'trains':8} {'tensors':>8} {'parameters':>16}"]
-    lines += [
-        f"{row.group:20} {'yes' if row.is_trained else 'frozen':8} {row.tensors:8} {row.parameters:16,}"
-        for row in rows
-    ]
-    trained = sum(row.parameters for row in rows if row.is_trained)
-    return "\n".join([*lines, f"{'trained':29} {'':8}{trained:16,}"])
+    lines = [f"{'group':20} {'tensors':>8} {'trained':>16} {'frozen':>16}"]
+    lines += [f"{row.group:20} {row.tensors:8} {row.trained:16,} {row.frozen:16,}" for row in rows]
+    total = [sum(getattr(row, name) for row in rows) for name in ("tensors", "trained", "frozen")]
+    return "\n".join([*lines, f"{'all':20} {total[0]:8} {total[1]:16,} {total[2]:16,}"])

@@ -19,6 +19,7 @@ from train.positions import SineTable
 from train.vae import Autoencoder, FluxVae
 from train.weights import (
     AUTOENCODER_FILE,
+    Gather,
     copy_sidecars,
     export_name,
     load_file_into,
@@ -76,6 +77,7 @@ def export_model(
     config: ModelConfig,
     about: Mapping[str, Any],
     dtype: torch.dtype = torch.bfloat16,
+    gather: Gather | None = None,
 ) -> None:
     """Write a model directory that loads where `source` loads. All ranks call it; rank 0 writes.
 
@@ -83,12 +85,14 @@ def export_model(
         tensors: by released name.
         source: the base model: its JSON, tokenizer and autoencoder are copied.
         about: what `bakery.json` says beside the model: bridge, stage, steps, versions.
+        dtype: of the weights in the file.
+        gather: see `train.weights.save_streaming`.
     """
     is_first = not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
     if is_first:
         into.mkdir(parents=True, exist_ok=True)
         copy_sidecars(source, into, {"model": model_extra(config), **about})
-    save_streaming(into / export_name(source), tensors, dtype)
+    save_streaming(into / export_name(source), tensors, dtype, gather)
 
 
 def write_tiny(directory: Path, seed: int = 0, config: ModelConfig = TINY) -> None:

@@ -14,15 +14,17 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, Shard
 
+from train.groups import ADAPTER
+
 # BAGEL's `ema.safetensors` is, despite its name, the model that everybody loads. Scone's has the other name.
 WEIGHT_FILES = ("model.safetensors", "ema.safetensors")
 AUTOENCODER_FILE = "ae.safetensors"
 TABLES = ("latent_pos_embed.pos_embed", "vit_pos_embed.pos_embed")
-ADAPTER = ".lora_"  # in the names of adapters, which no base model has
 SHOWN = 8
 
 Shape = tuple[int, ...]
 Read = Callable[[int, int], Tensor]
+Gather = Callable[[str, Tensor], Tensor]
 
 
 class WeightsError(ValueError):
@@ -131,10 +133,18 @@ def load_file_into(module: nn.Module, path: Path) -> None:
                 copy_rows(value, lambda first, last, source=source: source[first:last])
 
 
-def save_streaming(path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype) -> None:
+def save_streaming(
+    path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype, gather: Gather | None = None
+) -> None:
     """Write tensors (sharded ones gathered one by one, on every rank) to one safetensors file on rank 0.
 
     The file appears under its name only when it is whole. Host memory: one tensor.
+
+    Args:
+        path: of the file.
+        tensors: by name.
+        dtype: in the file.
+        gather: makes a tensor whole; called on every rank, in order.
     """
     entries, end = {}, 0
     for name, value in tensors.items():
@@ -152,8 +162,8 @@ def save_streaming(path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype
         file = stack.enter_context(partial.open("wb")) if _is_first() else None
         if file:
             file.write(len(header).to_bytes(8, "little") + header)
-        for value in tensors.values():
-            whole = value.full_tensor() if isinstance(value, DTensor) else value
+        for name, value in tensors.items():
+            whole = (gather or _gathered)(name, value)
             if file:
                 file.write(_bytes(whole.detach().to("cpu", dtype)))
     if _is_first():
@@ -165,6 +175,10 @@ _NAMES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
 
 def _bytes(value: Tensor) -> memoryview:
     return memoryview(value.contiguous().flatten().view(torch.uint8).numpy())
+
+
+def _gathered(_name: str, value: Tensor) -> Tensor:
+    return value.full_tensor() if isinstance(value, DTensor) else value
 
 
 def _is_first() -> bool:

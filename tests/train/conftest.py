@@ -1,6 +1,7 @@
 """Shards of small pictures and a tiny model, written anew for the tests."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from shards.manifest import Manifest, write_manifest
 from shards.sample import Candidate, EncodedImage, Provenance, Sample
 from shards.storage import Storage
 from shards.tar import TarWriter
+from train.config import TINY
 from train.pretrained import write_tiny
 
 torch.set_num_threads(1)
@@ -72,6 +74,8 @@ def data(tmp_path_factory, samples):
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory):
+    """A model of four narrow layers, whose bridge is layer 0's relevance in layers 1 and 2."""
     path = tmp_path_factory.mktemp("model") / "tiny"
-    write_tiny(path, seed=1)
+    narrow = replace(TINY.language, layers=4, hidden=32, intermediate=64)
+    write_tiny(path, seed=1, config=replace(TINY, language=narrow))
     return path

@@ -113,9 +113,11 @@ def test_dropout_leaves_out_what_it_says(samples):
     assert layout().is_instruction.any()
 
 
-def test_fixed_time_is_every_targets_time(samples):
-    batch = make_batch(samples[:2], TINY, ByteTokenizer(), Noising(key=(0,), time=0.25, noise_draws=2))
-    assert batch.time.tolist() == [0.25] * 4
+def test_fixed_times_are_those_of_each_draw(samples):
+    batch = make_batch(
+        samples[:2], TINY, ByteTokenizer(), Noising(key=(0,), times=(0.25, 0.5), noise_draws=2)
+    )
+    assert batch.time.tolist() == [0.25, 0.5] * 2
 
 
 def test_transparent_pixels_are_white_and_a_broken_file_is_named(samples):

@@ -2,7 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from train.config import BAGEL_7B, TINY, ConfigError
-from train.groups import GROUPS, group_of, table_text, training_table
+from train.groups import GROUPS, group_of, table_text, trained_names, training_table
 from train.pretrained import build_meta
 from train.stages import FOUR_STEPS, STAGES, Stage, stage_preset, warmed_lr
 
@@ -13,14 +13,14 @@ def sizes_7b():
 
 
 def trained(sizes, flavour, name):
-    rows = training_table(sizes, stage_preset(flavour, name).trains, 28)
-    return {row.group: row.parameters for row in rows if row.is_trained}
+    names = trained_names(sizes, stage_preset(flavour, name).trains, 28, is_lora=False)
+    return {row.group: row.trained for row in training_table(sizes, names, 28) if row.trained}
 
 
 def test_every_parameter_is_in_exactly_one_group(sizes_7b):
-    rows = training_table(sizes_7b, ["vit"], 28)
+    rows = training_table(sizes_7b, trained_names(sizes_7b, ["vit"], 28, is_lora=False), 28)
     assert sum(row.tensors for row in rows) == len(sizes_7b) == 1221
-    assert sum(row.parameters for row in rows) == sum(sizes_7b.values())
+    assert sum(row.trained + row.frozen for row in rows) == sum(sizes_7b.values())
     assert [row.group for row in rows] == list(GROUPS)
     with pytest.raises(ConfigError, match=r"add it to train/groups.py"):
         group_of("adapter.weight", 28)
@@ -80,7 +80,7 @@ def test_a_stage_that_would_train_nothing_is_refused():
     stage = Stage(name="none", trains=(), data=("base",), steps=10, warmup_steps=0)
     assert any("nothing would change" in problem for problem in stage.problems())
     with pytest.raises(ConfigError, match="nothing would change"):
-        training_table({"llm2vae.weight": 3}, ["vit"], 28)
+        training_table({"llm2vae.weight": 3}, (), 28)
     bad = Stage(name="bad", trains=("und", "unreached"), data=("x",), steps=5, warmup_steps=9, bridge="b")
     assert len(bad.problems()) == 5
     with pytest.raises(ValidationError):
@@ -106,6 +106,7 @@ def test_unknown_names_list_the_known_ones():
 
 def test_table_says_what_trains():
     sizes = {name: p.numel() for name, p in build_meta(TINY).named_parameters()}
-    text = table_text(training_table(sizes, ("gen_layers",), 20))
-    assert len(text.splitlines()) == len(GROUPS) + 2
-    assert "gen_layers           yes" in text
+    names = trained_names(sizes, ("latent_projections",), 20, is_lora=False)
+    text = table_text(training_table(sizes, names, 20)).splitlines()
+    assert len(text) == len(GROUPS) + 2
+    assert text[5].split() == ["latent_projections", "4", "8,320", "0"]
