@@ -57,6 +57,11 @@ class Subject:
         return self.attributes.get("kind", "object")
 
     @property
+    def definite(self) -> str:
+        """Its name with "the"; a person's proper name as it is."""
+        return self.name if self.attributes.get("number") == "person" else f"the {self.name}"
+
+    @property
     def nouns(self) -> tuple[str, ...]:
         """What it can be called, from its name to the broadest word."""
         series = self.attributes.get("series", "")
@@ -236,6 +241,25 @@ def load_catalogue(where: str = EMBEDDED, split: Split = "all") -> Catalogue:
         ZippedPictures(ASSETS / "subjects.zip") if where == EMBEDDED else FolderPictures(Path(where))
     )
     return Catalogue(chosen, pictures)
+
+
+def fingerprint(where: str) -> str:
+    """A catalogue by its content; a folder may lie anywhere. The embedded one changes with the program only.
+
+    Raises:
+        CatalogueError: there is no such folder.
+    """
+    if where == EMBEDDED:
+        return EMBEDDED
+    folder = Path(where)
+    if not folder.is_dir():
+        raise CatalogueError(f"catalogue {where}: expected a folder with one .csv, got 'no such folder'")
+    hasher = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        hasher.update(
+            f"{path.relative_to(folder)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode()
+        )
+    return hasher.hexdigest()
 
 
 @cache

@@ -62,8 +62,12 @@ class Decisions:
         if name in self._most:
             found.append(Rule(value=self._most[name], words=f"at most {self._most[name]:g}"))
         if self._cut is not None and name == self._cut[0]:
-            found.append(Rule(value=self._cut[1], words=f"best {self.policy['best']:,}: {self._cut[1]:.3g}"))
+            found.append(Rule(value=self._cut[1], words=f"best {self.policy['best']:,}: {self._cut[1]:.4g}"))
         return found
+
+    def bounds(self, name: str) -> tuple[float | None, float | None]:
+        """The least and the largest value of a score that the policy keeps."""
+        return self._least.get(name), self._most.get(name)
 
     @property
     def words(self) -> list[str]:
@@ -180,19 +184,18 @@ def decisions(lineage: Lineage, name: str) -> Decisions:
     table = read_selection(step.storage)
     tables = [lineage.steps[parent].storage for parent in lineage.parents(name, "scores")]
     asked = [question for storage in tables for question in questions(storage)]
-    read = [
-        *(policy.get("min_scores") or {}),
-        *(policy.get("max_scores") or {}),
-        *(policy.get("order") or ()),
-    ]  # type: ignore[misc]
+    read = [name for part in ("min_scores", "max_scores", "order") for name in _names(policy.get(part))]
     return Decisions(
         name=name,
         label=lineage.labels[name],
         policy=policy,
         keys=table.column("key").combine_chunks(),
-        is_kept=table.column("keep").to_numpy(zero_copy_only=False)
-        if False
-        else np.asarray(table.column("keep"), dtype=np.bool_),
+        is_kept=table.column("keep").to_numpy(),
         reasons=np.array(table.column("reason").to_pylist(), dtype=object),
         scores=load_scores(tables, list(dict.fromkeys([*read, *asked]))),
     )
+
+
+def _names(part: object) -> list[str]:
+    """Scores that a part of a policy names."""
+    return list(part) if isinstance(part, Mapping | list) else []

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from filters.calibrate import Interval, auc_with_interval, finite, share_with_interval
+from filters.calibrate import Interval, auc, auc_with_interval, finite, share_with_interval
 from filters.decisions import Decisions, short_hash
 from filters.distributions import Score
 from shards.index import Directory, shard_name
@@ -51,8 +51,8 @@ class Truths:
 def fault_of(truth: Mapping[str, Json]) -> str | None:
     """The fault that a sample's truth names; None where nothing is known of it.
 
-    >>> fault_of({"fault": "wrong_subject"}), fault_of({"fault": "none"}), fault_of({"target": []}), fault_of({})
-    ('wrong_subject', 'none', 'none', None)
+    >>> [fault_of(truth) for truth in ({"fault": "extra_subject"}, {"fault": "none"}, {"target": []}, {})]
+    ['extra_subject', 'none', 'none', None]
     """
     if not truth:
         return None
@@ -134,11 +134,7 @@ def _separation(
     clean, faulty = sides[documented]
     if not (len(clean) and len(faulty)):
         return None
-    areas = {
-        name: auc_with_interval(*each, resamples=1).value
-        for name, each in sides.items()
-        if len(each[0]) and len(each[1])
-    }
+    areas = {name: auc(*each) for name, each in sides.items() if len(each[0]) and len(each[1])}
     return Separation(
         fault=fault or OVERALL,
         clean=len(clean),

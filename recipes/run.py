@@ -26,6 +26,7 @@ from shards.manifest import (
     ManifestError,
     directory_name,
     read_manifest,
+    stamp,
     verify,
     versions,
     write_manifest,
@@ -143,7 +144,7 @@ class Run:
         except BaseException:
             self._display.failed(step.name)
             raise
-        verify(self.storage(step.name), manifest, self._out.child(STAMPS))
+        stamp(self.storage(step.name), manifest, self._out.child(STAMPS))
         self._display.made(step.name, manifest)
         return manifest
 

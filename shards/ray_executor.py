@@ -104,6 +104,9 @@ class RayExecutor:
         except RayActorError:
             self._add_actor()
             return Finished(task=task, result=None, is_dead=True)
+        except RayTaskError:
+            self._idle.append(actor)
+            raise
         self._idle.append(actor)
         return Finished(task=task, result=result)
 
