@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol, cast
 
 import torch
@@ -36,14 +38,45 @@ class DenseAttend:
 
 @dataclass(frozen=True)
 class FlexAttend:
-    """Flex attention under a block mask. To be fast it must be called from compiled code (see `Trainer`)."""
+    """Flex attention under a block mask; inside a compiled layer it is part of the layer's graph."""
 
     mask: BlockMask
 
     def __call__(self, q_QND: Tensor, k_TND: Tensor, v_TND: Tensor) -> Tensor:
         q, k, v = (x.transpose(0, 1).unsqueeze(0) for x in (q_QND, k_TND, v_TND))
-        out = cast(Tensor, flex_attention(q, k, v, block_mask=self.mask, enable_gqa=True))
+        # Outside compiled code eager flex attention would make the whole [T, T] on a GPU.
+        is_fused = torch.compiler.is_compiling() or q.device.type == "cpu"
+        flex = flex_attention if is_fused else _compiled_flex()
+        out = cast(Tensor, flex(q, k, v, block_mask=self.mask, enable_gqa=True))
         return out.squeeze(0).transpose(0, 1).flatten(1)
+
+
+@cache
+def _compiled_flex() -> Callable[..., object]:
+    return torch.compile(flex_attention, dynamic=True)
+
+
+@dataclass(frozen=True)
+class PrefixAttend:
+    """Samples without targets: each segment sees all before it and itself, so plain calls do.
+
+    Attributes:
+        order: rows in packed order.
+        spans: of each segment, in packed order: begin of its sample, begin, end, whether it is causal.
+    """
+
+    order: Tensor
+    spans: tuple[tuple[int, int, int, bool], ...]
+
+    def __call__(self, q_TND: Tensor, k_TND: Tensor, v_TND: Tensor) -> Tensor:
+        q, k, v = (x[self.order] for x in (q_TND, k_TND, v_TND))
+        parts = []
+        for first, begin, end, is_causal in self.spans:
+            size, keys = end - begin, end - first
+            mask = torch.ones(size, keys, dtype=torch.bool, device=q.device).tril(keys - size)
+            attend = DenseAttend(mask if is_causal else None)
+            parts.append(attend(q[begin:end], k[first:end], v[first:end]))
+        return torch.empty_like(q_TND.flatten(1)).index_copy(0, self.order, torch.cat(parts))
 
 
 class PackAttention(Protocol):

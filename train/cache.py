@@ -60,7 +60,12 @@ class _Recording:
 
 
 def prefill(
-    model: Bagel, inputs: PackInputs, branches: list[Branch], own: int, bridge: BridgeConfig | None
+    model: Bagel,
+    inputs: PackInputs,
+    attend: Attend,
+    branches: list[Branch],
+    own: int,
+    bridge: BridgeConfig | None,
 ) -> None:
     """Run the contexts once and fill the branches; the bridge applies to the first, the full context.
 
@@ -68,7 +73,7 @@ def prefill(
     same rule as in training.
     """
     und, gen = model.embed(inputs)
-    rope, attend = model.rope(inputs.position_T), inputs.attention.attend()
+    rope = model.rope(inputs.position_T)
     keep_T = None
     for number, layer in enumerate(model.language_model.model.layers):
         recording = _Recording(attend)

@@ -26,18 +26,13 @@ from train.vae import Autoencoder
 
 @dataclass(frozen=True, kw_only=True)
 class Studio:
-    """All that drawing needs, loaded once.
-
-    Attributes:
-        block: flex attention's, for the prefill; None for dense masks.
-    """
+    """All that drawing needs, loaded once."""
 
     model: Bagel
     autoencoder: Autoencoder
     tokenizer: Tokenizer
     config: ModelConfig
     device: torch.device
-    block: int | None = None
 
 
 @torch.no_grad()
@@ -65,9 +60,7 @@ def draw(
     """
     prompt = make_prompt(studio, references, instruction, size, key, seed)
     noise = keyed_normal((prompt.target.size, studio.config.latent.token_size), seed, "draw", key, "noise")
-    tokens = sample_latents(
-        studio.model, prompt, noise.to(studio.device), sampler, bridge, block=studio.block
-    )
+    tokens = sample_latents(studio.model, prompt, noise.to(studio.device), sampler, bridge)
     latent = from_tokens(tokens, prompt.target, studio.config.latent.patch)
     return to_image(studio.autoencoder.decode(latent[None])[0])
 

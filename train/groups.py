@@ -70,7 +70,7 @@ def group_of(name: str, layers: int) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRow:
-    """One line of the table of what trains: tensors of a group, numbers in them that train and that do not."""
+    """One line of the table of what trains: a group's tensors, its numbers that train and that do not."""
 
     group: str
     tensors: int

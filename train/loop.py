@@ -72,7 +72,6 @@ def train_stage(  # noqa: C901 - the algorithm, in one straight line
         tokenizer=tokenizer,
         config=config,
         device=world.device,
-        block=block,
     )
     measure = Measure(settings=settings, data=data, studio=studio, bridge=bridge, world=world, encode=encode)
     gauge = Gauge(config=config, stage=stage, world=world)

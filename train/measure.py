@@ -59,7 +59,8 @@ class Measure:
     def images(self, log: Log, done: int) -> None:
         """Held-out samples drawn as pictures, spread over the ranks."""
         some = self.data.held[: self.settings.validation.images]
-        with outside_forward(self.studio.model):
+        # Compiled layers are for packs; the sampler's caches would compile them anew for every layer.
+        with outside_forward(self.studio.model), torch.compiler.set_stance("force_eager"):
             for place, is_counted in share(self.world, some):
                 sample = self.data.sources[place.source].read(place)
                 references = [decode(image, f"sample {sample.key}") for image in sample.references]

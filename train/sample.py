@@ -9,6 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from train.attention import PrefixAttend
 from train.bridge_config import BridgeConfig
 from train.cache import Branch, StepAttend, prefill
 from train.flow import sampling_times
@@ -16,7 +17,7 @@ from train.guidance import SamplerConfig, guided
 from train.inputs import pack_inputs
 from train.layout import Layout, make_layout
 from train.model import Bagel
-from train.segments import Grid, SampleTokens, next_position
+from train.segments import Grid, Mode, SampleTokens, next_position
 
 # n latent tokens of the image, G generation rows (n a branch), C numbers of a token, H hidden size
 
@@ -46,7 +47,6 @@ def sample_latents(
     config: SamplerConfig,
     bridge: BridgeConfig | None = None,
     *,
-    block: int | None = None,
     watch: Callable[[int, Tensor], None] | None = None,
 ) -> Tensor:
     """Latent tokens [n, C] float32 of one image.
@@ -54,11 +54,10 @@ def sample_latents(
     Args:
         noise_nC: standard normal; where sampling starts.
         bridge: used where `config.uses_bridge`.
-        block: flex attention's for the prefill; None for dense masks.
         watch: called with (step, guided velocity).
     """
     device = noise_nC.device
-    branches = _branches(model, prompt, config, bridge if config.uses_bridge else None, block, device)
+    branches = _branches(model, prompt, config, bridge if config.uses_bridge else None, device)
     step = _Step.make(model, prompt.target, branches, device)
     only_full = _Step.make(model, prompt.target, branches[:1], device)
     times = sampling_times(config.steps, config.shift).tolist()
@@ -79,38 +78,47 @@ def _branches(
     prompt: Prompt,
     config: SamplerConfig,
     bridge: BridgeConfig | None,
-    block: int | None,
     device: torch.device,
 ) -> list[Branch]:
     """The contexts with their caches: full, without text (references only), without images (text only)."""
     full = replace(prompt.tokens, targets=())
-    layout, contexts = _context_layout(full, model, config.branches, block)
+    layout, contexts = _context_layout(full, model, config.branches)
     inputs = pack_inputs(
         layout,
         patch_VC=prompt.patch_VC,
         latent_IC=prompt.latent_IC,
         noise_IC=[],
         time=[],
-        block=block,
         device=device,
     )
     branches = [Branch(rows.to(device), position) for rows, position in contexts]
-    prefill(model, inputs, branches, prompt.target.size + 2, bridge)
+    prefill(model, inputs, prefix_attend(layout, device), branches, prompt.target.size + 2, bridge)
     return branches
 
 
-def _context_layout(
-    full: SampleTokens, model: Bagel, count: int, block: int | None
-) -> tuple[Layout, list[tuple[Tensor, int]]]:
+def _context_layout(full: SampleTokens, model: Bagel, count: int) -> tuple[Layout, list[tuple[Tensor, int]]]:
     no_text, no_images = replace(full, text=None), replace(full, references=())
     samples = [full, no_images] if count == 3 else [full]
-    layout = make_layout(samples, model.config, block or 1)
+    layout = make_layout(samples, model.config)
     doc = layout.columns.doc
     # References never see the text, so the context without text is the full one's rows before it.
     masks = (doc == 0, (doc == 0) & ~layout.is_instruction, doc == 1)
     positions = (next_position(sample) for sample in (full, no_text, no_images))
     rows = [torch.from_numpy(mask).nonzero().flatten() for mask in masks]
     return layout, list(zip(rows, positions, strict=True))[:count]
+
+
+def prefix_attend(layout: Layout, device: torch.device) -> PrefixAttend:
+    """The attention of a layout without targets and without padding."""
+    order = torch.from_numpy(layout.packed).argsort()
+    columns = [torch.from_numpy(getattr(layout.columns, name))[order] for name in ("doc", "segment", "mode")]
+    runs, lengths = torch.stack(columns, 1).unique_consecutive(dim=0, return_counts=True)
+    spans, end, first, seen = [], 0, 0, -1
+    for (doc, _, mode), length in zip(runs.tolist(), lengths.tolist(), strict=True):
+        first, seen = (first if doc == seen else end), doc
+        spans.append((first, end, end + length, mode == Mode.CAUSAL))
+        end += length
+    return PrefixAttend(order.to(device), tuple(spans))
 
 
 @dataclass(frozen=True, kw_only=True)
