@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from torch import Tensor
+if TYPE_CHECKING:  # recipes are checked where torch is not installed
+    from torch import Tensor
 
 # n latent tokens, C numbers of a token
 
