@@ -117,7 +117,7 @@ class MotLayer(nn.Module):
         first = len(gen) - last_rows
         q_rope = (rope[0][len(und) + first :], rope[1][len(und) + first :])
         seen_gen = attend(self.self_attn.queries(und[:0], gen[first:], q_rope), k, v)
-        return und_UH[:0], self._finish_gen(gen_GH[first:], seen_gen)
+        return und_UH.new_empty(0, und_UH.shape[1]), self._finish_gen(gen_GH[first:], seen_gen)
 
     def _finish_gen(self, gen_GH: Tensor, seen_GH: Tensor) -> Tensor:
         gen_GH = gen_GH + self.self_attn.o_proj_moe_gen(seen_GH)
