@@ -1,4 +1,4 @@
-"""Shards against tarfile and webdataset: written with hashes, read in order and by key with hashes checked."""
+"""Shards against tarfile and webdataset: written with hashes; read in order and by key, hashes checked."""
 
 import io
 import os
@@ -84,7 +84,7 @@ def write_directory(folder, size):
     for shard in range(SAMPLES // SHARD):
         rows = []
         with TarWriter(folder / "shards" / f"{shard:05d}.tar") as writer:
-            for number in range(shard * SHARD, (shard + 1) * SHARD):
+            for _ in range(SHARD):
                 key = f"k{draw.getrandbits(64):016x}"
                 added = [
                     writer.add(f"{key}.{part}", text if part == "json" else draw.randbytes(size))
