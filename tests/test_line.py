@@ -2,6 +2,7 @@
 
 import gc
 import hashlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from rich.console import Console
 from recipes.display import Display
 from recipes.run import Run
 from recipes.schema import load_recipe
+from recipes.standalone import select_directory
 from shards.ledger import Ledger
 from shards.manifest import Manifest
 from shards.storage import Storage
@@ -108,6 +110,15 @@ def test_a_new_threshold_asks_nothing_and_makes_only_what_changed(
     questions_a_sample = 2 + 4  # consistency, following; presence of each of at most four references
     assert asked <= (multi.books.made - copied) * questions_a_sample
     assert again["base_judged"].hash == made[1]["base_judged"].hash
+
+
+def test_deciding_anew_needs_no_tar(made: tuple[Path, dict[str, Manifest]], tmp_path: Path) -> None:
+    out, manifests = made
+    shutil.copytree(out, tmp_path / "out", ignore=shutil.ignore_patterns("*.tar", "ledger"))
+    judged = str(tmp_path / "out" / manifests["base_judged"].directory)
+    rules = (["consistency=2.5", "instruction_following=2.5"], [], None, [], None)
+    told = select_directory([judged], Storage(str(tmp_path / "out/again")), *rules)
+    assert told[0].startswith(f"kept {manifests['refined'].books.made} of {manifests['refined'].books.read} ")
 
 
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")

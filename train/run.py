@@ -1,0 +1,22 @@
+"""Stages one after the other: each starts from the model that the one before it left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from train.loop import train_stage
+from train.parallel import joined_world
+from train.settings import TrainSettings
+from train.stopping import Stopping
+
+
+def run_stages(settings: TrainSettings) -> int:
+    """Train all stages as one of the processes that train together; 0 when all are done, 3 if stopped."""
+    with joined_world(settings.device) as world:
+        base = Path(settings.base)
+        for name in settings.stages:
+            made = train_stage(settings, name, base, world, Stopping())
+            if made is None:
+                return 3
+            base = made
+    return 0
