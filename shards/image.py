@@ -13,6 +13,7 @@ from shards.sample import EncodedImage, Sample
 MAX_PIXELS = 64 << 20
 FORMATS = {"jpg": "JPEG", "jpeg": "JPEG", "png": "PNG", "webp": "WEBP"}
 MODES = ("RGB", "RGBA", "L", "LA", "P")
+PNG_BITS = 24  # where a PNG says how many bits a channel has
 
 
 class ImageError(ValueError):
@@ -89,11 +90,11 @@ def _opened(image: EncodedImage) -> ImageFile.ImageFile:
         raise ImageError("too_many_pixels", f"expected at most {MAX_PIXELS} pixels: {error}") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise ImageError("undecodable", f"expected {expected}, got {image.data[:12]!r}") from error
-    _check_header(opened, expected)
+    _check_header(opened, expected, image.data)
     return opened
 
 
-def _check_header(opened: ImageFile.ImageFile, expected: str) -> None:
+def _check_header(opened: ImageFile.ImageFile, expected: str, data: bytes) -> None:
     if opened.format != expected and not (opened.format == "MPO" and expected == "JPEG"):
         raise ImageError("wrong_type", f"expected {expected} by its extension, got {opened.format}")
     if opened.width * opened.height > MAX_PIXELS:
@@ -102,5 +103,7 @@ def _check_header(opened: ImageFile.ImageFile, expected: str) -> None:
         )
     if getattr(opened, "n_frames", 1) != 1 and opened.format != "MPO":
         raise ImageError("animated", f"expected one frame, got {getattr(opened, 'n_frames', 1)}")
+    if opened.format == "PNG" and data[PNG_BITS] == 16:  # Pillow drops the lower 8
+        raise ImageError("colour_mode", "expected 8 bits a channel, got 16")
     if opened.mode not in MODES:
         raise ImageError("colour_mode", f"expected 8-bit grey or RGB, got mode {opened.mode}")

@@ -13,7 +13,7 @@ from typing import Any
 from shards.books import Books
 from shards.sample import Json, canonical_json
 from shards.storage import Storage, StorageError
-from shards.tar import ShardDigest, read_headers
+from shards.tar import BLOCK, ShardDigest, check_padding, read_headers
 
 SCHEMA = 1
 FILE = "manifest.json"
@@ -148,9 +148,11 @@ def shard_digest(storage: Storage, name: str) -> str:
     """
     digest = ShardDigest()
     with storage.open(name) as file:
-        for head, _, offset, size in read_headers(file, storage.path(name), storage.size(name)):
+        for head, member, offset, size in read_headers(file, storage.path(name), storage.size(name)):
             file.seek(offset)
-            digest.add(head, hashlib.sha256(file.read(size)).digest())
+            data = memoryview(file.read(size + -size % BLOCK))
+            check_padding(bytes(data[size:]), f"{storage.path(name)}: {member}")
+            digest.add(head, hashlib.sha256(data[:size]).digest())
     return digest.hex()
 
 

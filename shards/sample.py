@@ -191,7 +191,7 @@ def parse_sample(key: str, members: Mapping[str, EncodedImage], text: bytes) -> 
         SampleError: the JSON is not what `sample_json` writes, or an image is missing or unasked for.
     """
     where = f"sample {key}"
-    value = _object(_parse_json(text, where), where)
+    value = _object(parse_json(text, where), where)
     subjects = tuple(
         tuple(_candidate(entry, f"{where}: subjects[{number}]") for entry in _list(row, f"{where}: subjects"))
         for number, row in enumerate(_list(value.get("subjects"), f"{where}: subjects"))
@@ -212,7 +212,12 @@ MAX_JSON_BYTES = 4 << 20
 MAX_JSON_DEPTH = 64
 
 
-def _parse_json(text: bytes, where: str) -> Json:
+def parse_json(text: bytes, where: str) -> Json:
+    """A JSON value of another hand: small, shallow, finite, and in characters that UTF-8 can write.
+
+    Raises:
+        SampleError: naming `where` and what is wrong.
+    """
     if len(text) > MAX_JSON_BYTES:
         raise SampleError(f"{where}: expected JSON of at most {MAX_JSON_BYTES} bytes, got {len(text)}")
     try:
@@ -224,7 +229,19 @@ def _parse_json(text: bytes, where: str) -> Json:
     except ValueError as error:
         raise SampleError(f"{where}: {error}") from error
     _check_depth(value, where)
+    if b"\\u" in text:
+        _check_characters(value, where)
     return cast(Json, value)
+
+
+def _check_characters(value: object, where: str) -> None:
+    """Half a surrogate pair is valid JSON by the letter, and cannot be written again."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise SampleError(
+            f"{where}: expected whole characters, got half a surrogate pair ({error})"
+        ) from error
 
 
 def _refuse_constant(name: str) -> float:

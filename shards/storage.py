@@ -26,7 +26,7 @@ class StorageError(OSError):
 class Storage:
     """A folder, named by a local path or a URI that pyarrow knows (`s3://bucket/prefix?...`).
 
-    Pickles as its URI, so that a worker opens it anew.
+    Pickles as its URI, a relative folder made absolute, so that a worker elsewhere opens the same.
     """
 
     uri: str
@@ -39,7 +39,7 @@ class Storage:
         return filesystem, path
 
     def __reduce__(self) -> tuple[type[Storage], tuple[str]]:
-        return Storage, (self.uri,)
+        return Storage, (self.uri if "://" in self.uri else self.path(),)
 
     @property
     def filesystem(self) -> fs.FileSystem:
@@ -157,8 +157,12 @@ class Storage:
             self._upload(path, name)
 
     def _upload(self, path: Path, name: str) -> None:
-        with path.open("rb") as source, self.filesystem.open_output_stream(self.path(name)) as target:
-            shutil.copyfileobj(source, target, UPLOAD_BYTES)
+        try:
+            with path.open("rb") as source, self.filesystem.open_output_stream(self.path(name)) as target:
+                shutil.copyfileobj(source, target, UPLOAD_BYTES)
+        except BaseException:
+            self.delete(name)  # leaving the stream has published what it got so far
+            raise
         if self.size(name) != path.stat().st_size:
             raise StorageError(
                 f"{self.path(name)}: expected {path.stat().st_size} bytes, got {self.size(name)}"
@@ -189,14 +193,22 @@ def _inside(name: str) -> str:
 def _publish_local(path: Path, target: Path, is_durable: bool) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if path.stat().st_dev != target.parent.stat().st_dev:
-        moved = target.parent / f".{target.name}-{uuid.uuid4().hex}"
-        shutil.copyfile(path, moved)
-        path = moved
+        path = _copy_beside(path, target)
     if is_durable:
         _sync(path)
     path.replace(target)
     if is_durable:
         _sync(target.parent)
+
+
+def _copy_beside(path: Path, target: Path) -> Path:
+    copy = target.parent / f".{target.name}-{uuid.uuid4().hex}"
+    try:
+        shutil.copyfile(path, copy)
+    except BaseException:
+        copy.unlink(missing_ok=True)
+        raise
+    return copy
 
 
 def _sync(path: Path) -> None:

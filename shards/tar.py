@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ MAX_MEMBER_BYTES = 256 << 20
 MEMBER_NAMES = 100  # bytes of a ustar name
 FLUSH_BYTES = 1 << 20
 IOV_MAX = 512  # Linux allows 1024 buffers in one writev
+PART = re.compile(r"[a-z0-9_-]+")
+OCTAL = re.compile(rb"([0-7]+)[\0 ]*")  # int() takes "-1", "0o1" and "1_0" too
 
 
 class TarError(ValueError):
@@ -190,7 +193,7 @@ def check_member(name: str, size: int) -> None:
     """
     parts = name.split(".")
     is_json = len(parts) == 2 and parts[1] == "json"
-    is_image = len(parts) == 3 and parts[2] in EXTENSIONS
+    is_image = len(parts) == 3 and parts[2] in EXTENSIONS and PART.fullmatch(parts[1])
     if not is_json and not is_image:
         raise TarError(
             "member_type",
@@ -222,6 +225,7 @@ def read_headers(file: Any, where: str, size: int) -> Iterator[tuple[bytes, str,
         file.seek(offset)
         head = bytes(file.read(BLOCK))
         if head == END[:BLOCK]:
+            check_end(file, where)
             return
         name, length = parse_header(head, f"{where}: at byte {offset}")
         padded = length + -length % BLOCK
@@ -233,6 +237,21 @@ def read_headers(file: Any, where: str, size: int) -> Iterator[tuple[bytes, str,
         offset += BLOCK + padded
 
 
+def check_padding(padding: bytes, where: str) -> None:
+    """Raise if what fills a member up to a whole block is not all zero: no hash covers it."""
+    if padding.count(0) != len(padding):
+        raise TarError("trailing_data", f"{where}: expected zeros after it, got other bytes")
+
+
+def check_end(file: Any, where: str) -> None:  # noqa: ANN401
+    """Raise unless one more block of zeros follows the first, and nothing but zeros to the end."""
+    if len(rest := bytes(file.read(BLOCK))) < BLOCK:
+        raise TarError("truncated", f"{where}: expected {2 * BLOCK} zeros at its end, got fewer")
+    while rest:
+        check_padding(rest, f"{where}: after its last member")
+        rest = bytes(file.read(FLUSH_BYTES))
+
+
 def parse_header(head: bytes, where: str) -> tuple[str, int]:
     """(name, size) of a plain file.
 
@@ -242,8 +261,7 @@ def parse_header(head: bytes, where: str) -> tuple[str, int]:
     if len(head) < BLOCK:
         raise TarError("truncated", f"{where}: expected a header of {BLOCK} bytes, got {len(head)}")
     try:
-        stored = int(head[148:156].strip(b"\0 "), 8)
-        length = int(head[124:136].strip(b"\0 ") or b"0", 8)
+        stored, length = _octal(head[148:156]), _octal(head[124:136])
         name = head[:100].partition(b"\0")[0].decode()
     except ValueError as error:
         raise TarError("bad_header", f"{where}: expected a tar header, got {head[:24]!r}") from error
@@ -255,6 +273,13 @@ def parse_header(head: bytes, where: str) -> tuple[str, int]:
         name = head[345:500].partition(b"\0")[0].decode(errors="replace") + "/" + name
     check_member(name, length)
     return name, length
+
+
+def _octal(field: bytes) -> int:
+    found = OCTAL.fullmatch(field)
+    if not found:
+        raise ValueError(f"expected an octal number, got {field!r}")
+    return int(found[1], 8)
 
 
 def _kind(head: bytes) -> str:
@@ -290,6 +315,8 @@ def read_tar(path: Path) -> Iterator[tuple[Member, bytes]]:
                 raise TarError(
                     "truncated", f"{path}: {name}: expected {length} bytes, got {size - offset - BLOCK}"
                 )
+            check_padding(data[length:], f"{path}: {name}")
             data = data[:length]
             yield Member(name, offset + BLOCK, length, hashlib.sha256(data).digest()), data
             offset += BLOCK + length + -length % BLOCK
+        check_end(file, str(path))

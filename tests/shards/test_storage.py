@@ -1,0 +1,146 @@
+"""Files on a disk and on an S3 server: whole under their names or not there at all."""
+
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shards.storage import Storage, StorageError
+
+
+def test_what_is_written_is_read(storage):
+    storage.write("a/b.bin", b"x" * 100_000)
+    assert storage.read("a/b.bin") == b"x" * 100_000
+    assert storage.exists("a/b.bin")
+    assert storage.size("a/b.bin") == 100_000
+    assert storage.stat("a/b.bin")[1] > 0
+    with storage.open("a/b.bin") as file:
+        file.seek(99_990)
+        assert file.read(100) == b"x" * 10
+
+
+def test_an_empty_file_is_a_file(storage):
+    storage.write("empty", b"")
+    assert storage.read("empty") == b""
+    assert storage.size("empty") == 0
+
+
+def test_writing_again_replaces_the_whole_file(storage):
+    storage.write("a", b"long" * 1000)
+    storage.write("a", b"short")
+    assert storage.read("a") == b"short"
+
+
+def test_names_are_sorted_and_of_one_folder_alone(storage):
+    for name in ("b/2", "b/1", "b/c/3", "d"):
+        storage.write(name, b"x")
+    assert [name for name in storage.names() if not name.startswith(".")] == ["b", "d"]
+    assert storage.names("b") == ["1", "2", "c"]
+    assert storage.folders("b") == ["c"]
+    assert storage.names("nowhere") == []
+
+
+def test_what_is_not_there_is_an_error_that_names_it(storage):
+    for read in (storage.read, storage.open, storage.size, storage.stat):
+        with pytest.raises(StorageError, match="nothing.bin: expected a file"):
+            read("nothing.bin")
+    assert not storage.exists("nothing.bin")
+
+
+def test_a_folder_is_no_file(storage):
+    storage.write("folder/a", b"x")
+    with pytest.raises(StorageError, match="folder: expected a file"):
+        storage.stat("folder")
+    with pytest.raises(OSError, match="folder"):
+        storage.read("folder")
+
+
+def test_deleting_takes_files_and_folders_and_what_is_not_there(storage):
+    storage.write("a/b", b"x")
+    storage.write("a/c/d", b"x")
+    storage.write("e", b"x")
+    for name in ("a/c", "e", "nothing"):
+        storage.delete(name)
+    assert storage.names("a") == ["b"]
+    storage.delete("a")
+    assert not storage.exists("a/b")
+
+
+def test_a_child_is_a_folder_inside(storage):
+    child = storage.child("step-01").child("work")
+    child.write("a", b"x")
+    assert storage.read("step-01/work/a") == b"x"
+
+
+@pytest.mark.parametrize("name", ["../a", "a/../../b", "/etc/passwd"])
+def test_no_name_leads_out_of_the_folder(storage, name):
+    for use in (storage.read, storage.child, storage.path, storage.delete, lambda n: storage.write(n, b"")):
+        with pytest.raises(StorageError, match="leaves it"):
+            use(name)
+
+
+def test_a_storage_travels_to_a_worker(storage):
+    storage.write("a", b"x")
+    assert pickle.loads(pickle.dumps(storage)).read("a") == b"x"
+
+
+def test_a_relative_folder_is_the_same_one_for_a_worker_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sent = pickle.dumps(Storage("out"))
+    monkeypatch.chdir("/")
+    pickle.loads(sent).write("a", b"x")
+    assert (tmp_path / "out" / "a").read_bytes() == b"x"
+
+
+def test_an_upload_that_breaks_off_leaves_nothing_under_its_name(storage):
+    """/proc/self/mem opens, has no size that could be read, and fails in the middle."""
+    with pytest.raises(OSError, match=r"Input/output error|cross-device|Invalid"):
+        storage.publish(Path("/proc/self/mem"), "a/b")
+    assert not storage.exists("a/b")
+    assert storage.names("a") == []
+
+
+def test_no_scratch_file_stays_behind(disk):
+    with pytest.raises(ZeroDivisionError), disk.scratch() as path:
+        path.write_bytes(b"x")
+        raise ZeroDivisionError
+    disk.write("a", b"x")
+    assert disk.names(".tmp") == []
+
+
+LIMITED = """
+import resource, sys
+from shards.storage import Storage
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+Storage(sys.argv[1]).write("a", b"new" * 10_000)
+"""
+
+
+def limited(script, *arguments):
+    """Run a script whose files cannot grow past what it says: writes fail as on a full disk."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path or "." for path in sys.path)}
+    return subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_write_that_does_not_fit_is_an_error_and_the_old_file_stays(disk):
+    disk.write("a", b"old")
+    ended = limited(LIMITED, disk.uri)
+    assert ended.returncode == 1
+    assert "File too large" in ended.stderr
+    assert disk.read("a") == b"old"
+    assert disk.names(".tmp") == []
+
+
+def test_a_place_that_cannot_be_written_is_an_error_that_names_it(tmp_path):
+    (tmp_path / "out").write_text("a file where a folder should be")
+    with pytest.raises(OSError, match="out"):
+        Storage(str(tmp_path / "out")).write("a", b"x")
