@@ -106,6 +106,9 @@ def check(
             found.directory,
         )
     console.print(table)
+    for step in loaded.steps.values():
+        for what in step.settings.missing():
+            console.print(f"missing for {step.name}: {what}", highlight=False, soft_wrap=True)
 
 
 def _count(most: int | None, *, is_exact: bool) -> str:
