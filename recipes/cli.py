@@ -202,6 +202,28 @@ def report(
 
 
 @app.command()
+def export(
+    directory: Annotated[str, typer.Argument(help="a finished directory of samples, or a selection")],
+    to: Annotated[str, typer.Option("--out", help="an empty folder or s3:// URI")],
+    form: Annotated[str, typer.Option("--format", help="scone-parquet, hf, omnigen2-jsonl or energon")],
+    name: Annotated[str | None, typer.Option(help="of the set; the step's name if unset")] = None,
+    gpus: Annotated[int, typer.Option(min=1, help="scone-parquet: GPUs of the training run")] = 8,
+    workers: Annotated[int, typer.Option(min=1, help="scone-parquet: loader workers of a GPU")] = 3,
+    rows_a_file: Annotated[int, typer.Option(min=1, help="scone-parquet: samples in a file, about")] = 1000,
+    data_dir: Annotated[str, typer.Option(help="scone-parquet: where the trainer finds the files")] = "",
+) -> None:
+    """Write a set as another trainer or hub reads it; pictures stay the bytes they are."""
+    from datagen.exporters.scone_parquet import SconeOptions
+    from recipes.export import export_directory
+
+    options = SconeOptions(
+        name=name or "", gpus=gpus, workers=workers, rows_a_file=rows_a_file, data_dir=data_dir
+    )
+    for line in export_directory(directory, to, form, options):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
 def show(
     out: Annotated[str, typer.Argument(help="an output directory")],
     key: Annotated[str, typer.Argument(help="a sample's key")],

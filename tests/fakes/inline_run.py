@@ -82,7 +82,12 @@ def run_inline(out, settings, *, name="step", kind="samples", inputs=(), shard_s
         job, plan_sizes(plan, shard_size), executor, slice_size=16, observe=lambda progress: None
     ).run()
     draft = Manifest(
-        name=name, type=name, hash=digest, kind=kind, config=settings.computed(), parents=parents or {}
+        name=name,
+        type=name,
+        hash=digest,
+        kind=kind,
+        config={"type": name, "settings": settings.computed()},
+        parents=parents or {},
     )
     finish(storage, draft, plan, records)
     return Made(storage)
