@@ -42,12 +42,3 @@ def kinds_of(random: Random, case: str, references: int) -> tuple[str, ...]:
     for _ in range(scenes):
         kinds.insert(len(kinds) if random.random() < 0.75 else random.randrange(len(kinds)), "scene")
     return tuple(kinds)
-
-
-def case_of(kinds: tuple[str, ...]) -> str:
-    """The case that `kinds` make.
-
-    >>> case_of(("object", "scene", "object"))
-    'object+scene'
-    """
-    return next(case for case, members in CASES.items() if set(members) == set(kinds))

@@ -36,11 +36,11 @@ class Subject:
         name: e.g. "fox".
         category: broad class, e.g. "Animals & Nature".
         subgroup: narrow class, e.g. "animal-mammal".
-        attributes: what else is known. `kind` (character, object or scene), `colour`, `number` (plural,
-            mass or person; absent for one countable thing), `series` (what things alike in all but colour are
-            called),
-            `family` (things too alike to be told apart at a glance), `twin_of` (id of the same thing in
-            another design).
+        attributes: what else is known, all optional. `kind`: character, object or scene. `colour`. `number`:
+            plural, mass or person (a proper name); absent for one countable thing. `series`: what things
+            alike in all but colour are called. `nouns`: what else one may call it, narrow to broad, between
+            slashes; the subgroup unless given. `family`: things too alike to be told apart at a glance.
+            `twin_of`: id of the same thing in another design.
         file: the picture, relative to its catalogue.
     """
 
@@ -55,6 +55,18 @@ class Subject:
     def kind(self) -> str:
         """Which of the paper's kinds it is: character, object or scene."""
         return self.attributes.get("kind", "object")
+
+    @property
+    def definite(self) -> str:
+        """Its name with "the"; a person's proper name as it is."""
+        return self.name if self.attributes.get("number") == "person" else f"the {self.name}"
+
+    @property
+    def nouns(self) -> tuple[str, ...]:
+        """What it can be called, from its name to the broadest word."""
+        series = self.attributes.get("series", "")
+        words = (self.name, series, *self.attributes.get("nouns", self.subgroup).split("/"))
+        return tuple(dict.fromkeys(word for word in words if word))
 
     @property
     def group(self) -> str:
@@ -229,6 +241,25 @@ def load_catalogue(where: str = EMBEDDED, split: Split = "all") -> Catalogue:
         ZippedPictures(ASSETS / "subjects.zip") if where == EMBEDDED else FolderPictures(Path(where))
     )
     return Catalogue(chosen, pictures)
+
+
+def fingerprint(where: str) -> str:
+    """A catalogue by its content; a folder may lie anywhere. The embedded one changes with the program only.
+
+    Raises:
+        CatalogueError: there is no such folder.
+    """
+    if where == EMBEDDED:
+        return EMBEDDED
+    folder = Path(where)
+    if not folder.is_dir():
+        raise CatalogueError(f"catalogue {where}: expected a folder with one .csv, got 'no such folder'")
+    hasher = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        hasher.update(
+            f"{path.relative_to(folder)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode()
+        )
+    return hasher.hexdigest()
 
 
 @cache

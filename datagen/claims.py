@@ -47,17 +47,12 @@ class Claim:
         """What the instruction is to ask for."""
         numbered = list(enumerate(self.subjects, start=1))
         return Wish(
-            mentions=[Mention(the(subject), number) for number, subject in numbered if subject],
+            mentions=[Mention(subject.definite, number) for number, subject in numbered if subject],
             place="" if self.scene_view else self.place,
             scene_image=next((number for number, subject in numbered if subject is None), None),
             is_ordered=self.is_ordered,
             is_terse=self.is_terse,
         )
-
-
-def the(subject: Subject) -> str:
-    """The subject's name with its article; a person's proper name has none."""
-    return subject.name if subject.attributes.get("number") == "person" else f"the {subject.name}"
 
 
 def draw_claim(

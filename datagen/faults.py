@@ -55,17 +55,19 @@ class Stagehand:
         """Which of the figures is to be faulty."""
         return self.random.randrange(len(self.figures))
 
-    def with_figure(self, number: int, subject: Subject) -> tuple[Figure, ...]:
-        """The figures with another subject in the place of one, within its box and on the same foot."""
-        old = self.figures[number]
-        width, height = self.renderer.sprite(subject.id, old.pose).size
-        fit = min((old.box[2] - old.box[0]) / width, (old.box[3] - old.box[1]) / height, 1)
-        pose = replace(old.pose, side_px=max(int(old.pose.side_px * fit), 1))
-        width, height = self.renderer.sprite(subject.id, pose).size
-        left = round(centre_x(old.box) - width / 2)
-        box = (left, old.box[3] - height, left + width, old.box[3])
-        new = Figure(subject=subject.id, pose=pose, box=box)
-        return (*self.figures[:number], new, *self.figures[number + 1 :])
+
+def replaced(
+    renderer: Renderer, figures: tuple[Figure, ...], number: int, subject: Subject
+) -> tuple[Figure, ...]:
+    """`figures` with another subject in the place of one, within its box and on the same foot."""
+    old = figures[number]
+    width, height = renderer.sprite(subject.id, old.pose).size
+    fit = min((old.box[2] - old.box[0]) / width, (old.box[3] - old.box[1]) / height, 1)
+    pose = replace(old.pose, side_px=max(int(old.pose.side_px * fit), 1))
+    width, height = renderer.sprite(subject.id, pose).size
+    left = round(centre_x(old.box) - width / 2)
+    box = (left, old.box[3] - height, left + width, old.box[3])
+    return (*figures[:number], Figure(subject=subject.id, pose=pose, box=box), *figures[number + 1 :])
 
 
 def apply_fault(fault: str, stagehand: Stagehand) -> Shown:
@@ -88,7 +90,7 @@ def _wrong_subject(stagehand: Stagehand) -> Shown:
         "variant": "same_category" if same_category else "other_category",
         "shown_instead": wrong.id,
     }
-    return Shown(figures=stagehand.with_figure(number, wrong), truth=truth)
+    return Shown(figures=replaced(stagehand.renderer, stagehand.figures, number, wrong), truth=truth)
 
 
 def _stand_in(stagehand: Stagehand, claimed: Subject, *, same_category: bool) -> Subject:
@@ -108,7 +110,8 @@ def _other_design(stagehand: Stagehand) -> Shown:
         raise LookupError("none of the subjects has a twin in another design")
     number, twin = stagehand.random.choice(found)
     return Shown(
-        figures=stagehand.with_figure(number, twin), truth={"faulty": number, "shown_instead": twin.id}
+        figures=replaced(stagehand.renderer, stagehand.figures, number, twin),
+        truth={"faulty": number, "shown_instead": twin.id},
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -88,7 +88,7 @@ def write_instruction(random: Random, wish: Wish) -> str:
 
     >>> wish = Wish(mentions=[Mention("the fox", 1), Mention("the red heart", 2)], place="in a forest")
     >>> write_instruction(Random(3), wish)
-    'Compose a scene with the fox from picture 1 and the red heart from picture 2 in a forest.'
+    'Generate a picture of the fox shown in picture 1 and the red heart shown in picture 2 in a forest.'
     """
     count = random.choice(NUMBERINGS)
     place = wish.place
@@ -120,6 +120,60 @@ def _capital(text: str) -> str:
     return text if text.startswith("<") else text[:1].upper() + text[1:]
 
 
+ALONE = (
+    "Show only {subject}, {place}.",
+    "Generate a picture of {subject} alone, {place}.",
+    "Take {subject} out of the group and show nothing else, {place}.",
+    "{subject}, on its own, {place}.",
+    "Keep {subject}, remove everything else, {place}.",
+)
+
+
+def write_alone(random: Random, mention: Mention, place: str) -> str:
+    """An instruction that asks for one of several candidates, alone, in another place.
+
+    >>> write_alone(Random(1), Mention("the larger animal", 1), "on a plain background")
+    'Take the larger animal from Image 1 out of the group and show nothing else, on a plain background.'
+    """
+    named = f"{mention.phrase} {random.choice(LINKS)} {random.choice(NUMBERINGS)(mention.image)}"
+    return _capital(random.choice(ALONE).format(subject=named, place=place))
+
+
+def rephrase(instruction: str, phrases: Mapping[str, str]) -> str | None:
+    """`instruction` with each phrase replaced; None where one is not in it exactly once.
+
+    >>> rephrase("The fox from image 1 and the pen from image 2.", {"the fox": "the larger animal"})
+    'The larger animal from image 1 and the pen from image 2.'
+    >>> rephrase("Combine in a picture.", {"the fox": "the larger animal"}) is None
+    True
+    """
+    for old, new in phrases.items():
+        found = list(re.finditer(rf"\b{re.escape(old)}\b", instruction, re.IGNORECASE))
+        if len(found) != 1:
+            return None
+        start, end = found[0].span()
+        new = _capital(new) if instruction[start].isupper() else new
+        instruction = instruction[:start] + new + instruction[end:]
+    return instruction
+
+
+def renumber(instruction: str, numbers: Mapping[int, int]) -> str:
+    """`instruction` with its image numbers changed.
+
+    >>> renumber("The fox from image 1 and the pen of the second photo", {1: 2, 2: 1})
+    'The fox from image 2 and the pen of the first photo'
+    """
+
+    def number(match: re.Match[str]) -> str:
+        return re.sub(r"\d+", lambda n: str(numbers.get(int(n[0]), int(n[0]))), match[0])
+
+    def ordinal(match: re.Match[str]) -> str:
+        old = ORDINALS.index(match[1].lower()) + 1
+        return match[0].replace(match[1], ORDINALS[numbers.get(old, old) - 1])
+
+    return _ORDINAL.sub(ordinal, _NUMBERED.sub(number, instruction))
+
+
 def join(parts: Sequence[str]) -> str:
     """A list in words.
 
@@ -127,22 +181,6 @@ def join(parts: Sequence[str]) -> str:
     'a, b and c'
     """
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-
-
-VOWEL_SOUND = re.compile(r"^(?!uni|euro|one\b|ewe|uten)(?:[aeiou]|hour|x-|8)", re.IGNORECASE)
-
-
-def with_article(name: str, number: str = "") -> str:
-    """`name` with "a" or "an"; as it is where `number` is "plural" or "mass".
-
-    >>> [with_article(name) for name in ("fox", "owl", "unicorn", "hourglass", "one-piece swimsuit", "x-ray")]
-    ['a fox', 'an owl', 'a unicorn', 'an hourglass', 'a one-piece swimsuit', 'an x-ray']
-    >>> with_article("glasses", "plural")
-    'glasses'
-    """
-    if number:
-        return name
-    return f"{'an' if VOWEL_SOUND.match(name) else 'a'} {name}"
 
 
 _NUMBERED = re.compile(r"(?:images?|photos?|pictures?)[ _](\d+)((?:(?:, | and )\d+)*)", re.IGNORECASE)

@@ -22,10 +22,10 @@ SIDE_PX = 512
 TARGET_SHARES = {1: (0.42, 0.62), 2: (0.34, 0.46), 3: (0.27, 0.37), 4: (0.23, 0.31), 5: (0.19, 0.26)}
 """Longer side of a subject in the target, of the canvas, by how many stand there: as large as fits without
 overlap in nine tries of ten."""
-REFERENCE_SHARES = (0.44, 0.60)
+REFERENCE_SHARES = (0.32, 0.60)
 REFERENCE_AREA = Area(left=0.03, right=0.97, top=0.05, base_low=0.70, base_high=0.92)
 TARGET_AREA = Area()
-PASTE_SHARES = (0.24, 0.42)
+PASTE_SHARES = (0.24, 0.56)
 PLAIN_COLOURS = ("#ffffff", "#f6f4ef", "#eef2f6", "#f3eeee", "#edf3ec", "#f4f0f8", "#e9e9ea")
 DEEP_COLOURS = ("#d9e4f2", "#f3e1cf", "#dfeadb", "#eadcec", "#d8d8de", "#f2dada", "#d5e8e8")
 
@@ -194,7 +194,7 @@ class Renderer:
         """
         picture = decode_image(image)
         side_px = min(picture.size)
-        for share in np.linspace(PASTE_SHARES[1], PASTE_SHARES[0], 6):
+        for share in np.linspace(random.triangular(*PASTE_SHARES, PASTE_SHARES[1]), PASTE_SHARES[0], 5):
             pose = Pose(side_px=round(share * side_px), rotation_deg=round(random.triangular(-8, 8, 0), 1))
             boxes = arrange(
                 random, [self.sprite(subject.id, pose).size], side_px, REFERENCE_AREA, avoid=avoid, tries=60

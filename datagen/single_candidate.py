@@ -10,33 +10,32 @@ from typing import Annotated, ClassVar, TypeVar, cast
 from pydantic import Field, model_validator
 
 from datagen.cases import CASES, is_possible
-from datagen.catalogue import EMBEDDED, Split, Subject, load_catalogue
-from datagen.claims import Claim, draw_claim, the
+from datagen.catalogue import EMBEDDED, CatalogueError, Subject, load_catalogue
+from datagen.claims import Claim, draw_claim
 from datagen.encoding import encode_jpeg
 from datagen.faults import CLEAN, COPY_PASTE, DAMAGED, FAULTS, Stagehand, apply_fault, damage, needs_order
 from datagen.instructions import write_instruction
 from datagen.panoramas import load_panoramas
 from datagen.quotas import share_out
 from datagen.renderer import Figure, Renderer, draw_backdrop, view_backdrop
+from datagen.settings import BuilderSettings, check_shares
 from shards.image import ImageError, check_sample
 from shards.ledger import Ledger
 from shards.sample import Candidate, EncodedImage, Json, Provenance, Sample
-from shards.settings import PLAN, PlanFloat, PlanInt, Settings
+from shards.settings import PLAN, PlanFloat
 from shards.stage import IndexRow, Planned, Reject, Work, content_key, keyed_random
 
 SOURCE = "single_candidate"
-LICENCE = "MIT AND Apache-2.0 AND CC0-1.0"
 REFERENCES = {1: 0.35, 2: 0.35, 3: 0.2, 4: 0.1}
 EVEN_CASES = dict.fromkeys(CASES, 1.0)
 
 
-class SingleCandidateConfig(Settings):
+class SingleCandidateConfig(BuilderSettings):
     """How many base samples of which cases, from which subjects, with which faults."""
 
     VERSION: ClassVar[int] = 1
+    FAULTS: ClassVar[Sequence[str]] = FAULTS
 
-    samples: PlanInt = Field(ge=1, description="how many to make, faulty ones included")
-    seed: int = Field(default=0, ge=0, description="of all that is random; the recipe's seed unless set")
     prefix: str = Field(
         default="base", pattern=r"^[a-z0-9_-]{1,32}$", description="of the keys; one for each such step"
     )
@@ -53,28 +52,11 @@ class SingleCandidateConfig(Settings):
     terse: PlanFloat = Field(
         default=0.1, ge=0, le=1, description='share of instructions like "Combine in a picture."'
     )
-    faults: Annotated[Mapping[str, float], Field(**PLAN)] = Field(
-        default={}, description=f"share of samples with each fault, of {', '.join(FAULTS)}"
-    )
-    catalogue: str = Field(default=EMBEDDED, description="`embedded`, or a folder of pictures and a CSV")
-    split: Split = Field(
-        default="all", description="all subjects and panoramas, or one side of the fixed split"
-    )
-
-    @property
-    def batch_size(self) -> int:
-        """One at a time: a sample takes about 0.1 s."""
-        return 1
 
     @model_validator(mode="after")
-    def _check_shares(self) -> SingleCandidateConfig:
-        _check_names("faults", self.faults, FAULTS)
-        _check_names("cases", self.cases, CASES)
-        _check_names("references", self.references, (1, 2, 3, 4))
-        if sum(self.faults.values()) > 1 + 1e-9:
-            raise ValueError(
-                f"faults: expected shares of at most 1 together, got {sum(self.faults.values())!r}"
-            )
+    def _check_cases(self) -> SingleCandidateConfig:
+        check_shares("cases", self.cases, list(CASES))
+        check_shares("references", self.references, range(1, 5))
         for number in self.references:
             if not any(is_possible(case, number) for case, weight in self.cases.items() if weight):
                 raise ValueError(f"cases: expected one that {number!r} references can show; add `object`")
@@ -93,13 +75,25 @@ class SingleCandidateConfig(Settings):
 
     def plan(self, rows: Iterable[IndexRow] = ()) -> Iterator[Planned]:  # noqa: ARG002, made from nothing
         """`samples` samples. Of a longer plan the first ones are the same."""
-        if self.catalogue != EMBEDDED:
-            load_catalogue(self.catalogue, self.split).check_pictures()
+        self._check_catalogue()
         faults = share_out(self.faults, rest=CLEAN)
         for number in range(self.samples):
             yield Planned(
                 key=content_key(self.prefix, self.seed, number), spec=self._spec(number, next(faults))
             )
+
+    def _check_catalogue(self) -> None:
+        """Refuse a catalogue with a bad picture, or without a kind of subject that the cases need."""
+        catalogue = load_catalogue(self.catalogue, self.split)
+        if self.catalogue != EMBEDDED:
+            catalogue.check_pictures()
+        for case, weight in self.cases.items():
+            for kind in CASES[case]:
+                if weight and kind != "scene" and not catalogue.of_kind(kind):
+                    raise CatalogueError(
+                        f"catalogue {self.catalogue}: expected subjects of kind {kind!r} for the case "
+                        f"{case!r}, got none; leave the case out of `cases`, or add kind={kind} to attributes"
+                    )
 
     def _spec(self, number: int, fault: str) -> Mapping[str, Json]:
         """What the plan decides for one sample; drawn again until the fault can exist in it."""
@@ -124,15 +118,6 @@ class SingleCandidateConfig(Settings):
     def build(self, ledger: Ledger | None = None) -> SingleCandidateBuilder:  # noqa: ARG002, nothing is paid
         """The stage, with its catalogue."""
         return SingleCandidateBuilder(self)
-
-
-def _check_names(field: str, shares: Mapping[str, float] | Mapping[int, float], known: object) -> None:
-    names: list[object] = list(known)  # type: ignore[call-overload]
-    for name, share in shares.items():
-        if name not in names:
-            raise ValueError(f"{field}: expected names of {', '.join(map(str, names))}, got {name!r}")
-        if share < 0:
-            raise ValueError(f"{field}.{name}: expected 0 or more, got {share!r}")
 
 
 Name = TypeVar("Name", int, str)
@@ -225,9 +210,7 @@ class SingleCandidateBuilder:
         figures = [reference.figure for reference in references]
         return Provenance(
             source=SOURCE,
-            licence=LICENCE
-            if self._config.catalogue == EMBEDDED
-            else f"CC0-1.0 AND {self._config.catalogue}",
+            licence=self._config.pictures_licence,
             task="composition_single" if len(references) == 1 else "composition_multi",
             case=str(work.spec["case"]),
             origin={
@@ -289,7 +272,7 @@ def _candidates(claim: Claim, reference: Reference) -> tuple[Candidate, ...]:
     subject = next(subject for subject in claim.placed if subject.id == reference.figure.subject)
     return (
         Candidate(
-            name=subject.name, category=subject.category, phrase=the(subject), box=reference.figure.box
+            name=subject.name, category=subject.category, phrase=subject.definite, box=reference.figure.box
         ),
     )
 

@@ -1,4 +1,4 @@
-"""Lays a reference's cut-out over a target's: turned, mirrored and scaled until their shapes and shades agree."""
+"""Lays a reference's cut-out over a target's: turned, mirrored, scaled until shapes and shades agree."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from filters.cutouts import Cutout
 Array: TypeAlias = NDArray[np.float32]
 
 TURNS_DEG = tuple(range(-24, 25, 4))  # the renderer turns by up to 12 in the target and 8 in the reference
-SURE = 0.5
+COARSE = 2  # the first search looks at every second cell: 12 ms a pair became 5
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,12 @@ class Overlay:
 
 def overlay(reference: Cutout, target: Cutout) -> Overlay:
     """The best of all turns, mirrored and not, then of small steps around it."""
-    coarse = [(turn, flip, 1.0, 0.0, 0.0) for flip in (1.0, -1.0) for turn in TURNS_DEG]
-    best = _best(reference, target, coarse)
+    coarse: list[Move] = [(turn, flip, 1.0, 0.0, 0.0) for flip in (1.0, -1.0) for turn in TURNS_DEG]
+    best = _best(reference, target, coarse, COARSE)
     for size in (1.0, 0.5):
-        best = _best(reference, target, list(_around(best, size)))
-    moved = _warp(reference, target, [best])
-    shape, shade = _agreement(moved, target)
+        best = _best(reference, target, list(_around(best, size)), 1)
+    moved = _warp(reference, target, [best], 1)
+    shape, shade = _agreement(moved, target, 1)
     return Overlay(moved[0, ..., :3], moved[0, ..., 3], float(shape[0]), float(shade[0]))
 
 
@@ -61,14 +61,15 @@ def _around(move: Move, size: float) -> Iterator[Move]:
         yield turn, flip, scale, right, down + 0.7 * step
 
 
-def _best(reference: Cutout, target: Cutout, moves: list[Move]) -> Move:
-    shape, shade = _agreement(_warp(reference, target, moves), target)
+def _best(reference: Cutout, target: Cutout, moves: list[Move], step: int) -> Move:
+    shape, shade = _agreement(_warp(reference, target, moves, step), target, step)
     return moves[int(np.argmax(shape + 0.5 * shade))]
 
 
 @cache
-def _grid(side: int) -> Array:
-    rows, columns = np.mgrid[0:side, 0:side].astype(np.float32)
+def _grid(side: int, step: int = 1) -> Array:
+    """Columns and rows of every `step`-th cell, [2, cells]."""
+    rows, columns = np.mgrid[0:side:step, 0:side:step].astype(np.float32)
     return np.stack([columns.ravel(), rows.ravel()])
 
 
@@ -79,16 +80,19 @@ def _extent(alpha: Array) -> tuple[Array, float]:
     return np.asarray(centre, dtype=np.float32), math.sqrt(total)
 
 
-def _warp(reference: Cutout, target: Cutout, moves: list[Move]) -> Array:
-    """The reference's colours and alpha on the target's grid after each move, [moves, S, S, 4]."""
+def _warp(reference: Cutout, target: Cutout, moves: list[Move], step: int) -> Array:
+    """The reference's colours and alpha on the target's every `step`-th cell after each move,
+    [moves, S, S, 4]."""
     (to_centre, to_side), (from_centre, from_side) = _extent(target.alpha), _extent(reference.alpha)
     side = target.alpha.shape[0]
-    away = _grid(side) - to_centre[:, None]
+    away = _grid(side, step) - to_centre[:, None]
     turns = np.stack([_matrix(move) * (from_side / to_side) for move in moves])
     shifts = np.array([move[3:] for move in moves], dtype=np.float32)
     points = turns @ (away[None] - shifts[..., None]) + from_centre[None, :, None]
     sheet = np.concatenate([reference.colours, reference.alpha[..., None]], axis=-1)
-    return _sample(sheet, points[:, 0], points[:, 1]).reshape(len(moves), side, side, 4)
+    return _sample(sheet, points[:, 0], points[:, 1]).reshape(
+        len(moves), -(-side // step), -(-side // step), 4
+    )
 
 
 def _matrix(move: Move) -> Array:
@@ -111,12 +115,12 @@ def _sample(sheet: Array, columns: Array, rows: Array) -> Array:
     return np.asarray(upper * (1 - down) + lower * down, dtype=np.float32)
 
 
-def _agreement(moved: Array, target: Cutout) -> tuple[Array, Array]:
+def _agreement(moved: Array, target: Cutout, step: int) -> tuple[Array, Array]:
     """Shape and shade (see `Overlay`) of each moved reference with the target, [moves]."""
-    alpha = moved[..., 3]
-    both, either = np.minimum(alpha, target.alpha), np.maximum(alpha, target.alpha)
+    alpha, own = moved[..., 3], target.alpha[::step, ::step]
+    both, either = np.minimum(alpha, own), np.maximum(alpha, own)
     shape = both.sum((1, 2)) / np.maximum(either.sum((1, 2)), 1e-3)
-    return shape, _correlation(moved[..., :3].mean(-1), target.colours.mean(-1)[None], both)
+    return shape, _correlation(moved[..., :3].mean(-1), target.colours[::step, ::step].mean(-1)[None], both)
 
 
 def _correlation(one: Array, other: Array, weight: Array) -> Array:

@@ -1,4 +1,4 @@
-"""One thing of a picture, cut out: its pixels on a small square, how surely each belongs to it, its embedding."""
+"""One thing of a picture, cut out: pixels on a small square, how surely each is its own, its embedding."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from filters.proposals import CELL, Mask, Proposal
 FRAME_PX = 160  # 5 ms for the network; 224 px cost twice that and told subjects apart no better
 SHRINK = 4
 MARGIN = 0.08
+OUTSIDE = -8.0  # log-odds of what is surely not the thing
+GREY = 127  # what the network takes for nothing: its input is 0 there
 Box: TypeAlias = tuple[float, float, float, float]
+Array: TypeAlias = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,8 @@ class Cutout:
 
     box: Box
     colours: Pixels
-    alpha: NDArray[np.float32]
-    embedding: NDArray[np.float32]
+    alpha: Array
+    embedding: Array
 
     @property
     def centre_x(self) -> float:
@@ -46,39 +49,73 @@ class Cutout:
 
 
 def cut(
-    picture: Image.Image,
-    proposal: Proposal,
-    log_odds: NDArray[np.float32],
-    network: Network,
-    mean: NDArray[np.float32],
+    picture: Image.Image, proposal: Proposal, log_odds: Array, network: Network, mean: Array | None
 ) -> Cutout:
     """The cut-out of `proposal`, found in `picture` by `log_odds`; all else becomes grey."""
     left, top, right, bottom = proposal.box
     frame = _frame(proposal.box)
-    colours = to_square(picture, tuple(edge * CELL for edge in frame))
-    alpha = _alpha(proposal.mask, log_odds, frame)
-    shown = colours * alpha[..., None] + 127 * (1 - alpha[..., None])
-    embedding = normalise(pool(network.look(shown).stride32), mean)
+    colours = to_square(picture, (frame[0] * CELL, frame[1] * CELL, frame[2] * CELL))
+    inside = np.where(_grown(proposal.mask), log_odds, OUTSIDE).astype(np.float32)
+    alpha = _certainty(to_square(Image.fromarray(inside), frame, OUTSIDE))
     height, width = proposal.mask.shape
+    box = (left / width, top / height, right / width, bottom / height)
+    return _finish(box, colours, alpha, network, mean)
+
+
+def crop_frame(picture: Image.Image, box: tuple[int, int, int, int]) -> Pixels:
+    """The square around a claimed box, [FRAME_PX, FRAME_PX, 3]."""
+    return to_square(picture, _frame(box))
+
+
+def cut_framed(
+    colours: Pixels,
+    log_odds: Array,
+    box: tuple[int, int, int, int],
+    size: tuple[int, int],
+    network: Network,
+    mean: Array | None,
+) -> Cutout:
+    """The cut-out of what stands in a claimed `box` of a picture of `size`, seen as `crop_frame` shows it.
+
+    What reaches in from outside of the box is not its own.
+    """
+    left, top, right, bottom = box
+    frame = _frame(box)
+    cells = FRAME_PX // SHRINK
+    steps = (np.arange(cells) + 0.5) / cells * (frame[2] - frame[0])
+    across, down = frame[0] + steps, frame[1] + steps
+    inside = ((down > top) & (down < bottom))[:, None] & ((across > left) & (across < right))[None]
+    alpha = np.repeat(np.repeat(_certainty(np.where(inside, log_odds, OUTSIDE)), SHRINK, 0), SHRINK, 1)
+    width, height = size
+    shares = (left / width, top / height, right / width, bottom / height)
+    return _finish(shares, colours, alpha, network, mean)
+
+
+def _finish(box: Box, colours: Pixels, alpha: Array, network: Network, mean: Array | None) -> Cutout:
+    shown = colours * alpha[..., None] + GREY * (1 - alpha[..., None])
+    pooled = pool(network.look(shown).features)
+    embedding = pooled if mean is None else normalise(pooled, mean)
     return Cutout(
-        box=(left / width, top / height, right / width, bottom / height),
-        colours=shrink(colours),
-        alpha=shrink(alpha[..., None])[..., 0],
-        embedding=embedding,
+        box=box, colours=shrink(colours), alpha=shrink(alpha[..., None])[..., 0], embedding=embedding
     )
 
 
-def to_square(picture: Image.Image, frame: Box) -> Pixels:
-    """What `frame` (in pixels, may reach outside, where it is black) shows, at FRAME_PX square."""
-    left, top, right, bottom = frame
+def to_square(picture: Image.Image, frame: tuple[float, ...], outside: float = 0) -> Array:
+    """What `frame` (left, top, right; may reach outside) shows, at FRAME_PX square."""
+    left, top, right = frame[:3]
     step = (right - left) / FRAME_PX
     moved = picture.transform(
         (FRAME_PX, FRAME_PX),
         Image.Transform.AFFINE,
         (step, 0, left, 0, step, top),
         Image.Resampling.BILINEAR,
+        fillcolor=outside if picture.mode == "F" else None,
     )
     return np.asarray(moved, dtype=np.float32)
+
+
+def _certainty(log_odds: Array) -> Array:
+    return np.asarray(1 / (1 + np.exp(-np.clip(log_odds, OUTSIDE, -OUTSIDE))), dtype=np.float32)
 
 
 def shrink(pixels: Pixels) -> Pixels:
@@ -90,24 +127,9 @@ def shrink(pixels: Pixels) -> Pixels:
 def _frame(box: tuple[int, int, int, int]) -> Box:
     """The square around `box` with a margin, in the box's unit."""
     left, top, right, bottom = box
-    half = max(right - left, bottom - top) * (0.5 + MARGIN) + 1
+    half = max(right - left, bottom - top) * (0.5 + MARGIN)
     across, down = (left + right) / 2, (top + bottom) / 2
     return across - half, down - half, across + half, down + half
-
-
-def _alpha(mask: Mask, log_odds: NDArray[np.float32], frame: Box) -> NDArray[np.float32]:
-    inside = np.where(_grown(mask), log_odds, -8.0).astype(np.float32)
-    moved = Image.fromarray(inside)
-    left, top, right, _ = frame
-    step = (right - left) / FRAME_PX
-    squared = moved.transform(
-        (FRAME_PX, FRAME_PX),
-        Image.Transform.AFFINE,
-        (step, 0, left, 0, step, top),
-        Image.Resampling.BILINEAR,
-        fillcolor=-8.0,
-    )
-    return np.asarray(1 / (1 + np.exp(-np.clip(np.asarray(squared), -8, 8))), dtype=np.float32)
 
 
 def _grown(mask: Mask) -> Mask:

@@ -10,33 +10,35 @@ from typing import TypeAlias
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
+from shards.image import check_image
 from shards.sample import EncodedImage
 
 Pixels: TypeAlias = NDArray[np.float32]  # [H, W, 3] in 0..255, RGB, unless it says otherwise
 
 STRIDE = 32  # sides must be multiples of it: the network's padding is written for those
 GEM_POWER = 3.0  # facts/assets.md: GeM with p=3, minus the catalogue's mean, L2
-MAX_PIXELS = 100_000_000
-
-
-class UnreadableImage(ValueError):
-    """An image of a sample that cannot be decoded: its answer is an error row, not an exception."""
 
 
 @dataclass(frozen=True)
 class Maps:
-    """The network's view of one picture; [C, H/stride, W/stride] each."""
+    """The network's view of one picture.
 
-    stride4: NDArray[np.float32]
-    stride8: NDArray[np.float32]
-    stride16: NDArray[np.float32]
-    stride32: NDArray[np.float32]
+    Attributes:
+        log_odds: that a cell of 4 x 4 pixels shows a subject and not its surroundings, [H/4, W/4].
+        features: [1280, H/32, W/32].
+    """
+
+    log_odds: NDArray[np.float32]
+    features: NDArray[np.float32]
 
 
 class Network:
-    """EfficientNet-lite0 on onnxruntime: one thread and one picture at a time, so that results repeat to the bit."""
+    """EfficientNet-lite0 and its objectness decoder on onnxruntime.
+
+    One thread and one picture at a time, so that results repeat to the bit.
+    """
 
     def __init__(self, path: Path) -> None:
         options = onnxruntime.SessionOptions()
@@ -48,8 +50,8 @@ class Network:
     def look(self, pixels: Pixels) -> Maps:
         """The maps of a picture whose sides are multiples of 32."""
         scaled = np.ascontiguousarray(((pixels - 127) / 128).transpose(2, 0, 1)[None], dtype=np.float32)
-        names = ("stride4", "stride8", "stride16", "stride32")
-        return Maps(*(output[0] for output in self._session.run(names, {"image": scaled})))
+        log_odds, features = self._session.run(("log_odds", "stride32"), {"image": scaled})
+        return Maps(log_odds[0, 0], features[0])
 
 
 def pool(map_CHW: NDArray[np.float32]) -> NDArray[np.float32]:  # noqa: N803
@@ -71,16 +73,10 @@ def decode(image: EncodedImage) -> Image.Image:
     """The picture, upright, RGB; what is transparent becomes white, as the trainers' loader has it.
 
     Raises:
-        UnreadableImage: the bytes are no picture, or one of more than a hundred megapixels.
+        ImageError: the bytes are not an image that `shards.image` trusts.
     """
-    try:
-        picture = Image.open(io.BytesIO(image.data))
-        if picture.width * picture.height > MAX_PIXELS:
-            raise UnreadableImage(f"expected at most {MAX_PIXELS} pixels, got {picture.size}")
-        picture.draft("RGB", (768, 768))
-        return _flatten(ImageOps.exif_transpose(picture))
-    except (OSError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError, ValueError) as error:
-        raise UnreadableImage(f"expected a picture, got {image!r}: {error}") from error
+    check_image(image)
+    return _flatten(ImageOps.exif_transpose(Image.open(io.BytesIO(image.data))))
 
 
 def _flatten(picture: Image.Image) -> Image.Image:

@@ -1,7 +1,8 @@
-"""Where subjects stand in a picture: a linear probe on the network's maps, and the connected parts of what it finds."""
+"""Where subjects stand in a picture: the connected parts of what the network finds there."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -9,24 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from filters.features import Maps
-
 CELL = 4  # pixels of the picture per cell of the objectness map
 MIN_CELLS = 36  # about 24 px square at 512: the smallest thing the renderer draws is 90 px long
 FRAGMENT = 0.12  # a part this much smaller than its neighbour, and near it, is a piece of it
 NEAR_CELLS = 4
 
 Mask: TypeAlias = NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Probe:
-    """Weights of the linear probe, one vector a map; positive = subject."""
-
-    stride4: NDArray[np.float32]
-    stride8: NDArray[np.float32]
-    stride16: NDArray[np.float32]
-    bias: float
 
 
 @dataclass(frozen=True)
@@ -47,19 +36,6 @@ class Proposal:
         return int(self.mask.sum())
 
 
-def objectness(maps: Maps, probe: Probe) -> NDArray[np.float32]:
-    """Log-odds that a cell of 4 x 4 pixels shows a subject, [H/4, W/4]."""
-    fine = np.tensordot(probe.stride4, maps.stride4, 1)
-    middle = enlarge(np.tensordot(probe.stride8, maps.stride8, 1), 2)
-    coarse = enlarge(np.tensordot(probe.stride16, maps.stride16, 1), 4)
-    return np.asarray(fine + middle + coarse + probe.bias, dtype=np.float32)
-
-
-def enlarge(map_HW: NDArray[np.float32], factor: int) -> NDArray[np.float32]:  # noqa: N803
-    """Bilinear enlargement with pixel centres kept in place."""
-    return np.asarray(ndimage.zoom(map_HW, factor, order=1, grid_mode=True, mode="nearest"))
-
-
 def propose(log_odds: NDArray[np.float32]) -> list[Proposal]:
     """Things found, largest first; fragments joined to the thing they belong to."""
     solid = ndimage.binary_opening(log_odds > 0, iterations=1)
@@ -75,6 +51,12 @@ def propose(log_odds: NDArray[np.float32]) -> list[Proposal]:
         elif part.sum() >= MIN_CELLS:
             masks.append(part)
     return [Proposal(box=_bounds(mask), mask=mask) for mask in masks]
+
+
+def join(proposals: Sequence[Proposal]) -> Proposal:
+    """All of them as one thing."""
+    mask = np.logical_or.reduce([proposal.mask for proposal in proposals])
+    return Proposal(box=_bounds(mask), mask=mask)
 
 
 def _home(part: Mask, masks: list[Mask]) -> int | None:

@@ -150,7 +150,7 @@ def select(samples: Samples, scores: Mapping[str, pa.Table], policy: SelectConfi
     Raises:
         SelectError: a sample has no score.
     """
-    worst = {name: _worst(samples, name, table) for name, table in scores.items()}
+    worst = {name: worst_of(samples, name, table) for name, table in scores.items()}
     reasons = np.full(len(samples.keys), KEPT, dtype=object)
     for reason, is_rejected in _rules(worst, policy):
         reasons[is_rejected & (reasons == KEPT)] = reason
@@ -166,7 +166,7 @@ def select(samples: Samples, scores: Mapping[str, pa.Table], policy: SelectConfi
 
 
 @dataclass(frozen=True)
-class _Column:
+class Worst:
     """Of each sample its lowest and highest value, and whether any of its replies could not be read."""
 
     low: Floats
@@ -174,7 +174,12 @@ class _Column:
     unreadable: Flags
 
 
-def _worst(samples: Samples, name: str, table: pa.Table) -> _Column:
+def worst_of(samples: Samples, name: str, table: pa.Table) -> Worst:
+    """What counts of a score for each sample: its rows' extremes.
+
+    Raises:
+        SelectError: a sample has no score.
+    """
     places = pc.index_in(table.column("key").combine_chunks(), value_set=samples.keys)
     ours = places.is_valid().to_numpy(zero_copy_only=False)
     at = places.fill_null(0).to_numpy(zero_copy_only=False)[ours]
@@ -192,10 +197,10 @@ def _worst(samples: Samples, name: str, table: pa.Table) -> _Column:
     np.maximum.at(high, at[is_ok], values[is_ok])
     unreadable = np.zeros(len(count), dtype=np.bool_)
     unreadable[at[~is_ok]] = True
-    return _Column(low, high, unreadable)
+    return Worst(low, high, unreadable)
 
 
-def _rules(worst: Mapping[str, _Column], policy: SelectConfig) -> Iterator[tuple[str, Flags]]:
+def _rules(worst: Mapping[str, Worst], policy: SelectConfig) -> Iterator[tuple[str, Flags]]:
     for name, column in worst.items():
         yield f"{name} unreadable", column.unreadable
     for name, least in policy.min_scores.items():
@@ -205,7 +210,7 @@ def _rules(worst: Mapping[str, _Column], policy: SelectConfig) -> Iterator[tuple
 
 
 def _beyond_best(
-    samples: Samples, worst: Mapping[str, _Column], policy: SelectConfig, is_kept: Flags
+    samples: Samples, worst: Mapping[str, Worst], policy: SelectConfig, is_kept: Flags
 ) -> npt.NDArray[np.int64]:
     """Places of the kept samples that come after the best; ties are broken by a hash of the key."""
     places = np.flatnonzero(is_kept)

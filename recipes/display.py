@@ -20,6 +20,7 @@ from shards.storage import Storage, StorageError
 
 STATUS = "status.json"
 STATUS_EVERY_S = 1.0
+LOG_EVERY_S = 10.0
 
 
 @dataclass
@@ -57,6 +58,7 @@ class Display:
     _live: Live | None = None
     _began: dict[str, float] = field(default_factory=dict)
     _written: float = 0.0
+    _logged: float = 0.0
 
     def __enter__(self) -> Display:
         if self.console.is_terminal:
@@ -85,6 +87,18 @@ class Display:
         line.rate = (progress.made + progress.failed) / max(line.seconds, 1e-9)
         line.note = _note(progress)
         self._refresh()
+        self._log(line)
+
+    def _log(self, line: Line) -> None:
+        """Where no live table can be drawn, a line now and then."""
+        now = time.monotonic()
+        if not self._live and now - max(self._logged, self._began[line.name]) >= LOG_EVERY_S:
+            self._logged = now
+            left = left_s(line)
+            words = f"{line.done}/{line.planned}, {line.rate:.1f}/s"
+            self.console.print(
+                f"{line.name}: {words}{f', {left:.0f} s left' if left else ''}", highlight=False
+            )
 
     def kept(self, name: str, manifest: Manifest) -> None:
         """A step was finished by an earlier run."""

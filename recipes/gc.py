@@ -43,4 +43,6 @@ def collect(out: Storage, found: Iterable[Waste]) -> None:
     for entry in found:
         out.delete(entry.name)
         out.delete(f".verified/{entry.name}.json")
-    Ledger(out.child("ledger")).compact(minimum=2)
+    ledger = out.child("ledger")
+    ledger.delete(".tmp")
+    Ledger(ledger).compact(minimum=2)

@@ -26,6 +26,7 @@ from shards.manifest import (
     ManifestError,
     directory_name,
     read_manifest,
+    stamp,
     verify,
     versions,
     write_manifest,
@@ -129,6 +130,7 @@ class Run:
         manifest = read_manifest(storage)
         if manifest is None:
             return None
+        storage.delete("work")  # left where a run ended between the manifest and its own tidying
         verify(storage, manifest, self._out.child(STAMPS))
         self._display.kept(step.name, manifest)
         return manifest
@@ -142,7 +144,7 @@ class Run:
         except BaseException:
             self._display.failed(step.name)
             raise
-        verify(self.storage(step.name), manifest, self._out.child(STAMPS))
+        stamp(self.storage(step.name), manifest, self._out.child(STAMPS))
         self._display.made(step.name, manifest)
         return manifest
 
@@ -166,6 +168,7 @@ class Run:
 
     def _produce(self, step: Step, began: float) -> Manifest:
         storage = self.storage(step.name)
+        storage.delete(".tmp")
         draft = self._draft(step)
         inputs = [samples_of(self._out, name) for names in draft.parents.values() for name in names]
         plan = read_summary(storage) or self._plan(step, inputs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -213,9 +213,18 @@ def _steps(path: Path, value: object, shared: Mapping[str, Any], errors: list[st
         step = _step(f"{path}: steps.{name}", str(name), entry, shared, errors)
         if step:
             found[step.name] = step
+    _read_all(found)
     for name, step in found.items():
         errors.extend(_bad_inputs(f"{path}: steps.{name}", step, found, value))
     return found
+
+
+def _read_all(steps: dict[str, Step]) -> None:
+    """A page that names no steps is about all that are no pages."""
+    others = tuple(name for name, step in steps.items() if step.step_type.kind != "page")
+    for name, step in steps.items():
+        if step.step_type.kind == "page" and not any(step.inputs.values()):
+            steps[name] = replace(step, inputs={"of": others})
 
 
 def _step(where: str, name: str, entry: object, shared: Mapping[str, Any], errors: list[str]) -> Step | None:
@@ -272,7 +281,7 @@ def _bad_inputs(
     for role, kinds in step.step_type.inputs.items():
         names = step.inputs[role.rstrip("*")]
         place = f"{where}.{role.rstrip('*?')}"
-        if not names and step.type != "report":
+        if not names:
             yield f"{place}: expected the name of a step that makes {' or '.join(kinds)}, got none"
         if len(names) > 1 and not role.endswith("*"):
             yield f"{place}: expected one step, got {', '.join(names)}"

@@ -94,9 +94,10 @@ class Lease:
             try:
                 self.check()
                 self._write()
-            except (LeaseError, OSError):
-                self._lost = True  # the driver's own `check` tells why
-                return
+            except LeaseError:
+                return  # the driver's own `check` tells why
+            except OSError:
+                continue  # the store fails for a moment; if it lasts, another run takes over
 
 
 def read_owner(storage: Storage) -> Owner | None:

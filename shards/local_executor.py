@@ -50,14 +50,12 @@ class LocalExecutor:
 
     def _finish(self, future: Future[Any]) -> Finished:
         task, process = self._running.pop(future)
-        try:
-            result = future.result()
-        except BrokenProcessPool:
+        if isinstance(future.exception(), BrokenProcessPool):
             process.shutdown(wait=False)
             self._idle.append(_process())
             return Finished(task=task, result=None, is_dead=True)
-        self._idle.append(process)
-        return Finished(task=task, result=result)
+        self._idle.append(process)  # also where the task raised: `close` must know of it
+        return Finished(task=task, result=future.result())
 
     def close(self) -> None:
         """End all workers, what they have in hand included."""

@@ -172,6 +172,12 @@ def verify(storage: Storage, manifest: Manifest, stamps: Storage) -> None:
         stamps.write(name, canonical_json(found), is_durable=False)
 
 
+def stamp(storage: Storage, manifest: Manifest, stamps: Storage) -> None:
+    """Note that every file is what the manifest says: for who has just written and hashed them."""
+    found = {file: list(storage.stat(file)) for file in manifest.files}
+    stamps.write(f"{manifest.directory}.json", canonical_json(found), is_durable=False)
+
+
 def _checked(storage: Storage, manifest: Manifest, file: str, known: list[int] | None) -> list[int]:
     expected = manifest.files[file]
     way_out = f"delete {manifest.directory} to make it again"

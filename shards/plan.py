@@ -190,6 +190,7 @@ def read_summary(storage: Storage) -> PlanSummary | None:
     except StorageError:
         return None
     value["refused"] = tuple(Refused(**entry) for entry in value["refused"])
+    value["copies_from"] = tuple(value["copies_from"])
     return PlanSummary(**value)
 
 

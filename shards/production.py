@@ -13,7 +13,7 @@ from shards.assemble import AssembleShard, ShardRecord, shard_record
 from shards.executor import EngineError, Executor, Finished
 from shards.index import shard_name
 from shards.sample import canonical_json
-from shards.slices import DEATHS_TO_REJECT, MakeSlice
+from shards.slices import DEATHS_TO_REJECT, MakeSlice, committed_receipt
 from shards.storage import StorageError
 from shards.worker import Job, Receipt
 
@@ -150,6 +150,9 @@ class Production:
         found: dict[int, dict[Span, str]] = {}
         for name in self._job.storage.names(slices.FOLDER):
             stem = name.removesuffix(".arrow")
+            if not slices.is_whole(self._job.storage, stem):
+                self._job.storage.delete(f"{slices.FOLDER}/{name}")
+                continue
             shard, start, stop, _ = stem.split("-")
             found.setdefault(int(shard), {}).setdefault((int(start), int(stop)), stem)
         return found
@@ -211,6 +214,10 @@ class Production:
         """A worker died: blame what it had in hand, and have the rest tried again."""
         assert isinstance(task, MakeSlice | AssembleShard)
         self.progress.deaths += 1
+        if isinstance(task, MakeSlice) and (receipt := committed_receipt(self._job.storage, task.name)):
+            self._job.storage.delete(task.mark)
+            self._take_slice(task, receipt)  # it died after its work was done, before it could say so
+            return
         keys = self._in_hand(task)
         if keys:
             self._deaths.update(keys)

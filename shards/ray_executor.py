@@ -15,6 +15,8 @@ from shards.local_executor import ONE_THREAD
 from shards.manifest import versions
 from shards.worker import Task, Worker
 
+OBJECT_STORE_BYTES = 100 << 20  # tasks and receipts only; Ray's own default is a third of the memory
+
 
 class WorkerActor:
     """A worker in a process that Ray places."""
@@ -102,6 +104,9 @@ class RayExecutor:
         except RayActorError:
             self._add_actor()
             return Finished(task=task, result=None, is_dead=True)
+        except RayTaskError:
+            self._idle.append(actor)
+            raise
         self._idle.append(actor)
         return Finished(task=task, result=result)
 
@@ -127,7 +132,8 @@ def _start(workers: int, address: str | None, cpus: float) -> None:
     if address:
         ray.init(address=address, **quiet)
     else:
-        ray.init(num_cpus=math.ceil(workers * cpus), include_dashboard=False, **quiet)
+        cores = math.ceil(workers * cpus)
+        ray.init(num_cpus=cores, include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
 
 
 def _check_fits(cpus: float, gpus: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -148,6 +149,9 @@ def _outcomes(worker: Worker, job: Job, rows: Sequence[PlanRow]) -> Sequence[Out
 def _entry(row: PlanRow, outcome: Outcome, job: Job) -> dict[str, Any]:
     if isinstance(outcome, Reject):
         return _reject_entry(row.key, outcome)
+    if isinstance(outcome, Scores) != (job.kind == "scores"):
+        made = type(outcome).__name__
+        raise TypeError(f"step {job.name}: expected {job.kind} of its stage, got {made} for {row.key!r}")
     if isinstance(outcome, Scores):
         value = canonical_json({question: list(rows) for question, rows in outcome.rows.items()})
         return {"key": row.key, "kind": "scores", "value": value, "parts": []}
@@ -195,6 +199,26 @@ def read_slice(storage: Storage, name: str) -> Iterator[dict[str, Any]]:
     with source, pa.ipc.open_file(source) as reader:
         for number in range(reader.num_record_batches):
             yield from _rows(reader.get_batch(number))
+
+
+def is_whole(storage: Storage, name: str) -> bool:
+    """Whether a committed slice is there to its end; an upload that broke off can leave a part."""
+    try:
+        with storage.open(f"{FOLDER}/{name}.arrow") as source:
+            pa.ipc.open_file(source)
+    except (StorageError, pa.ArrowInvalid):
+        return False
+    return True
+
+
+def committed_receipt(storage: Storage, name: str) -> Receipt | None:
+    """What a worker would have said of a slice it committed; None where there is no such slice."""
+    if not is_whole(storage, name):
+        return None
+    only_kinds = pa.ipc.IpcReadOptions(included_fields=[SLICE.get_field_index("kind")])  # no pixels here
+    with storage.open(f"{FOLDER}/{name}.arrow") as source:
+        kinds = Counter(pa.ipc.open_file(source, options=only_kinds).read_all()["kind"].to_pylist())
+    return Receipt(name=name, made=kinds.total() - kinds["reject"], failed=kinds["reject"])
 
 
 def _rows(batch: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401, a pyarrow.RecordBatch

@@ -19,9 +19,9 @@ SCHEMA = pa.schema(
         ("reference", pa.int16()),
         ("candidate", pa.int16()),
         ("probabilities", pa.list_(pa.float32())),
-        ("mode", pa.float32()),
-        ("expected", pa.float32()),
-        ("label_mass", pa.float32()),
+        ("mode", pa.float64()),
+        ("expected", pa.float64()),
+        ("label_mass", pa.float64()),
         ("status", pa.string()),
     ]
 )

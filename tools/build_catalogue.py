@@ -17,7 +17,7 @@ from pathlib import Path
 import build_panoramas
 import resvg_py
 from colours import main_colour
-from kinds import CATEGORIES, COLOUR_SERIES, family_of, is_wanted, kind_of, name_of, number_of
+from kinds import CATEGORIES, COLOUR_SERIES, family_of, is_wanted, kind_of, name_of, nouns_of, number_of
 from packages import FLUENT_3D, NAMES, NOTO, SUBGROUPS, unpack
 from pictures import write_zip
 from PIL import Image
@@ -102,6 +102,7 @@ def attributes_of(emoji: Emoji, picture: bytes, design: str) -> str:
         "number": number_of(emoji.unicode_name),
         "colour": COLOUR_SERIES.get(emoji.unicode_name, ("", colour))[1],
         "series": COLOUR_SERIES.get(emoji.unicode_name, ("", ""))[0],
+        "nouns": nouns_of(emoji.subgroup, kind, emoji.name),
         "family": family_of(emoji.unicode_name),
         "twin_of": "" if design == "fluent" else f"fluent/{emoji.code}",
     }

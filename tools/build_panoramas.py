@@ -40,6 +40,7 @@ CAPTIONS = {
 GREY = 0.22  # mean log luminance is brought here, within KEY_BOUNDS
 KEY_BOUNDS = (0.5, 6.0)
 WHITE = 3.0  # of the extended Reinhard curve
+QUALITY = 97  # a view enlarges a pixel five times, and with it the blocks of a lower quality
 
 
 def read_radiance(script: Path, folder: Path) -> NDArray[np.float32]:
@@ -95,7 +96,7 @@ def build(assets: Path, downloads: Path) -> None:
         for name in CAPTIONS:
             buffer = io.BytesIO()
             pixels = tone_map(read_radiance(package / f"{name}.exr.js", Path(folder)))
-            Image.fromarray(pixels).save(buffer, "webp", quality=92, method=6)
+            Image.fromarray(pixels).save(buffer, "webp", quality=QUALITY, method=6)
             pictures[f"{name}.webp"] = buffer.getvalue()
     write_zip(assets / "panoramas.zip", pictures)
     with (assets / "panoramas.csv").open("w", newline="") as file:

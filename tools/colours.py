@@ -16,7 +16,7 @@ HUES = (
     (335, "pink"),
     (361, "red"),
 )
-MAJORITY = 0.6  # of the opaque pixels must agree, or the picture has no one colour
+MAJORITY = 0.55  # of the opaque pixels must agree, or the picture has no one colour
 
 
 def colour_shares(picture: Image.Image) -> dict[str, float]:

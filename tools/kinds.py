@@ -5,6 +5,23 @@ from __future__ import annotations
 import re
 
 CONCRETE = {"Animals & Nature", "Food & Drink", "Travel & Places", "Activities", "Objects"}
+# What else one may call a subject of a subgroup, narrow to broad.
+NOUNS = {
+    "face-costume": "character", "person": "person/character", "person-role": "person/character",
+    "person-fantasy": "character", "animal-mammal": "animal", "animal-bird": "bird/animal",
+    "animal-amphibian": "animal", "animal-reptile": "reptile/animal", "animal-marine": "sea creature/animal",
+    "food-marine": "sea creature/animal", "animal-bug": "insect/animal", "plant-flower": "flower/plant",
+    "plant-other": "plant", "food-fruit": "fruit", "food-vegetable": "vegetable", "food-prepared": "dish",
+    "food-asian": "dish", "food-sweet": "sweet", "drink": "drink", "dishware": "piece of tableware",
+    "place-building": "building", "place-religious": "building", "transport-ground": "vehicle",
+    "transport-water": "vessel", "transport-air": "aircraft", "time": "timepiece", "event": "decoration",
+    "award-medal": "award", "sport": "piece of sports gear", "game": "toy", "clothing": "piece of clothing",
+    "sound": "sound device", "music": "music symbol", "musical-instrument": "instrument", "phone": "device",
+    "computer": "device", "light & video": "device", "book-paper": "paper item", "money": "money item",
+    "mail": "mail item", "writing": "writing tool", "office": "office item", "lock": "lock item",
+    "tool": "tool", "science": "lab instrument", "medical": "medical item", "household": "household item",
+    "sky & weather": "weather symbol",
+}  # fmt: skip
 UNWANTED = {"kaaba"}  # a sanctuary is no toy to stand in a lobby
 COSTUMES = {"clown face", "ogre", "goblin", "ghost", "alien", "robot"}
 PEOPLE = {
@@ -180,6 +197,12 @@ def number_of(name: str) -> str:
     if name in ("Santa Claus", "Mrs. Claus"):
         return "person"
     return "plural" if PLURAL.match(name) else "mass" if MASS.match(name) else ""
+
+
+def nouns_of(subgroup: str, kind: str, name: str) -> str:
+    """Its nouns between slashes; its name alone where its subgroup holds too different things."""
+    is_part = subgroup.startswith("animal") and kind == "object"  # a feather, a paw print
+    return name if is_part else NOUNS.get(subgroup, name)
 
 
 def family_of(name: str) -> str:

@@ -1,5 +1,6 @@
 """Where the data plane is tried: a folder, and the same on an S3 server; a local engine and Ray."""
 
+import itertools
 import os
 import socket
 import subprocess
@@ -7,10 +8,13 @@ import sys
 import time
 import uuid
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from pyarrow import fs
 
+from fake_run import start_engine
+from fake_stage import FakeConfig
 from shards.storage import Storage
 
 CREDENTIALS = {
@@ -22,13 +26,14 @@ CREDENTIALS = {
 
 
 @pytest.fixture(scope="session", autouse=True)
-def credentials():
-    """In the environment from the start: workers of both engines inherit it."""
+def environment():
+    """What workers of both engines inherit: credentials, and where the fake stage is."""
     os.environ.update(CREDENTIALS)
+    os.environ["PYTHONPATH"] = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
 
 
 @pytest.fixture(scope="session")
-def s3_server(credentials, tmp_path_factory):
+def s3_server(environment, tmp_path_factory):
     """Host and port of an S3 server of moto's, with a bucket named `bakery`."""
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
@@ -67,3 +72,71 @@ def storage(request, tmp_path):
 def disk(tmp_path):
     """An empty folder on a disk."""
     return Storage(str(tmp_path / "out"))
+
+
+class Engines:
+    """Executors of two workers each, started when first asked for, and anew after a test that broke off."""
+
+    def __init__(self):
+        self._running = {}
+
+    def get(self, name):
+        if name not in self._running:
+            self._running[name] = start_engine(name, 2)
+        return self._running[name]
+
+    def drop_busy(self):
+        for name, executor in list(self._running.items()):
+            if executor._running:
+                self._running.pop(name).close()
+
+    def close(self):
+        for executor in self._running.values():
+            executor.close()
+        if "ray" in self._running:
+            from shards.ray_executor import stop
+
+            stop()
+
+
+@pytest.fixture(scope="session")
+def engines(environment):
+    with closing(Engines()) as engines:
+        yield engines
+
+
+@pytest.fixture
+def local_engine(engines):
+    """Two worker processes of this machine."""
+    yield engines.get("local")
+    engines.drop_busy()
+
+
+@pytest.fixture
+def ray_engine(engines):
+    """Two actors of a Ray on this machine."""
+    yield engines.get("ray")
+    engines.drop_busy()
+
+
+@pytest.fixture(params=["local", pytest.param("ray", marks=pytest.mark.ray)])
+def engine(request):
+    """Either engine, with two workers."""
+    return request.getfixturevalue(f"{request.param}_engine")
+
+
+_seeds = itertools.count(1)
+
+
+@pytest.fixture
+def make_config(tmp_path):
+    """Settings of the fake stage, of a seed of their own: a worker keeps its stage for the same settings."""
+    seed = next(_seeds)
+    counters = tmp_path / "counters"
+    counters.mkdir()
+
+    def make(**changes):
+        settings = {"seed": seed, "log": str(tmp_path / "log"), "counters": str(counters)}
+        return FakeConfig(**(settings | changes))
+
+    return make

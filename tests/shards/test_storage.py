@@ -45,7 +45,7 @@ def test_names_are_sorted_and_of_one_folder_alone(storage):
 
 def test_what_is_not_there_is_an_error_that_names_it(storage):
     for read in (storage.read, storage.open, storage.size, storage.stat):
-        with pytest.raises(StorageError, match="nothing.bin: expected a file"):
+        with pytest.raises(StorageError, match=r"nothing\.bin: expected a file"):
             read("nothing.bin")
     assert not storage.exists("nothing.bin")
 

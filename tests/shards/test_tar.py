@@ -86,17 +86,18 @@ def test_a_thousand_small_members_and_a_large_one_are_written_whole(path):
 
 # Hostile tars
 
-READERS = {
-    "record": lambda path: record(Storage(str(path.parent)), path.name),
-    "shard_digest": lambda path: shard_digest(Storage(str(path.parent)), path.name),
-    "read_tar": lambda path: [(member.name, data) for member, data in read_tar(path)],
-    "read_headers": lambda path: _names(path),
-}
-
 
 def _names(path):
     with path.open("rb") as file:
         return [name for _, name, _, _ in read_headers(file, str(path), path.stat().st_size)]
+
+
+READERS = {
+    "record": lambda path: record(Storage(str(path.parent)), path.name),
+    "shard_digest": lambda path: shard_digest(Storage(str(path.parent)), path.name),
+    "read_tar": lambda path: [(member.name, data) for member, data in read_tar(path)],
+    "read_headers": _names,
+}
 
 
 @pytest.mark.parametrize("reader", READERS)

@@ -1,0 +1,220 @@
+"""Multi-candidate samples, made from single-candidate ones by `swap` and by `add`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from pydantic import Field
+
+from datagen.add import add
+from datagen.cases import CASES
+from datagen.catalogue import load_catalogue
+from datagen.parents import Parent, UnfitParentError, read_parent
+from datagen.renderer import Renderer
+from datagen.settings import BuilderSettings
+from datagen.swap import swap
+from datagen.variants import CLEAN, Made, Method, Relation, Wanted, read_wanted
+from shards.image import ImageError, check_sample
+from shards.ledger import Ledger
+from shards.sample import Json, Provenance, Sample, canonical_json
+from shards.settings import PlanFloat, PlanInt
+from shards.stage import IndexRow, Planned, Reject, Work, content_key, keyed_random
+
+SOURCE = "multi_candidate"
+FAULTS = ("target_shows_distractor", "ambiguous_phrase", "nothing_added", "wrong_index")
+"""`target_shows_distractor`: the target shows another candidate than the instruction picks.
+`ambiguous_phrase`: the words fit another candidate too. `nothing_added`: a claimed candidate is not there.
+`wrong_index`: two image numbers in the instruction are exchanged."""
+
+
+class MultiCandidateConfig(BuilderSettings):
+    """How many multi-candidate samples, by which methods, from which catalogue's distractors.
+
+    `samples` is what is planned; fewer where the parents do not reach.
+    """
+
+    VERSION: ClassVar[int] = 1
+    FAULTS: ClassVar[Sequence[str]] = FAULTS
+
+    prefix: str = Field(
+        default="multi", pattern=r"^[a-z0-9_-]{1,32}$", description="of the keys; one for each such step"
+    )
+    swap: PlanFloat = Field(default=0.4, ge=0, le=1, description="share made by swap; the rest by add")
+    intra: PlanFloat = Field(
+        default=0.5, ge=0, le=1, description="share whose candidates can be called the same; of each method"
+    )
+    position: PlanFloat = Field(
+        default=0.35, ge=0, le=1, description="at most this share of phrases rests on a position alone"
+    )
+    rounds: PlanInt = Field(
+        default=2, ge=1, le=16, description="how often a parent may serve each method and relation"
+    )
+
+    def plan(self, rows: Iterable[IndexRow]) -> Iterator[Planned]:
+        """Up to `samples` variants of single-candidate `rows`, in the order of their keys.
+
+        Parents are taken by hash, for each method and relation anew: one that goes, goes alone, and the next
+        takes its place.
+        """
+        parents = {row.key: row for row in rows if row.task.startswith("composition")}
+        variants = self._variants(list(parents.values()))
+        variants = self._with_positions(self._with_faults(variants))
+        for variant in sorted(variants, key=lambda variant: variant.wanted.key):
+            yield Planned(key=variant.wanted.key, spec=variant.wanted.as_json(), parents=(variant.parent,))
+
+    def _variants(self, parents: Sequence[IndexRow]) -> list[Variant]:
+        found = []
+        for (method, relation), number in self._numbers().items():
+            fitting = [parent for parent in parents if _can_serve(parent, method, relation)]
+            turns = [
+                self._variant(parent, method, relation, turn)
+                for turn in range(self.rounds)
+                for parent in fitting
+            ]
+            turns.sort(key=lambda v: (v.wanted.turn, _rank(v), self._hash("parent", v.wanted.key)))
+            found += turns[:number]
+        return found
+
+    def _numbers(self) -> dict[tuple[Method, Relation], int]:
+        """How many of each; together `samples`."""
+        swaps = round(self.samples * self.swap)
+        adds = self.samples - swaps
+        intra_swaps, intra_adds = round(swaps * self.intra), round(adds * self.intra)
+        return {
+            ("swap", "cross"): swaps - intra_swaps,
+            ("swap", "intra"): intra_swaps,
+            ("add", "cross"): adds - intra_adds,
+            ("add", "intra"): intra_adds,
+        }
+
+    def _variant(self, parent: IndexRow, method: Method, relation: Relation, turn: int) -> Variant:
+        key = content_key(self.prefix, self.seed, method, relation, parent.key, turn)
+        wanted = Wanted(key=key, method=method, relation=relation, turn=turn, may_use_position=False)
+        return Variant(parent=parent, wanted=wanted)
+
+    def _with_faults(self, variants: Sequence[Variant]) -> list[Variant]:
+        """The first in hash order that can have a fault get it, as many as its share of the plan."""
+        by_key = {variant.wanted.key: variant for variant in variants}
+        for fault, share in self.faults.items():
+            fitting = [v for v in by_key.values() if v.wanted.fault == CLEAN and _can_have(v, fault)]
+            fitting.sort(key=lambda v: self._hash(fault, v.wanted.key))
+            for variant in fitting[: round(share * len(variants))]:
+                by_key[variant.wanted.key] = variant.but(fault=fault)
+        return list(by_key.values())
+
+    def _with_positions(self, variants: Sequence[Variant]) -> list[Variant]:
+        ordered = sorted(variants, key=lambda v: self._hash("position", v.wanted.key))
+        allowed = int(self.position * len(variants))
+        return [v.but(may_use_position=number < allowed) for number, v in enumerate(ordered)]
+
+    def _hash(self, *parts: Json) -> bytes:
+        return hashlib.sha256(canonical_json([self.seed, *parts])).digest()
+
+    def build(self, ledger: Ledger | None = None) -> MultiCandidateBuilder:  # noqa: ARG002, nothing is paid
+        """The stage, with its catalogue."""
+        return MultiCandidateBuilder(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """What is wanted of a parent, while it is planned."""
+
+    parent: IndexRow
+    wanted: Wanted
+
+    def but(self, **changes: str | bool) -> Variant:
+        """The same with something else wanted."""
+        return replace(self, wanted=replace(self.wanted, **changes))  # type: ignore[arg-type]
+
+
+def _placed(row: IndexRow) -> int:
+    """How many subjects stand in a row's target."""
+    return row.references - ("scene" in CASES.get(row.case, ()))
+
+
+def _can_serve(row: IndexRow, method: Method, relation: Relation) -> bool:
+    """Whether a row is worth trying; whether it holds the relation is known on the worker only."""
+    if method == "add":
+        return _placed(row) >= 1
+    kinds = [kind for kind in CASES.get(row.case, ("object",)) if kind != "scene"]
+    return _placed(row) > (len(kinds) if relation == "intra" else 1)
+
+
+def _rank(variant: Variant) -> int:
+    """Which parents to try first for a swap: two characters are often both animals, while a character and an
+    object are never called the same."""
+    is_mixed = variant.parent.case.startswith("character+object")
+    is_likely = {
+        ("swap", "cross"): is_mixed,
+        ("swap", "intra"): not is_mixed and variant.parent.case.startswith("character"),
+    }
+    return 0 if is_likely.get((variant.wanted.method, variant.wanted.relation), True) else 1
+
+
+def _can_have(variant: Variant, fault: str) -> bool:
+    if fault == "ambiguous_phrase":
+        return variant.wanted.relation == "intra"
+    if fault == "nothing_added":
+        return variant.wanted.method == "add"
+    if fault == "wrong_index":
+        return variant.wanted.method == "add" and variant.parent.references > 1
+    return True
+
+
+class MultiCandidateBuilder:
+    """Makes variants of parents by the method that was planned."""
+
+    def __init__(self, config: MultiCandidateConfig) -> None:
+        self._config = config
+        self._catalogue = load_catalogue(config.catalogue)
+        self._distractors = load_catalogue(config.catalogue, config.split)
+        self._renderer = Renderer(self._catalogue)
+
+    def __call__(self, batch: Sequence[Work]) -> list[Sample | Reject]:
+        return [self.make(work) for work in batch]
+
+    def make(self, work: Work) -> Sample | Reject:
+        """One variant; a reject where the parent cannot serve."""
+        wanted = read_wanted(work.key, work.spec)
+        try:
+            parent = read_parent(work.parents[0], self._catalogue)
+            sample = self._with_provenance(self._variant(parent, wanted), parent, wanted)
+            check_sample(sample)
+        except UnfitParentError as error:
+            return Reject(reason=error.reason, detail=str(error))
+        except ImageError as error:
+            return Reject(reason=error.reason, detail=str(error))
+        return sample
+
+    def _variant(self, parent: Parent, wanted: Wanted) -> Made:
+        random = keyed_random(self._config.prefix, self._config.seed, wanted.key)
+        if wanted.method == "swap":
+            return swap(random, parent, wanted)
+        return add(random, self._renderer, self._distractors, parent, wanted)
+
+    def _with_provenance(self, made: Made, parent: Parent, wanted: Wanted) -> Sample:
+        """The variant with what it is and is from. A fault of the parent is a fault of the variant."""
+        inherited = wanted.fault == CLEAN and parent.fault != CLEAN
+        counted = "single" if len(made.sample.references) == 1 else "multi"
+        provenance = Provenance(
+            source=SOURCE,
+            licence=self._licence(parent, wanted),
+            task=f"distinction_{counted}_{wanted.relation}",
+            case=made.case,
+            parents=(parent.sample.key,),
+            origin={"method": wanted.method, "parent_source": parent.sample.provenance.source, **made.origin},
+            truth={
+                "fault": parent.fault if inherited else wanted.fault,
+                "inherited": inherited,
+                **made.truth,
+            },
+        )
+        return replace(made.sample, provenance=provenance)
+
+    def _licence(self, parent: Parent, wanted: Wanted) -> str:
+        """The parent's; with that of the added pictures where it does not say it yet."""
+        licence, added = parent.sample.provenance.licence, self._config.pictures_licence
+        return licence if wanted.method == "swap" or added in licence else f"{licence} AND {added}"

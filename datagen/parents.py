@@ -1,0 +1,159 @@
+"""Parents: what a finished sample claims, as a multi-candidate sample is made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from datagen.catalogue import Catalogue, Subject
+from datagen.layout import Box
+from datagen.panoramas import View, load_panoramas
+from datagen.phrases import Seen
+from datagen.renderer import Figure
+from datagen.sprites import Pose
+from shards.image import image_facts
+from shards.sample import Candidate, EncodedImage, Json, Sample
+
+
+class UnfitParentError(ValueError):
+    """A parent that cannot serve; becomes a reject.
+
+    Attributes:
+        reason: a short name to count rejects by.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parent:
+    """A single-candidate sample.
+
+    Attributes:
+        sample: it.
+        seen: per reference its one candidate; None for a scene.
+        in_target: by reference number, the candidate as it is claimed to stand in the target; empty where
+            the layout is unknown.
+    """
+
+    sample: Sample
+    seen: tuple[Seen | None, ...]
+    in_target: Mapping[int, Seen]
+
+    @property
+    def placed(self) -> dict[int, Seen]:
+        """The candidates that are no scene, by reference number."""
+        return {number: seen for number, seen in enumerate(self.seen) if seen}
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with it, where that is known; "none" if nothing."""
+        return str(self.sample.provenance.truth.get("fault", "none"))
+
+    def background(self, number: int) -> str:
+        """What is behind the subject of a reference, in words."""
+        made = self._made("references")
+        style = made[number].get("style") if number < len(made) else None
+        if style == "scene":
+            return place_of(str(cast(Mapping[str, Json], made[number]["view"])["panorama"]))
+        return {"plain": "on a plain light background", "gradient": "in front of a soft studio backdrop"}.get(
+            str(style), "in a picture of its own"
+        )
+
+    @property
+    def place(self) -> str | None:
+        """Where the target is set, in words, where that is known."""
+        view = self.view
+        return place_of(view.panorama) if view else None
+
+    @property
+    def view(self) -> View | None:
+        """The target's camera, where the embedded renderer made it."""
+        view = self.sample.provenance.origin.get("view")
+        return View(**cast(Mapping[str, str], view)) if isinstance(view, Mapping) else None  # type: ignore[arg-type]
+
+    @property
+    def figures(self) -> tuple[Figure, ...]:
+        """What the target really shows, where the embedded renderer made it."""
+        return tuple(_figure(entry) for entry in _entries(self.sample.provenance.truth.get("target")))
+
+    def _made(self, name: str) -> list[Mapping[str, Json]]:
+        return _entries(self.sample.provenance.origin.get(name))
+
+
+def place_of(panorama: str) -> str:
+    """A panorama in words, e.g. "in a sunlit pine forest"."""
+    found = next(p for p in load_panoramas() if p.name == panorama)
+    return f"{found.preposition} {found.caption}"
+
+
+def read_parent(sample: Sample, catalogue: Catalogue) -> Parent:
+    """What `sample` claims.
+
+    Raises:
+        UnfitParentError: a reference has not exactly one candidate, or its box is unknown.
+    """
+    seen = tuple(
+        _seen(f"{sample.key}.ref{number}", candidates, catalogue)
+        for number, candidates in enumerate(sample.subjects)
+    )
+    placed = [number for number, candidate in enumerate(seen) if candidate]
+    boxes = [cast("Sequence[int]", e["box"]) for e in _entries(sample.provenance.origin.get("target"))]
+    in_target = {
+        number: Seen(subject=candidate.subject, box=_box(box))
+        for number, box in zip(placed, boxes, strict=False)
+        if (candidate := seen[number])
+    }
+    return Parent(sample=sample, seen=seen, in_target=in_target if len(boxes) == len(placed) else {})
+
+
+def _seen(where: str, candidates: Sequence[Candidate], catalogue: Catalogue) -> Seen | None:
+    if len(candidates) != 1:
+        detail = (
+            f"{where}: expected one candidate, got {len(candidates)}; make it from single-candidate samples"
+        )
+        raise UnfitParentError("several_candidates", detail)
+    candidate = candidates[0]
+    if candidate.category == "scene":
+        return None
+    if candidate.box is None:
+        raise UnfitParentError("no_box", f"{where}: expected the box of {candidate.name!r}, got none")
+    return Seen(subject=_subject(candidate, catalogue), box=candidate.box)
+
+
+def _subject(candidate: Candidate, catalogue: Catalogue) -> Subject:
+    """The catalogue's subject of that name; of another catalogue, what the candidate says."""
+    found = [s for s in catalogue.named(candidate.name) if s.category == candidate.category]
+    if found:
+        return found[0]
+    return Subject(
+        id="", name=candidate.name, category=candidate.category, subgroup=candidate.category, file=""
+    )
+
+
+def width_px(image: EncodedImage) -> int:
+    """An image's width, from its header."""
+    return image_facts(image).width
+
+
+def _entries(value: Json) -> list[Mapping[str, Json]]:
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        return []
+    return [entry for entry in value if isinstance(entry, Mapping)]
+
+
+def _figure(entry: Mapping[str, Json]) -> Figure:
+    pose = cast(Mapping[str, int], entry["pose"])
+    return Figure(
+        subject=str(entry["subject"]),
+        pose=Pose(**pose),  # type: ignore[arg-type]
+        box=_box(cast("Sequence[int]", entry["box"])),
+    )
+
+
+def _box(value: Sequence[int]) -> Box:
+    left, top, right, bottom = value
+    return left, top, right, bottom

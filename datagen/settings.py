@@ -1,0 +1,75 @@
+"""What both builders are told: how many, of which catalogue, with which faults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, ClassVar
+
+from pydantic import Field, model_validator
+
+from datagen.catalogue import EMBEDDED, Split, fingerprint
+from shards.sample import Json
+from shards.settings import PLAN, PlanInt, Settings
+
+EMBEDDED_LICENCE = "MIT AND Apache-2.0 AND CC0-1.0"
+
+
+class BuilderSettings(Settings):
+    """Settings of a step that makes samples from a catalogue."""
+
+    FAULTS: ClassVar[Sequence[str]] = ()
+
+    samples: PlanInt = Field(ge=1, description="how many to make, faulty ones included")
+    seed: int = Field(default=0, ge=0, description="of all that is random; the recipe's seed unless set")
+    faults: Annotated[Mapping[str, float], Field(**PLAN)] = Field(
+        default={}, description="share of the samples with each fault; of 400, 0.1 are exactly 40"
+    )
+    catalogue: str = Field(default=EMBEDDED, description="`embedded`, or a folder of pictures and a CSV")
+    split: Split = Field(
+        default="all", description="all subjects and panoramas, or one side of the fixed split"
+    )
+    licence: str = Field(default="unknown", description="of the pictures of a catalogue of one's own")
+
+    @property
+    def batch_size(self) -> int:
+        """One at a time: a sample takes about 0.1 s."""
+        return 1
+
+    @property
+    def pictures_licence(self) -> str:
+        """Of what is made from the catalogue's pictures and the panoramas."""
+        return EMBEDDED_LICENCE if self.catalogue == EMBEDDED else f"{self.licence} AND CC0-1.0"
+
+    def computed(self) -> dict[str, Json]:
+        """As `Settings`; a catalogue counts by its content, wherever it lies."""
+        return {**super().computed(), "catalogue": fingerprint(self.catalogue)}
+
+    def content(self) -> dict[str, Json]:
+        """As `Settings`; a catalogue counts by its content, wherever it lies."""
+        return {**super().content(), "catalogue": fingerprint(self.catalogue)}
+
+    @model_validator(mode="after")
+    def _check_faults(self) -> BuilderSettings:
+        check_shares("faults", self.faults, self.FAULTS)
+        if sum(self.faults.values()) > 1 + 1e-9:
+            raise ValueError(
+                f"faults: expected shares of at most 1 together, got {sum(self.faults.values())!r}"
+            )
+        return self
+
+
+def check_shares(
+    field: str, shares: Mapping[str, float] | Mapping[int, float], known: Sequence[str | int]
+) -> None:
+    """Refuse unknown names and negative shares.
+
+    >>> check_shares("faults", {"blur": 0.1}, ["wrong_subject"])
+    Traceback (most recent call last):
+    ...
+    ValueError: faults: expected names of wrong_subject, got 'blur'
+    """
+    for name, share in shares.items():
+        if name not in known:
+            raise ValueError(f"{field}: expected names of {', '.join(map(str, known))}, got {name!r}")
+        if share < 0:
+            raise ValueError(f"{field}.{name}: expected 0 or more, got {share!r}")

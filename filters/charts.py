@@ -1,0 +1,147 @@
+"""Charts as inline SVG: histograms with their rules, intervals on a scale, lines from parent to child."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from markupsafe import Markup, escape
+
+from filters.calibrate import Interval
+from filters.distributions import BINS, Histogram
+from filters.lineage import Edge
+
+WIDTH, HEIGHT = 320, 150
+LEFT, RIGHT, TOP, BOTTOM = 32, 8, 28, 20
+VISIBLE = 1.5  # the least height of a bar that is not empty: a lone sample must be seen
+
+SCALE_WIDTH, SCALE_HEIGHT = 220, 22
+SCALE_FROM = 0.4
+
+
+def histogram_chart(drawn: Histogram) -> Markup:
+    """Bars of each part on top of the last one's, the rules as dashed lines with their words."""
+    counts = np.stack(list(drawn.parts.values()))
+    top = max(int(counts.sum(axis=0).max()), 1)
+    bars = [bar for number in range(BINS) for bar in _bars(drawn, counts[:, number], number, top)]
+    rules = [_rule(drawn, number) for number in range(len(drawn.rules))]
+    return Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}{}{}</svg>').format(
+        WIDTH, HEIGHT, drawn.words, _axes(drawn, top), _joined(bars), _joined(rules)
+    )
+
+
+def _bars(drawn: Histogram, counts: np.ndarray, number: int, top: int) -> list[Markup]:
+    step = (WIDTH - LEFT - RIGHT) / BINS
+    bars, bottom = [], float(HEIGHT - BOTTOM)
+    low, high = drawn.span
+    start = low + (high - low) * number / BINS
+    for name, count in zip(drawn.parts, counts, strict=True):
+        if count:
+            height = max(VISIBLE, count / top * (HEIGHT - TOP - BOTTOM))
+            bottom -= height
+            bars.append(
+                Markup(
+                    '<rect class="{}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}">'
+                    "<title>{} {} from {:.3g} to {:.3g}</title></rect>"
+                ).format(
+                    f"is-{name}",
+                    LEFT + number * step + 0.3,
+                    bottom,
+                    step - 0.6,
+                    height,
+                    int(count),
+                    name,
+                    start,
+                    start + (high - low) / BINS,
+                )
+            )
+    return bars
+
+
+def _axes(drawn: Histogram, top: int) -> Markup:
+    low, high = drawn.span
+    base, ticks = HEIGHT - BOTTOM, 4
+    marks = [
+        Markup('<text class="tick" x="{:.1f}" y="{}" text-anchor="middle">{:g}</text>').format(
+            _place(drawn, low + (high - low) * number / ticks), base + 15, low + (high - low) * number / ticks
+        )
+        for number in range(ticks + 1)
+    ]
+    return Markup(
+        '<line class="grid" x1="{}" y1="{}" x2="{}" y2="{}"/>'
+        '<line class="axis" x1="{}" y1="{}" x2="{}" y2="{}"/>'
+        '<text class="tick" x="{}" y="{}" text-anchor="end">{}</text>{}'
+    ).format(
+        *(LEFT, TOP, WIDTH - RIGHT, TOP, LEFT, base, WIDTH - RIGHT, base, LEFT - 5, TOP + 4, f"{top:,}"),
+        _joined(marks),
+    )
+
+
+def _rule(drawn: Histogram, number: int) -> Markup:
+    rule = drawn.rules[number]
+    x = _place(drawn, min(max(rule.value, drawn.span[0]), drawn.span[1]))
+    anchor = "start" if x < WIDTH / 2 else "end"
+    return Markup(
+        '<line class="rule" x1="{:.1f}" y1="{}" x2="{:.1f}" y2="{}"/>'
+        '<text class="rule-words" x="{:.1f}" y="{}" text-anchor="{}">{}</text>'
+    ).format(
+        *(x, TOP - 8, x, HEIGHT - BOTTOM, x + (4 if anchor == "start" else -4), TOP - 10 + 12 * number),
+        *(anchor, rule.words),
+    )
+
+
+def _place(drawn: Histogram, value: float) -> float:
+    low, high = drawn.span
+    return LEFT + (value - low) / (high - low) * (WIDTH - LEFT - RIGHT)
+
+
+def interval_chart(interval: Interval) -> Markup:
+    """A dot with its interval on a scale from `SCALE_FROM` to 1, chance (0.5) marked."""
+
+    def place(value: float) -> float:
+        return 6 + (max(value, SCALE_FROM) - SCALE_FROM) / (1 - SCALE_FROM) * (SCALE_WIDTH - 12)
+
+    words = f"{interval.value:.3f}, 95 % interval {interval.low:.3f} to {interval.high:.3f}"
+    middle = SCALE_HEIGHT / 2
+    grid = [
+        Markup('<line class="{}" x1="{:.1f}" y1="0" x2="{:.1f}" y2="{}"/>').format(
+            "chance" if value == 0.5 else "grid", place(value), place(value), SCALE_HEIGHT
+        )
+        for value in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+    ]
+    return Markup(
+        '<svg class="scale" viewBox="0 0 {} {}" role="img" aria-label="{}">{}'
+        '<line class="whisker" x1="{:.1f}" y1="{}" x2="{:.1f}" y2="{}"/>'
+        '<circle class="dot" cx="{:.1f}" cy="{}" r="5"/></svg>'
+    ).format(
+        *(SCALE_WIDTH, SCALE_HEIGHT, words, _joined(grid)),
+        *(place(interval.low), middle, place(interval.high), middle, place(interval.value), middle),
+    )
+
+
+def lanes_chart(edges: Sequence[Edge], rows: Mapping[str, int]) -> Markup:
+    """Lines from parent to child beside rows of one height; stretched to whatever height they come to.
+
+    Args:
+        edges: to draw; those that hand on scores are dashed.
+        rows: the row of each directory.
+    """
+    longest = max((rows[edge.child] - rows[edge.parent] for edge in edges), default=1)
+    lines = [_lane(edge, rows, longest) for edge in edges]
+    return Markup(
+        '<svg class="lanes" viewBox="0 0 100 {}" preserveAspectRatio="none" aria-hidden="true">{}</svg>'
+    ).format(len(rows) * 100, _joined(lines))
+
+
+def _lane(edge: Edge, rows: Mapping[str, int], longest: int) -> Markup:
+    start, end = rows[edge.parent] * 100 + 50, rows[edge.child] * 100 + 50
+    span = rows[edge.child] - rows[edge.parent]
+    bulge = 100 - 124 * (span / longest) ** 0.7
+    return Markup('<path class="lane{}" d="M100 {} C {:.1f} {} {:.1f} {} 100 {}"/>').format(
+        " is-scores" if edge.role == "scores" else "",
+        *(start, bulge, start + 25, bulge, end - 25, end),
+    )
+
+
+def _joined(parts: Sequence[Markup]) -> Markup:
+    return Markup("").join(escape(part) for part in parts)

@@ -1,0 +1,130 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+RECIPE = """
+name: small
+run: {workers: 1}
+steps:
+  base: {step: single_candidate, samples: 3, size_px: 128}
+  packed: {step: pack, input: base}
+"""
+ROOT = Path(__file__).parent.parent.parent
+
+
+def bakery(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "recipes.cli", *words],
+        cwd=folder,
+        env=os.environ | {"COLUMNS": "200", "PYTHONPATH": str(ROOT), "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which a small recipe was run."""
+    folder = tmp_path_factory.mktemp("made")
+    (folder / "small.yaml").write_text(RECIPE)
+    done = bakery(folder, "run", "small.yaml")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def a_key(folder: Path) -> str:
+    from shards.index import Directory
+    from shards.storage import Storage
+
+    (base,) = (folder / "out/small").glob("base-*")
+    return next(iter(Directory(Storage(str(base))).places))
+
+
+def test_check_prints_counts_and_imports_neither_ray_nor_torch(made: Path) -> None:
+    code = (
+        "import sys; sys.argv = ['bakery', 'check', 'small.yaml']\n"
+        "import recipes.cli\n"
+        "try: recipes.cli.main()\n"
+        "except SystemExit: pass\n"
+        "print([name for name in ('ray', 'torch', 'pandas', 'onnxruntime') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=made, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.endswith("[]\n"), done.stdout
+    assert "finished" in done.stdout
+
+
+def test_an_error_is_words_and_exit_code_1_without_a_traceback(made: Path) -> None:
+    done = bakery(made, "check", "smal.yaml")
+    assert done.returncode == 1
+    assert "there are small.yaml" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_step_of_only_lists_the_known(made: Path) -> None:
+    done = bakery(made, "run", "small.yaml", "--only", "bose")
+    assert done.returncode == 1
+    assert "expected a step of base, packed, got 'bose'" in done.stderr
+
+
+def test_ls_and_status_tell_what_is_there(made: Path) -> None:
+    assert "single_candidate" in bakery(made, "ls", "out/small").stdout
+    status = bakery(made, "status", "out/small").stdout
+    assert "small: not running" in status
+    assert "3/3" in status
+
+
+def test_status_of_nothing_is_an_error(made: Path) -> None:
+    done = bakery(made, "status", "nowhere")
+    assert done.returncode == 1
+    assert "expected an output" in done.stderr
+
+
+def test_diff_says_what_and_why(made: Path) -> None:
+    done = bakery(made, "diff", "small.yaml", "small.yaml", "--set", "base.samples=5")
+    assert "base: would be made again" in done.stdout
+    assert "settings.samples: 3 -> 5" in done.stdout
+    assert "reads base, which changed" in done.stdout
+    assert bakery(made, "diff", "small.yaml", "small.yaml").stdout == "nothing would be made again\n"
+
+
+def test_show_writes_a_sheet_and_why_tells_the_way(made: Path) -> None:
+    key = a_key(made)
+    shown = bakery(made, "show", "out/small", key)
+    assert "instruction: " in shown.stdout
+    assert (made / f"{key}.png").read_bytes().startswith(b"\x89PNG")
+    told = bakery(made, "why", "out/small", key).stdout
+    assert "base-" in told
+    assert "packed-" in told
+
+
+def test_why_of_an_unknown_key_names_near_ones(made: Path) -> None:
+    done = bakery(made, "why", "out/small", "base-0")
+    assert done.returncode == 1
+    assert "expected a key of its 3 samples, got 'base-0'; near: base-" in done.stderr
+
+
+def test_gc_says_first_and_deletes_when_told(made: Path) -> None:
+    assert bakery(made, "run", "small.yaml", "--set", "base.samples=4").returncode == 0
+    said = bakery(made, "gc", "out/small", "small.yaml").stdout
+    assert said.count("no recipe given names it") == 2
+    assert "could go" in said
+    assert "deleted" in bakery(made, "gc", "out/small", "small.yaml", "--delete").stdout
+    assert "0.0 MB could go" in bakery(made, "gc", "out/small", "small.yaml").stdout
+    assert "finished" in bakery(made, "check", "small.yaml").stdout
+
+
+def test_doctor_finds_a_folder_that_shadows_a_package(made: Path) -> None:
+    assert bakery(made, "doctor").returncode == 0
+    (made / "filters").mkdir()
+    done = bakery(made, "doctor")
+    (made / "filters").rmdir()
+    assert done.returncode == 1
+    assert "LOOK" in done.stdout
+    assert "filters" in done.stdout

@@ -1,0 +1,147 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recipes.schema import RecipeError, load_recipe
+
+GOOD = """
+name: small
+seed: 3
+steps:
+  base: {step: single_candidate, samples: 4}
+  packed: {step: pack, input: base}
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "recipe.yaml"
+    path.write_text(text)
+    return path
+
+
+def errors_of(folder: Path, text: str, *changes: str) -> tuple[str, ...]:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(write(folder, text), changes)
+    return caught.value.errors
+
+
+def test_a_step_without_a_seed_has_the_recipe_s(tmp_path: Path) -> None:
+    recipe = load_recipe(write(tmp_path, GOOD))
+    assert recipe.steps["base"].settings.model_dump()["seed"] == 3
+    assert list(recipe.steps) == ["base", "packed"]
+
+
+def test_all_errors_come_at_once_each_with_its_place(tmp_path: Path) -> None:
+    text = """
+sed: 1
+steps:
+  base: {step: single_candidat}
+  more: {step: single_candidate, sampels: 4}
+  packed: {step: pack, input: bas}
+"""
+    errors = "\n".join(errors_of(tmp_path, text))
+    assert "sed: unknown; did you mean 'seed'?" in errors
+    assert "steps.base.step: single_candidat: unknown; did you mean 'single_candidate'?" in errors
+    assert "steps.more.sampels: unknown; did you mean 'samples'?" in errors
+    assert "steps.more.samples: expected Field required" in errors or "steps.more.samples" in errors
+    assert "steps.packed.input: bas: unknown; did you mean 'base'?" in errors
+
+
+def test_a_wrong_type_names_setting_and_value(tmp_path: Path) -> None:
+    (error,) = errors_of(tmp_path, GOOD.replace("samples: 4", "samples: many"))
+    assert "steps.base.samples: expected" in error
+    assert "'many'" in error
+
+
+def test_a_cycle_is_drawn(tmp_path: Path) -> None:
+    text = "steps: {a: {step: pack, input: b}, b: {step: pack, input: a}}"
+    (error,) = errors_of(tmp_path, text)
+    assert "expected no cycle" in error
+    assert "->" in error
+
+
+def test_a_missing_input_is_an_error(tmp_path: Path) -> None:
+    (error,) = errors_of(tmp_path, "steps: {a: {step: pack}}")
+    assert "steps.a.input: expected the name of a step that makes samples or selection, got none" in error
+
+
+def test_an_input_of_the_wrong_kind_is_an_error(tmp_path: Path) -> None:
+    text = GOOD + "  chosen: {step: select, input: base, scores: base, min_scores: {consistency: 3}}"
+    (error,) = errors_of(tmp_path, text)
+    assert "expected a step that makes scores, got base, which makes samples" in error
+
+
+def test_a_number_in_scientific_form_is_a_number(tmp_path: Path) -> None:
+    text = GOOD.replace("samples: 4", "samples: 4, ordered: 1e-4")
+    assert load_recipe(write(tmp_path, text)).steps["base"].settings.model_dump()["ordered"] == 1e-4
+
+
+def test_a_name_given_twice_is_an_error(tmp_path: Path) -> None:
+    (error,) = errors_of(tmp_path, GOOD + "  base: {step: pack, input: packed}")
+    assert "expected 'base' once, got it twice" in error
+
+
+def test_no_such_file_lists_its_neighbours(tmp_path: Path) -> None:
+    write(tmp_path, GOOD)
+    with pytest.raises(RecipeError, match=r"got no file; there are .*recipe\.yaml"):
+        load_recipe(tmp_path / "recip.yaml")
+
+
+def test_set_changes_one_setting(tmp_path: Path) -> None:
+    recipe = load_recipe(write(tmp_path, GOOD), ["base.samples=9", "run.engine=ray", "seed=5"])
+    assert recipe.steps["base"].settings.model_dump()["samples"] == 9
+    assert recipe.steps["base"].run.engine == "ray"
+    assert recipe.seed == 5
+
+
+def test_set_of_an_unknown_setting_is_an_error(tmp_path: Path) -> None:
+    (error,) = errors_of(tmp_path, GOOD, "base.sample=9")
+    assert "did you mean 'samples'?" in error
+
+
+def test_set_without_a_value_is_an_error(tmp_path: Path) -> None:
+    (error,) = errors_of(tmp_path, GOOD, "base.samples")
+    assert "expected step.key=value" in error
+
+
+def test_a_page_that_names_no_steps_is_about_all(tmp_path: Path) -> None:
+    recipe = load_recipe(write(tmp_path, GOOD + "  page: {step: report}"))
+    assert recipe.steps["page"].inputs == {"of": ("base", "packed")}
+
+
+def test_steps_come_after_what_they_read(tmp_path: Path) -> None:
+    text = "steps: {packed: {step: pack, input: base}, base: {step: single_candidate, samples: 2}}"
+    assert list(load_recipe(write(tmp_path, text)).steps) == ["base", "packed"]
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+def test_no_file_makes_anything_but_an_error_in_words(data: bytes) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "recipe.yaml"
+        path.write_bytes(data)
+        with pytest.raises(RecipeError):
+            load_recipe(path)
+
+
+YAML = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda below: st.lists(below, max_size=3) | st.dictionaries(st.text(max_size=8), below, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["base", "judged", "packed", "x y"]), YAML, max_size=3), YAML, YAML)
+def test_any_values_make_steps_or_errors(steps: object, seed: object, run: object) -> None:
+    import tempfile
+
+    import yaml
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "recipe.yaml"
+        path.write_text(yaml.safe_dump({"seed": seed, "run": run, "steps": steps}))
+        with pytest.raises(RecipeError):
+            load_recipe(path)

@@ -1,0 +1,134 @@
+"""The line, end to end: the demo's own recipe at a small size, on both engines and after kills."""
+
+import hashlib
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import webdataset
+from rich.console import Console
+
+from recipes.display import Display
+from recipes.run import Run
+from recipes.schema import load_recipe
+from shards.ledger import Ledger
+from shards.manifest import Manifest
+from shards.storage import Storage
+
+ROOT = Path(__file__).parent.parent
+DEMO = ROOT / "recipes/demo.yaml"
+SMALL = (
+    "base.samples=24",
+    "base.size_px=256",
+    "multi.samples=10",
+    "base.shard_size=10",
+    "packed.shard_size=8",
+)
+LOCAL = ("run.engine=local",)
+
+
+def run(out: Path, *changes: str) -> dict[str, Manifest]:
+    recipe = load_recipe(DEMO, [*SMALL, *changes])
+    storage = Storage(str(out))
+    with Run(recipe, storage, Display(Console(quiet=True), storage, recipe.name)) as made:
+        return made.execute()
+
+
+def digests(out: Path) -> dict[str, str]:
+    """Every shard, index, table, selection and list of rejects of an output."""
+    return {
+        str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(out.rglob("*"))
+        if path.suffix in (".tar", ".parquet")
+    }
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Manifest]]:
+    """The demo in small, by one local worker, undisturbed."""
+    out = tmp_path_factory.mktemp("line")
+    return out, run(out, *LOCAL, "run.workers=1")
+
+
+def test_two_workers_and_other_slices_make_the_same_bytes(
+    made: tuple[Path, dict[str, Manifest]], tmp_path: Path
+) -> None:
+    run(tmp_path, *LOCAL, "run.workers=2", "run.slice_size=8")
+    assert digests(tmp_path) == digests(made[0])
+
+
+@pytest.mark.ray
+def test_ray_makes_the_same_bytes_in_two_processes(
+    made: tuple[Path, dict[str, Manifest]], tmp_path: Path
+) -> None:
+    manifests = run(tmp_path, "run.engine=ray", "run.workers=2", "run.slice_size=2")
+    assert digests(tmp_path) == digests(made[0])
+    assert manifests["base"].stats["processes"] == 2
+
+
+def test_a_run_that_is_killed_goes_on_to_the_same_bytes(
+    made: tuple[Path, dict[str, Manifest]], tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "recipes.cli", "run", str(DEMO), "--out", str(tmp_path / "out")]
+    for change in (*SMALL, *LOCAL, "run.workers=2"):
+        command += ["--set", change]
+    for _ in range(3):
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True)
+        wait_for_work(tmp_path / "out", process)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    run(tmp_path / "out", *LOCAL, "run.workers=2")
+    assert digests(tmp_path / "out") == digests(made[0])
+
+
+def wait_for_work(out: Path, process: subprocess.Popen[bytes]) -> None:
+    """Until the run has committed something that was not there."""
+    before = len(list(out.rglob("*.arrow")))
+    while process.poll() is None and len(list(out.rglob("*.arrow"))) <= before:
+        time.sleep(0.02)
+    time.sleep(0.3)
+
+
+def test_a_new_threshold_asks_nothing_and_makes_only_what_changed(
+    made: tuple[Path, dict[str, Manifest]], tmp_path: Path
+) -> None:
+    run(tmp_path, *LOCAL, "run.workers=1")
+    paid = len(Ledger(Storage(str(tmp_path / "ledger"))))
+    again = run(tmp_path, *LOCAL, "run.workers=1", "refined.min_scores.consistency=1.0")
+    asked = len(Ledger(Storage(str(tmp_path / "ledger")))) - paid
+    multi = again["multi"]
+    assert multi.hash != made[1]["multi"].hash
+    copied = multi.stats["copied"]
+    assert isinstance(copied, int)
+    assert copied > 0
+    questions_a_sample = 2 + 4  # consistency, following; presence of each of at most four references
+    assert asked <= (multi.books.made - copied) * questions_a_sample
+    assert again["base_judged"].hash == made[1]["base_judged"].hash
+
+
+def test_webdataset_reads_the_packed_shards(made: tuple[Path, dict[str, Manifest]]) -> None:
+    out, manifests = made
+    packed = out / manifests["packed"].directory / "shards"
+    urls = [str(path) for path in sorted(packed.glob("*.tar"))]
+    samples = list(webdataset.WebDataset(urls, shardshuffle=False, empty_check=False))
+    assert len(samples) == manifests["packed"].books.made
+    for sample in samples:
+        assert {"json", "ref0.jpg", "target.jpg"} <= set(sample)
+
+
+def test_every_step_s_books_balance_and_every_loss_has_a_reason(
+    made: tuple[Path, dict[str, Manifest]],
+) -> None:
+    for manifest in made[1].values():
+        manifest.books.check(manifest.name)
+    base, judged = made[1]["base"].books, made[1]["base_judged"].books
+    assert base.made == judged.read == made[1]["refined"].books.read
+
+
+def test_the_page_is_there(made: tuple[Path, dict[str, Manifest]]) -> None:
+    out, manifests = made
+    page = out / manifests["page"].directory / "report.html"
+    assert "<html" in page.read_text()
