@@ -19,7 +19,7 @@ class StepType:
         settings: where its settings class is, "module:class"; imported when a recipe names the step.
         kind: what its directory holds.
         inputs: roles it takes other steps in, each with the kinds it accepts; a role that ends in "*" takes
-            any number.
+            any number, one that ends in "?" none or more.
         does: one line for `bakery check` and the README.
         is_costly: whether a sample that an earlier directory holds is copied from there, not made again.
     """
@@ -131,6 +131,30 @@ STEPS: dict[str, StepType] = {
         "selection",
         {"input": SETS, "scores*": ("scores",)},
         "keeps samples by rules over scores; each other one has its reason",
+    ),
+    "published_scores": StepType(
+        "datagen.published_scores:PublishedScoresConfig",
+        "scores",
+        {"input": SETS},
+        "makes tables of the scores that a set was published with, for select",
+    ),
+    "mix": StepType(
+        "shards.mix:MixConfig",
+        "samples",
+        {"input*": SETS},
+        "draws an exact number from several sets, by weight or count, balanced",
+    ),
+    "fingerprint": StepType(
+        "filters.fingerprint:FingerprintConfig",
+        "scores",
+        {"input": SETS},
+        "hashes or embeds every picture, for dedup",
+    ),
+    "dedup": StepType(
+        "filters.dedup:DedupConfig",
+        "selection",
+        {"input": SETS, "prints?": ("scores",), "scores?": ("scores",), "against?": ("samples", "scores")},
+        "keeps the best of equal and near samples; drops those that benchmarks hold",
     ),
     "pack": StepType(
         "shards.pack:PackConfig",

@@ -38,11 +38,11 @@ class InlineExecutor:
 class Made:
     """A finished directory, opened."""
 
-    def __init__(self, storage):
+    def __init__(self, storage, opens):
         self.storage = storage
         self.manifest = read_manifest(storage)
         self.directory = Directory(storage)
-        self.samples = [self.directory[key] for key in self.directory.places]
+        self.samples = [self.directory[key] for key in self.directory.places] if opens else []
         self.rejects = read_rejects(storage)
 
     @property
@@ -53,7 +53,9 @@ class Made:
         return {sample.instruction: sample for sample in self.samples}
 
 
-def run_inline(out, settings, *, name="step", kind="samples", inputs=(), shard_size=8, parents=None):
+def run_inline(
+    out, settings, *, name="step", kind="samples", inputs=(), shard_size=8, parents=None, opens=True
+):
     """Make one directory in the folder `out` and open it."""
     out = out if isinstance(out, Storage) else Storage(str(out))
     digest = hashlib.sha256(canonical_json([settings.computed(), [i.uri for i in inputs]])).hexdigest()
@@ -90,4 +92,4 @@ def run_inline(out, settings, *, name="step", kind="samples", inputs=(), shard_s
         parents=parents or {},
     )
     finish(storage, draft, plan, records)
-    return Made(storage)
+    return Made(storage, opens)
