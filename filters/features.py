@@ -12,7 +12,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from shards.image import check_image
+from shards.image import ImageError, image_facts
 from shards.sample import EncodedImage
 
 Pixels: TypeAlias = NDArray[np.float32]  # [H, W, 3] in 0..255, RGB, unless it says otherwise
@@ -75,8 +75,13 @@ def decode(image: EncodedImage) -> Image.Image:
     Raises:
         ImageError: the bytes are not an image that `shards.image` trusts.
     """
-    check_image(image)
-    return _flatten(ImageOps.exif_transpose(Image.open(io.BytesIO(image.data))))
+    image_facts(image)
+    try:
+        return _flatten(ImageOps.exif_transpose(Image.open(io.BytesIO(image.data))))
+    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
+        raise ImageError(
+            "undecodable", f"expected a whole image, got one that breaks off: {error}"
+        ) from error
 
 
 def _flatten(picture: Image.Image) -> Image.Image:

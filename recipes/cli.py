@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +20,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Builds, judges and curates training data for subject-driven image generation.",
 )
-console = Console()
+# Where nobody draws a window, names are not to be cut to 80 columns.
+console = Console(width=None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "160")))
 problems = Console(stderr=True)
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="a recipe, e.g. recipes/demo.yaml")]
@@ -94,7 +96,8 @@ def check(
     loaded = _load(recipe, changes, limit)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("step", "type", "reads", "samples", "size", "state", "directory"):
-        table.add_column(name, justify="right" if name in ("samples", "size") else "left", overflow="fold")
+        is_number = name in ("samples", "size")
+        table.add_column(name, justify="right" if is_number else "left", no_wrap=name == "directory")
     for found in expectations(loaded, _out(loaded, out)):
         table.add_row(
             found.step.name,
@@ -137,8 +140,11 @@ def list_directories(out: Annotated[str, typer.Argument(help="an output director
     from recipes.trace import finished
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("directory", "type", "made", "rejected", "size", "seconds", "reads"):
-        table.add_column(name, justify="right" if name in ("made", "rejected", "size", "seconds") else "left")
+    table.add_column("directory", no_wrap=True)
+    table.add_column("type", no_wrap=True)
+    for name in ("made", "rejected", "size", "seconds"):
+        table.add_column(name, justify="right")
+    table.add_column("reads")
     for found in finished(Storage(out)):
         manifest = found.manifest
         table.add_row(
@@ -192,7 +198,6 @@ def report(
 ) -> None:
     """Write one page over all that is finished in an output."""
     from filters.report import write_page
-
     from recipes.trace import finished
     from shards.driver_step import Input
 

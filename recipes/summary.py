@@ -19,8 +19,7 @@ def summarize(console: Console, out: Storage, manifests: Mapping[str, Manifest])
     table.add_column("step")
     for name in NUMBERS:
         table.add_column(name, justify="right")
-    table.add_column("reasons", overflow="fold")
-    table.add_column("directory", overflow="fold")
+    table.add_column("reasons")
     for manifest in manifests.values():
         table.add_row(*_row(manifest))
     console.print(table)
@@ -35,10 +34,10 @@ def summarize(console: Console, out: Storage, manifests: Mapping[str, Manifest])
 def _row(manifest: Manifest) -> list[str]:
     books = manifest.books
     if manifest.kind == "page":
-        return [manifest.name, "", "", "", "", "", manifest.directory]
+        return [manifest.name, "", "", "", "", ""]
     reasons = sorted(books.reasons.items(), key=lambda entry: -entry[1])
     words = [f"{count} {reason}" for reason, count in reasons[:4]]
     if len(reasons) > 4:
         words.append(f"{sum(count for _, count in reasons[4:])} others")
     numbers = (books.read, books.planned, books.made, books.failed + books.refused)
-    return [manifest.name, *map(str, numbers), ", ".join(words), manifest.directory]
+    return [manifest.name, *map(str, numbers), ", ".join(words)]

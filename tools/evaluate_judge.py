@@ -99,7 +99,8 @@ def measure(judged: Sequence[Judged]) -> dict[str, Measured]:
         if fault != "none":
             table[f"consistency: {fault}"] = against(scores, fault)
     table |= {f"{name}: per reference": _reference_auc(judged, name) for name in YES}
-    copies = [one.score("copy_paste") for one in judged]
+    copies = [(one.fault == "copy_paste", one.score("copy_paste")) for one in judged]
+    table["copy_paste: against all else"] = measured(copies)
     table["control: shuffled labels"] = _shuffled(scores)
     return table
 

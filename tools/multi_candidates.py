@@ -1,0 +1,54 @@
+"""Rendered multi-candidate samples of one split, the target showing the chosen candidate or another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from datagen.multi_candidate import MultiCandidateConfig
+from datagen.single_candidate import SingleCandidateConfig
+from shards.sample import Sample
+from shards.stage import IndexRow, Work
+from tools.rendered_samples import Split, build, plan
+
+WRONG = "target_shows_distractor"
+WRONG_SHARE = 0.4
+
+
+def plan_multi(split: Split, number: int, seed: int) -> tuple[SingleCandidateConfig, list[tuple[Work, str]]]:
+    """The parents' settings, and for each variant its work (parents not yet made) and its parent's key."""
+    config, _ = plan(split, number, seed, 1.0)
+    rows = [
+        IndexRow(
+            key=planned.key,
+            task="composition_multi",
+            case=str(planned.spec["case"]),
+            source="single_candidate",
+            licence="",
+            references=int(str(planned.spec["references"])),
+            directory=0,
+            shard=0,
+            row=row,
+        )
+        for row, planned in enumerate(config.plan())
+    ]
+    variants = _settings(split, number, seed).plan(rows)
+    return config, [(Work(key=v.key, spec=v.spec), v.parents[0].key) for v in variants]
+
+
+def build_multi(
+    config: SingleCandidateConfig, variants: list[tuple[Work, str]], split: Split = "heldout"
+) -> Iterator[Sample]:
+    """The variants that could be made, with their parents."""
+    stage = _settings(split, config.samples, config.seed).build()
+    planned = {one.key: one for one in config.plan()}
+    for work, parent_key in variants:
+        for parent in build(config, [planned[parent_key]]):
+            made = stage.make(Work(key=work.key, spec=work.spec, parents=(parent,)))
+            if isinstance(made, Sample):
+                yield made
+
+
+def _settings(split: Split, number: int, seed: int) -> MultiCandidateConfig:
+    return MultiCandidateConfig(
+        samples=number, seed=seed, split=split, prefix="judge", rounds=1, faults={WRONG: WRONG_SHARE}
+    )
