@@ -288,6 +288,39 @@ def gc(
 
 
 @app.command()
+def forget(
+    out: Annotated[str, typer.Argument(help="an output directory")],
+    keys: Annotated[Path | None, typer.Option(help="a file with a key a line")] = None,
+    source: Annotated[str | None, typer.Option(help="a source as `bakery ls` and the index name it")] = None,
+    is_real: Annotated[
+        bool, typer.Option("--delete", help="do it; without it only say what would go")
+    ] = False,
+) -> None:
+    """Take samples down: what holds them or was made of them goes, and they never come back."""
+    from recipes import forget as takedown
+    from shards.lease import Lease
+
+    if (keys is None) == (source is None):
+        raise RecipeError(["forget: expected either --keys FILE or --source NAME"])
+    storage = Storage(out)
+    with Lease(storage):
+        named = takedown.read_keys(Storage(str(keys.absolute().parent)), keys.name) if keys else []
+        found = takedown.descendants(storage, named, source)
+        gone = takedown.affected(storage, found)
+        for entry in gone:
+            why = f"{entry.rows} of {entry.of} rows" if entry.rows else "made from one that goes"
+            console.print(f"{entry.name}: {why}", highlight=False)
+        if is_real:
+            takedown.forget(storage, found, source, gone)
+        told = "taken down" if is_real else "would be taken down: say --delete"
+        console.print(
+            f"{len(found)} samples in {len(gone)} directories {told}; `bakery run` makes the directories "
+            "again without them. Exports lie elsewhere: make them again.",
+            highlight=False,
+        )
+
+
+@app.command()
 def doctor(
     out: Annotated[str, typer.Option("--out", help="where output will go")] = "out",
     ray_address: Annotated[str | None, typer.Option(help="of a cluster to look at")] = None,

@@ -13,6 +13,7 @@ from types import TracebackType
 import pyarrow.parquet as pq
 
 from recipes.display import Display, Line
+from recipes.forget import read_forgotten
 from recipes.identity import computed, content, hashes
 from recipes.schema import Recipe, RunSettings, Step
 from shards.driver_step import DriverStep, Input
@@ -203,7 +204,7 @@ class Run:
         storage.delete("work")
         return write_plan(
             storage,
-            _limited(planned, step.limit),
+            read_forgotten(self._out).refuse(_limited(planned, step.limit), step.settings),
             shard_size=step.shard_size,
             recipe=content(step),
             made=made,

@@ -38,7 +38,7 @@ class DirectorySettings(ImportSettings):
                 place=f"{row.shard}:{row.row}",
                 identity=row.key,
                 key=row.key,
-                spec={"shard": row.shard, "row": row.row},
+                spec={"shard": row.shard, "row": row.row, "source": row.source},
                 columns={
                     "key": row.key,
                     "task": row.task,
