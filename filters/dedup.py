@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from pydantic import Field
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from filters.benchmark_images import BenchmarkImages
 from filters.near import (
     NOTHING,
     Pairs,
@@ -26,11 +27,13 @@ from filters.near import (
 from filters.prints import Prints, exact_prints, keys_of, table_prints, targets
 from filters.select import KEPT, Samples, SelectError, books, read_scores, worst_of
 from shards.driver_step import Input, Result
+from shards.listing import ListingError
 from shards.manifest import record
+from shards.sample import Json
 from shards.selection import FILE, write_selection
-from shards.settings import Settings
+from shards.settings import RUN, Settings
 from shards.storage import Storage
-from shards.tables import questions
+from shards.tables import WHOLE, questions
 
 MATCHES = "matches.parquet"
 MATCH = pa.schema(
@@ -65,6 +68,29 @@ class DedupConfig(Settings):
         default=0.95, gt=0, le=1, description="of embeddings that count as one picture"
     )
     order: tuple[str, ...] = Field(default=(), description="scores that say what is better, first one first")
+    benchmarks: Annotated[Mapping[str, str], Field(**RUN)] = Field(
+        default={}, description="name: folder of pictures that must not be trained on; $NAME as in imports"
+    )
+
+    def missing(self) -> list[str]:
+        """Benchmarks that are not there."""
+        found = []
+        for name, path in self.benchmarks.items():
+            try:
+                _ = BenchmarkImages(path).digest
+            except (ListingError, OSError) as error:
+                found.append(f"benchmarks.{name}: {error}")
+        return found
+
+    def computed(self) -> dict[str, Json]:
+        """The settings, and names and sizes of the benchmarks' files, wherever they lie."""
+        held: dict[str, Json] = {}
+        for name, path in self.benchmarks.items():
+            try:
+                held[name] = BenchmarkImages(path).digest
+            except (ListingError, OSError):  # `bakery check` where it is not; a run says so at once
+                held[name] = None
+        return {**super().computed(), "benchmarks": held}
 
     def make(self, inputs: Mapping[str, Sequence[Input]], target: Storage) -> Result:
         """Write `selection.parquet` and `matches.parquet`."""
@@ -113,23 +139,25 @@ class DedupConfig(Settings):
     ) -> list[dict[str, Any]]:
         """Any picture that is a benchmark's; every match is told."""
         matches: list[dict[str, Any]] = []
-        for of in against:
-            others = keys_of(of)
-            held = {"exact": exact_prints(of, others)} | _tables([of], others)
+        for others, held in self._benchmarks(list(known), against):
             for how in sorted(set(known) & set(held)):
                 for mine, theirs in self._across(how, known[how], held[how]):
                     place = int(known[how].sample[mine])
                     reasons[place] = "contaminated"
-                    matches.append(
-                        {
-                            "key": keys[place].as_py(),
-                            "image": int(known[how].image[mine]),
-                            "other": others[int(held[how].sample[theirs])].as_py(),
-                            "other_image": int(held[how].image[theirs]),
-                            "how": how,
-                        }
-                    )
+                    other = others[int(held[how].sample[theirs])].as_py()
+                    image, other_image = int(known[how].image[mine]), int(held[how].image[theirs])
+                    matches.append(_match(keys[place].as_py(), image, other, other_image, how))
         return matches
+
+    def _benchmarks(
+        self, kinds: Sequence[str], against: Sequence[Input]
+    ) -> Iterator[tuple[pa.Array, dict[str, Prints]]]:
+        """Names and fingerprints of each benchmark, finished directories first."""
+        for of in against:
+            others = keys_of(of)
+            yield others, {"exact": exact_prints(of, others)} | _tables([of], others)
+        for path in self.benchmarks.values():
+            yield BenchmarkImages(path).prints([kind for kind in kinds if kind in PRINTS])
 
     def _across(self, how: str, mine: Prints, theirs: Prints) -> list[tuple[int, int]]:
         """Of ours that are near one of theirs, with that one."""
@@ -162,8 +190,12 @@ class DedupConfig(Settings):
             ):
                 reasons[place] = reason
                 key, kept = keys[int(place)].as_py(), keys[int(best[place])].as_py()
-                matches.append({"key": key, "image": -1, "other": kept, "other_image": -1, "how": how})
+                matches.append(_match(key, WHOLE, kept, WHOLE, how))
         return matches
+
+
+def _match(key: str, image: int, other: str, other_image: int, how: str) -> dict[str, Any]:
+    return {"key": key, "image": image, "other": other, "other_image": other_image, "how": how}
 
 
 def _not_after(name: str, how: str) -> bool:

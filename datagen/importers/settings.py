@@ -14,10 +14,11 @@ from datagen.importers.archives import Archive, archives_in
 from datagen.importers.paths import Paths
 from datagen.importers.records import Choice, Condition, Record
 from datagen.importers.scratch import Group, spill
-from datagen.importers.source import Source, SourceError, expand
+from datagen.importers.source import Source, SourceError
 from datagen.importers.stage import ImportStage, Reader
 from datagen.unusable import UnusableError
 from shards.ledger import Ledger
+from shards.listing import ListingError, expand
 from shards.plan import Refused, Unused, planned_rows
 from shards.sample import Json
 from shards.settings import PLAN, RUN, PlanInt, Settings
@@ -65,7 +66,7 @@ class ImportSettings(Settings):
         """What must be there and is not."""
         try:
             self.check()
-        except (SourceError, OSError) as error:
+        except (ListingError, OSError) as error:
             return [str(error)]
         return []
 
@@ -81,7 +82,7 @@ class ImportSettings(Settings):
         """The settings, and names and sizes of the set's files, wherever it lies."""
         try:
             listing: str | None = self.source.digest
-        except (SourceError, OSError):  # `bakery check` where the set is not; a run says so at once
+        except (ListingError, OSError):  # `bakery check` where the set is not; a run says so at once
             listing = None
         return {**super().computed(), "listing": listing}
 

@@ -2,45 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
 
-from pyarrow import fs
-
 from datagen.unusable import UnusableError
-from shards.sample import MAX_JSON_BYTES, canonical_json
+from shards.listing import ListingError, list_files, listing_digest
+from shards.sample import MAX_JSON_BYTES
 from shards.storage import Storage
 
-VARIABLE = re.compile(r"\$\{(\w+)\}|\$(\w+)")
 MAX_LIST_BYTES = 1 << 30  # a split of UNO-1M's labels is about 10 MB
 READ_BYTES = 1 << 20
 
 
-class SourceError(ValueError):
+class SourceError(ListingError):
     """A source that is not what its importer knows: *where: expected what, got what; the way out*."""
-
-
-def expand(path: str) -> str:
-    """`path` with `$NAME` and `${NAME}` from the environment.
-
-    Raises:
-        SourceError: naming the first variable that is not set.
-    """
-
-    def value(found: re.Match[str]) -> str:
-        name = found[1] or found[2]
-        if name not in os.environ:
-            raise SourceError(f"{path}: expected the variable {name} to be set; set it, or the step's `path`")
-        return os.environ[name]
-
-    return VARIABLE.sub(value, path)
 
 
 @dataclass(frozen=True)
@@ -59,23 +38,14 @@ class Source:
         """Bytes of each file by its name in the folder, sorted; hidden files and folders are left out.
 
         Raises:
-            SourceError: there is no such folder.
+            ListingError: there is no such folder.
         """
-        if not self.storage.exists():
-            raise SourceError(f"{self.where}: expected the folder of a published set, got none; set `path`")
-        root = self.storage.path()
-        selector = fs.FileSelector(root, recursive=True)
-        found = {
-            info.path[len(root) :].lstrip("/"): int(info.size or 0)
-            for info in self.storage.filesystem.get_file_info(selector)
-            if info.type == fs.FileType.File
-        }
-        return {name: found[name] for name in sorted(found) if not _is_hidden(name)}
+        return list_files(self.storage)
 
     @cached_property
     def digest(self) -> str:
         """A hash of the listing: names and sizes, not where the folder is."""
-        return hashlib.sha256(canonical_json(self.sizes)).hexdigest()
+        return listing_digest(self.sizes)
 
     def matching(self, *patterns: str) -> list[str]:
         """Names of files that fit a pattern (`*` also crosses folders), sorted."""
@@ -141,10 +111,6 @@ class Source:
         if not isinstance(value, list):
             raise UnusableError("bad_metadata", f"{name}: expected a list of records, got {value!r:.60}")
         return value
-
-
-def _is_hidden(name: str) -> bool:
-    return any(part.startswith(".") for part in name.split("/"))
 
 
 def parse_json(text: bytes, where: str) -> Any:  # noqa: ANN401, any JSON

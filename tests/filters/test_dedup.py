@@ -176,3 +176,17 @@ def test_alike_pairs_cross_the_blocks_of_the_search():
 def test_no_samples_are_no_error():
     assert near_pairs(np.empty(0, dtype=np.uint64), 4).tolist() == []
     assert pa.array([]).to_pylist() == []
+
+
+def test_a_folder_or_a_parquet_of_benchmark_pictures_is_looked_for(tmp_path, made, monkeypatch):
+    published_sets.write_files(tmp_path / "bench", {"images/a.jpg": again(picture(2), "JPEG", quality=85)})
+    cells = pa.table({"input_images": [[{"bytes": picture(90_000), "path": None}]], "key": ["k"]})
+    pq.write_table(cells, tmp_path / "bench/test.parquet")
+    monkeypatch.setenv("BENCH", str(tmp_path / "bench"))
+    prints = fingerprints(tmp_path / "out", made)
+    settings = DedupConfig(benchmarks={"eval": "$BENCH"})
+    reasons, matches = decide(tmp_path, made, settings, prints=[prints])
+    assert reasons["one"] == reasons["other"] == "contaminated"
+    assert {row["other"] for row in matches} >= {"images/a.jpg", "test.parquet:0:input_images"}
+    assert DedupConfig(benchmarks={"eval": "/nowhere"}).missing()
+    assert settings.computed()["benchmarks"]["eval"] is not None
