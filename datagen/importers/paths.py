@@ -128,14 +128,20 @@ def _run(wanted: Sequence[str], folder: Parts) -> int:
     return 0
 
 
-def endings(path: str, archive: Archive) -> list[Parts]:
+def endings(path: str, archive: Archive, mapping: Iterable[str] = ()) -> list[Parts]:
     """Names under which an archive may hold what a path means, the longest first.
+
+    Args:
+        path: as the record has it.
+        archive: that may hold it.
+        mapping: beginnings that the recipe maps to archives; what comes after one lies in the archive.
 
     >>> endings("Set/images/cat/1.png", Archive("images/cat.tar.gz", ()))
     [('Set', 'images', 'cat', '1.png'), ('images', 'cat', '1.png'), ('cat', '1.png'), ('1.png',)]
     """
     parts = _spelt(split_path(path))
-    return [parts[start:] for start in range(_below(parts, archive) + 1)]
+    mapped = [len(begin) for each in mapping if parts[: len(begin := _spelt(split_path(each)))] == begin]
+    return [parts[start:] for start in range(max([_below(parts, archive), *mapped]) + 1)]
 
 
 def _below(parts: Parts, archive: Archive) -> int:
@@ -154,10 +160,10 @@ def _below(parts: Parts, archive: Archive) -> int:
 class Wanted:
     """Paths that are looked for in one archive, found by a member's name."""
 
-    def __init__(self, paths: Iterable[str], archive: Archive) -> None:
+    def __init__(self, paths: Iterable[str], archive: Archive, mapping: Iterable[str] = ()) -> None:
         self._by_ending: dict[Parts, list[str]] = {}
         for path in paths:
-            for ending in endings(path, archive):
+            for ending in endings(path, archive, mapping):
                 self._by_ending.setdefault(ending, []).append(path)
 
     def find(self, member: str) -> list[str]:

@@ -35,6 +35,7 @@ def spill(
     wanted: Mapping[Group, Iterable[str]],
     storage: Storage,
     threads: int,
+    mapping: Sequence[str] = (),
 ) -> None:
     """Bring the chosen members of each archive into the step's directory; what is there is not read again.
 
@@ -46,6 +47,7 @@ def spill(
         wanted: paths by the archives that may hold them.
         storage: the step's directory.
         threads: archives read at once.
+        mapping: beginnings of paths that the recipe maps to archives.
 
     Raises:
         SourceError: archives that were read whole hold nothing of what their records name.
@@ -56,8 +58,13 @@ def spill(
             by_archive.setdefault(name, []).extend(paths)
     todo = [name for name in by_archive if not storage.exists(_index_name(name))]
     with ThreadPoolExecutor(max_workers=threads) as pool:
-        for _ in pool.map(lambda name: _spill_one(source, archives[name], by_archive[name], storage), todo):
-            pass
+        spilt = pool.map(
+            lambda name: _spill_one(
+                source, archives[name], Wanted(by_archive[name], archives[name], mapping), storage
+            ),
+            todo,
+        )
+        list(spilt)
     for group, paths in wanted.items():
         _check_found(source, storage, group, list(paths))
 
@@ -82,12 +89,12 @@ class _Spill:
     offset: int = 0
 
 
-def _spill_one(source: Source, archive: Archive, paths: Sequence[str], storage: Storage) -> None:
+def _spill_one(source: Source, archive: Archive, wanted: Wanted, storage: Storage) -> None:
     spilt = _Spill()
     with storage.scratch() as path:
         with path.open("xb") as tar:
             try:
-                _copy(read_archive(source, archive), Wanted(paths, archive), tar, spilt)
+                _copy(read_archive(source, archive), wanted, tar, spilt)
             except ArchiveError as error:
                 spilt.broken, spilt.detail = error.reason, str(error)
             tar.write(END)

@@ -167,5 +167,5 @@ class ArchiveSettings(ImportSettings):
                 if "archives" in image:
                     wanted.setdefault(tuple(image["archives"]), []).append(image["path"])
         unique = {group: list(dict.fromkeys(paths)) for group, paths in wanted.items()}
-        spill(self.source, self.archive_list, unique, storage, self.threads)
+        spill(self.source, self.archive_list, unique, storage, self.threads, list(self.archives))
         return self.model_copy(update={"scratch": storage.uri})

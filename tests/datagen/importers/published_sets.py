@@ -14,11 +14,11 @@ from PIL import Image
 SIDE = 288
 
 
-def picture(number, size=(SIDE, SIDE), form="PNG", mode="RGB", **how):
+def picture(number, size=None, form="PNG", mode="RGB", **how):
     """The bytes of a picture that no other number gives."""
     random = np.random.default_rng(number)
     small = random.integers(0, 255, (6, 6, len(mode)), dtype=np.uint8)
-    image = Image.fromarray(small.squeeze(), mode=None).resize(size, Image.Resampling.BICUBIC)
+    image = Image.fromarray(small.squeeze(), mode=None).resize(size or (SIDE, SIDE), Image.Resampling.BICUBIC)
     sink = io.BytesIO()
     image.save(sink, form, **({"compress_level": 1} if form == "PNG" else {}), **how)
     return sink.getvalue()
