@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -192,9 +192,20 @@ class Run:
             observe=lambda progress: self._display.observe(step.name, progress),
         )
         records = production.run()
+        production.progress.counts.update(self._make_beside(step, job, inputs))
         self._lease.check()
         stats = _stats(production.progress, time.perf_counter() - began)
-        return finish(storage, replace(draft, stats=stats), plan, records)
+        check = getattr(step.settings, "check_scores", None)
+        return finish(storage, replace(draft, stats=stats), plan, records, check)
+
+    def _make_beside(self, step: Step, job: Job, inputs: Sequence[Samples]) -> Mapping[str, float]:
+        """What a step makes beside its samples or scores, outside its books; what that cost."""
+        make = getattr(step.settings, "make_beside", None)
+        if not make:
+            return {}
+        rows = [row for number, samples in enumerate(inputs) for row in samples.rows(number)]
+        cost: Mapping[str, float] = make(rows, job.inputs, Ledger(job.ledger), job.storage)
+        return cost
 
     def _plan(self, step: Step, inputs: Sequence[Samples]) -> PlanSummary:
         rows = [row for number, samples in enumerate(inputs) for row in samples.rows(number)]
@@ -291,4 +302,5 @@ def _stats(progress: Progress, seconds: float) -> dict[str, Json]:
         "resumed": progress.resumed,
         "deaths": progress.deaths,
         "processes": len(progress.pids),
+        **({"counts": dict(sorted(progress.counts.items()))} if progress.counts else {}),
     }
