@@ -16,7 +16,7 @@ from filters.cutouts import Cutout
 Array: TypeAlias = NDArray[np.float32]
 
 TURNS_DEG = tuple(range(-24, 25, 4))  # the renderer turns by up to 12 in the target and 8 in the reference
-COARSE = 2  # the first search looks at every second cell: 12 ms a pair became 5
+COARSE = 2  # the first search looks at every second cell: 12 ms a pair became 7
 
 
 @dataclass(frozen=True)

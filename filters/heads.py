@@ -5,7 +5,8 @@ An honest account of the labels: this is no vision-language model. `presence`, `
 `consistency` and `instruction_following` are multinomial ones over grades 0 to 4, where the grade of a fault
 is by definition (`CONSISTENCY_GRADES`, `INSTRUCTION_GRADES` in tools/fit_judge.py): clean is 4, and how grave
 each fault is was decided by us after the paper's scale, not by people's votes. The probability of grade 4 is
-thus the head's probability that the sample is clean, among samples of which 40% were.
+thus the head's probability that the sample is clean, among samples of which 40% were. Grade 3 of consistency
+is milder than any fault that was injected and is never answered.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from recipes.judge_commands import commands, print_bills
 from recipes.schema import Recipe, RecipeError, load_recipe
 from shards.storage import Storage
 
@@ -21,6 +22,7 @@ app = typer.Typer(
     help="Builds, judges and curates training data for subject-driven image generation.",
 )
 # Where nobody draws a window, names are not to be cut to 80 columns.
+app.add_typer(commands)
 console = Console(width=None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "160")))
 problems = Console(stderr=True)
 
@@ -88,11 +90,20 @@ def _check_names(recipe: Recipe, names: list[str]) -> None:
 
 @app.command()
 def check(
-    recipe: RecipePath, out: OutOption = None, limit: LimitOption = None, changes: SetOption = None
+    recipe: RecipePath,
+    out: OutOption = None,
+    limit: LimitOption = None,
+    changes: SetOption = None,
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="judge so many samples, and print what all will cost")
+    ] = None,
 ) -> None:
     """Check a recipe and print its plan: counts, sizes, what is finished already."""
     from recipes.check import expectations
 
+    if sample:
+        print_bills(recipe, out, changes, sample)
+        return
     loaded = _load(recipe, changes, limit)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("step", "type", "reads", "samples", "size", "state", "directory"):
@@ -179,11 +190,12 @@ def select(
     best: Annotated[int | None, typer.Option(min=1, help="keep the best so many")] = None,
     order: Annotated[list[str] | None, typer.Option(help="scores that say what is better")] = None,
     by: Annotated[str | None, typer.Option(help="index column: `best` counts in each group")] = None,
+    policy: Annotated[str | None, typer.Option(help="rules by name: paper or refined")] = None,
 ) -> None:
     """Decide anew over scores that exist: no image is opened, no model is asked."""
     from recipes.standalone import select_directory
 
-    report = select_directory(scores, Storage(to), least or [], most or [], best, order or [], by)
+    report = select_directory(scores, Storage(to), least or [], most or [], best, order or [], by, policy)
     for line in report:
         console.print(line, highlight=False)
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shards.image import image_facts
-from shards.sample import EncodedImage, Sample, parse_sample, sample_json
+from shards.sample import EncodedImage, Sample, SampleError, parse_sample, sample_json
 from shards.stage import IndexRow
 from shards.storage import Storage
 from shards.tar import Member, TarError, TarWriter
@@ -271,10 +271,13 @@ def sample_of(members: Sequence[tuple[Member, bytes]]) -> Sample:
     Raises:
         SampleError: the group is no sample.
     """
-    (text,) = [data for member, data in members if member.extension == "json"]
+    texts = [data for member, data in members if member.extension == "json"]
+    if len(texts) != 1:
+        names = ", ".join(member.name for member, _ in members)
+        raise SampleError(f"sample: expected one KEY.json and its images, got {names or 'nothing'}")
     images = {
         member.part: EncodedImage(data, member.extension)
         for member, data in members
         if member.extension != "json"
     }
-    return parse_sample(members[0][0].key, images, text)
+    return parse_sample(members[0][0].key, images, texts[0])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,10 +17,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from shards.storage import Storage
+from shards.storage import Storage, StorageError
 
 SCHEMA = pa.schema([("request", pa.binary(32)), ("reply", pa.large_binary()), ("sha256", pa.binary(32))])
 COMPACT_FROM = 64  # segments: a reader opens each one
+REFRESHES = 5
+MERGE_FROM = 8  # segments of like size that one writer made: it makes one of them
 
 
 class LedgerError(ValueError):
@@ -66,12 +69,19 @@ class Ledger:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._opened: dict[str, _Segment] | None = None
+        self._own: list[tuple[str, int]] = []  # name and replies of what this writer published
 
     def refresh(self) -> None:
         """Take in the segments that came since; forget those that were compacted away."""
-        old = self._opened or {}
+        for _ in range(REFRESHES):
+            with suppress(StorageError):  # a writer merged its segments in between: look again
+                self._opened = self._read_all(self._opened or {})
+                return
+        self._opened = self._read_all(self._opened or {})
+
+    def _read_all(self, old: Mapping[str, _Segment]) -> dict[str, _Segment]:
         names = [name for name in self._storage.names() if name.endswith(".arrow")]
-        self._opened = {name: old.get(name) or self._open(name) for name in names}
+        return {name: old.get(name) or self._open(name) for name in names}
 
     @property
     def _segments(self) -> dict[str, _Segment]:
@@ -84,6 +94,8 @@ class Ledger:
         try:
             source = pa.memory_map(where) if self._storage.is_local else self._storage.open(name)
             table = pa.ipc.open_file(source).read_all()
+        except (FileNotFoundError, StorageError) as error:
+            raise StorageError(f"{where}: expected a segment, got none") from error
         except (pa.ArrowInvalid, OSError) as error:
             raise LedgerError(
                 f"{where}: expected a segment of the ledger, got {error}; delete the file: its replies "
@@ -109,6 +121,34 @@ class Ledger:
         name = _write_segment(self._storage, replies.items())
         segments[name] = self._open(name)
         self._opened = segments
+        self._own.append((name, len(replies)))
+        self._merge_own()
+
+    def _merge_own(self) -> None:
+        """Keep this writer's segments few, by making one of the last ones where they are of like size.
+
+        Each reply is written again once for every factor of `MERGE_FROM`: three times in 16,000 replies.
+        """
+        while len(last := self._own[-MERGE_FROM:]) == MERGE_FROM:
+            sizes = [size for _, size in last]
+            if max(sizes) >= MERGE_FROM * min(sizes):
+                return
+            names = [name for name, _ in last]
+            name = self._merge(names)
+            del self._own[-MERGE_FROM:]
+            self._own.append((name, len(self._segments[name].order)))
+
+    def _merge(self, names: Sequence[str]) -> str:
+        """One segment in the place of some. It is there before they go, so no reader misses a reply."""
+        segments = self._segments
+        merged = _merged(segments[name].table for name in sorted(names))
+        new = _write_segment(self._storage, merged.items())
+        segments[new] = self._open(new)
+        for name in names:
+            if name != new:
+                del segments[name]
+                self._storage.delete(name)
+        return new
 
     def __len__(self) -> int:
         return sum(len(segment.order) for segment in self._segments.values())
@@ -118,12 +158,7 @@ class Ledger:
         old = sorted(self._segments)
         if len(old) < minimum:
             return 0
-        merged = _merged(self._segments[name].table for name in old)
-        new = _write_segment(self._storage, merged.items())
-        for name in old:
-            if name != new:
-                self._storage.delete(name)
-        self.refresh()
+        self._merge(old)
         return len(old)
 
 

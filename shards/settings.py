@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -34,9 +34,15 @@ class Settings(BaseModel):
         return self._without("run", "plan")
 
     def _without(self, *roles: str) -> dict[str, Json]:
-        left_out = {
-            name
-            for name, field in type(self).model_fields.items()
-            if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("decides") in roles
-        }
-        return self.model_dump(mode="json", exclude=left_out)
+        return self.model_dump(mode="json", exclude=self._with_role(roles))
+
+    def _with_role(self, roles: Sequence[str]) -> dict[str, Any]:
+        """Settings of these roles, those inside settings included, as `model_dump` excludes them."""
+        found: dict[str, Any] = {}
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("decides") in roles:
+                found[name] = True
+            elif isinstance(value, Settings):
+                found[name] = value._with_role(roles)
+        return found

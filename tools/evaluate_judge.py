@@ -4,8 +4,8 @@
 
 One documented score: the expected value of `consistency`. For each fault, ROC AUC of clean samples against
 faulty ones with a bootstrap interval, and for all faults together; then the other questions' scores where
-truth is known; a control with shuffled labels; and CPU seconds a sample. `--write` vendors the table as
-filters/assets/heldout.json, for the report. About 4 CPU-minutes.
+truth is known; multi-candidate samples; a control with shuffled labels; and CPU seconds a sample. `--write`
+vendors the table as filters/assets/heldout.json, for the report. About 5 CPU-minutes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -25,9 +25,11 @@ from filters.calibrate import Interval, auc_with_interval
 from filters.embedded import ANSWERS, ASSETS, EmbeddedEngineConfig
 from filters.judge import WHOLE, Row, make_requests, make_rows
 from filters.rubrics import pick_questions
+from shards.sample import Sample
 from shards.stage import Planned
 from tools.fit_judge import NO, YES, states
-from tools.rendered_samples import FAULTS, build, fault_of, map_samples
+from tools.multi_candidates import WRONG, build_multi, plan_multi
+from tools.rendered_samples import FAULTS, Split, build, fault_of, map_samples
 
 CLEAN = 0.3
 TABLE = ASSETS / "heldout.json"
@@ -66,7 +68,7 @@ def main() -> None:
     """Judge, print, and write if asked."""
     options = _options()
     judged = map_samples(judge, options.split, options.samples, options.seed, CLEAN)
-    table = measure(judged)
+    table = measure(judged) | measure_multi(options.split, options.samples // 6, options.seed)
     for name, (auc, good, bad) in table.items():
         print(f"{name:42} {auc.value:.3f}  [{auc.low:.3f}, {auc.high:.3f}]  {good:4d} / {bad:4d}")
     cpu_s = float(np.mean([one.cpu_s for one in judged]))
@@ -77,10 +79,15 @@ def main() -> None:
 
 def judge(config: SingleCandidateConfig, planned: list[Planned]) -> list[Judged]:
     """Judge samples through requests and replies, as the step does."""
+    return judge_samples(build(config, planned))
+
+
+def judge_samples(samples: Iterable[Sample]) -> list[Judged]:
+    """Judge samples one after the other."""
     engine = EmbeddedEngineConfig().build()
     questions = pick_questions(ANSWERS)
     judged = []
-    for sample in build(config, planned):
+    for sample in samples:
         start = time.process_time()
         requests = make_requests(sample, questions, engine.identity)
         rows = make_rows(sample.key, questions, requests, engine.answer(sample, requests))
@@ -103,6 +110,14 @@ def measure(judged: Sequence[Judged]) -> dict[str, Measured]:
     table["copy_paste: against all else"] = measured(copies)
     table["control: shuffled labels"] = _shuffled(scores)
     return table
+
+
+def measure_multi(split: Split, number: int, seed: int) -> dict[str, Measured]:
+    """Multi-candidate samples whose target shows the chosen candidate, against those that show another."""
+    config, variants = plan_multi(split, number, seed)
+    judged = judge_samples(build_multi(config, variants, split))
+    scores = [(one.fault, one.score("consistency")) for one in judged]
+    return {f"consistency, multi-candidate: {WRONG}": against(scores, WRONG)}
 
 
 def against(scores: Sequence[tuple[str, float]], fault: str) -> Measured:

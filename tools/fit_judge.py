@@ -7,7 +7,7 @@
 3. Samples with known faults, from the calibration split of subjects and panoramas only, are observed, and
    logistic heads are fitted to what was measured (filters/heads.py).
 
-Seeds are fixed. About 6 CPU-minutes; the same machine writes the same bytes. Nothing of the held-out split is
+Seeds are fixed. About 7 CPU-minutes; the same machine writes the same bytes. Nothing of the held-out split is
 touched here: tools/evaluate_judge.py measures there.
 """
 
@@ -28,7 +28,7 @@ from datagen.single_candidate import SingleCandidateConfig
 from filters.cutouts import Cutout
 from filters.embedded import HEADS, NETWORK
 from filters.features import Network, decode
-from filters.heads import GRADED, SEEN, Head, Heads
+from filters.heads import BOUND, GRADED, SEEN, Head, Heads
 from filters.observations import SCENE, Numbers, Observation, observe
 from filters.sight import Eye
 from shards.sample import Sample
@@ -67,10 +67,11 @@ NO = {
     "colour": ("missing_subject", "colour_variant"),
 }
 
-# How grave a fault is, by our reading of the paper's scale (facts/data.md 1.2). Not people's votes.
+# How grave a fault is, by our reading of the paper's scale (facts/data.md 1.2). Not people's votes. Grade 3,
+# "small differences in a face or in lettering", is milder than any fault that is injected: it gets no share.
 CONSISTENCY_GRADES = {
     "none": 4,
-    "swapped_order": 3,
+    "swapped_order": 2,
     "extra_subject": 2,
     "colour_variant": 2,
     "other_design": 2,
@@ -189,7 +190,7 @@ def _with_scene(eye: Eye, sample: Sample, place: int, other: Sample) -> Seen:
 def states(sample: Sample) -> tuple[str, ...]:
     """What is true of each reference in the target."""
     truth, fault = sample.provenance.truth, fault_of(sample)
-    found = ["scene" if c.category == SCENE else "fine" for [c] in sample.subjects]
+    found = ["scene" if c[0].category == SCENE else "fine" for c in sample.subjects]
     placed = [number for number, state in enumerate(found) if state == "fine"]
     for count, number in enumerate(placed):
         if truth.get("faulty") == count:
@@ -213,7 +214,17 @@ def fit_heads(seen: Sequence[Seen]) -> dict[str, Head]:
     graded = {
         name: _fit(numbers, INPUTS["whole"], [GRADES[name][fault] for fault in faults]) for name in GRADED
     }
-    return _fit_reference_heads(seen) | graded
+    return _fit_reference_heads(seen) | {
+        name: _with_all_grades(head, set(GRADES[name].values())) for name, head in graded.items()
+    }
+
+
+def _with_all_grades(head: Head, known: set[int]) -> Head:
+    """`head` with a row for each grade; one that no fault has is as good as impossible."""
+    rows = dict(zip(sorted(known), zip(head.weights, head.bias, strict=True), strict=True))
+    never = ((0.0,) * len(head.inputs), -BOUND)
+    every = [rows.get(grade, never) for grade in range(5)]
+    return Head(head.inputs, tuple(weights for weights, _ in every), tuple(bias for _, bias in every))
 
 
 def _fit_reference_heads(seen: Sequence[Seen]) -> dict[str, Head]:

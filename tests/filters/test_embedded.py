@@ -13,13 +13,12 @@ import pytest
 from PIL import Image
 
 from datagen.faults import COPY_PASTE, TARGET_FAULTS
-from datagen.multi_candidate import MultiCandidateConfig
 from datagen.single_candidate import SingleCandidateConfig
 from filters.calibrate import auc_with_interval
 from filters.embedded import ANSWERS, ASSETS, EmbeddedEngineConfig, check_questions
 from filters.judge import make_requests, make_rows, request_bytes
 from filters.rubrics import Question, RubricError, pick_questions
-from shards.sample import EncodedImage, Provenance, Sample
+from shards.sample import Candidate, EncodedImage, Provenance, Sample
 from shards.stage import Work
 
 QUESTIONS = pick_questions(ANSWERS)
@@ -205,6 +204,33 @@ def test_an_unknown_question_is_refused_by_name():
     with pytest.raises(RubricError, match="colour: expected the labels no, yes"):
         check_questions([replace(question, id="colour", labels={"bad": 0, "good": 1})])
     check_questions(QUESTIONS)
+
+
+def test_the_wrong_candidate_in_the_target_scores_below_the_right_one(engine, samples):
+    """A reference shows what a clean target showed; one of them, then the other, is claimed chosen."""
+    pairs = [s for s in samples if fault_of(s) == "none" and len(s.provenance.origin["target"]) == 2][:5]
+    assert pairs
+    for sample in pairs:
+        figures, places = (
+            sample.provenance.origin["target"],
+            [i for i, [c] in enumerate(sample.subjects) if c.box],
+        )
+        right, wrong = (
+            replace(
+                sample,
+                references=(sample.target,),
+                target=sample.references[places[0]],
+                subjects=(
+                    tuple(
+                        Candidate(name=f["subject"], box=tuple(f["box"]), is_target=number == chosen)
+                        for number, f in enumerate(figures)
+                    ),
+                ),
+            )
+            for chosen in (0, 1)
+        )
+        scores = [answers(engine, s)["consistency"][0]["expected"] for s in (right, wrong)]
+        assert scores[0] > scores[1] + 0.5
 
 
 def test_settings_load_no_model():

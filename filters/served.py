@@ -1,0 +1,242 @@
+"""The judge behind HTTP: many samples in flight, each at one endpoint, its questions one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, field_validator
+
+from filters.admission import Admission, probe_address
+from filters.chat import CONTEXT, PATH, image_part, question_body, read_probabilities, tokens_of
+from filters.judge import Answer, Asked, Request, reply_bytes
+from filters.rubrics import Question
+from filters.sizing import VERSION as SIZING
+from filters.sizing import size_image
+from shards.endpoints import EndpointPool, PoolSettings, Session
+from shards.http_client import RequestError
+from shards.image import ImageError
+from shards.ledger import Ledger
+from shards.sample import Json, Sample
+from shards.server import published_urls
+from shards.settings import RUN, Settings
+from shards.storage import Storage
+
+AHEAD = 4  # samples whose images are made ready while all places are taken
+SIZING_THREADS = 2
+
+
+class ServedEngineConfig(Settings):
+    """A judge behind an HTTP API as vLLM has it. What is declared of the model is trusted, and probed."""
+
+    VERSION: ClassVar[int] = 1
+
+    kind: Literal["served"] = "served"
+    model: str = Field(min_length=1, description="name that the endpoints serve")
+    revision: str = Field(min_length=1, description="of the model's weights; no server tells it")
+    dtype: str = Field(default="bfloat16", description="that the server was started with")
+    quantization: str = Field(default="none", description="that the server was started with")
+    max_pixels: int = Field(default=1 << 20, ge=1024, description="larger images are made smaller")
+    processor: dict[str, int | float | str | bool] = Field(
+        default={}, description="settings of the model's image processor, sent along"
+    )
+    endpoints: Annotated[tuple[str, ...], Field(**RUN)] = Field(
+        default=("http://127.0.0.1:8000",), min_length=1, description="servers that exist"
+    )
+    server: Annotated[str, Field(**RUN)] = Field(
+        default="", description="of the recipe's `resources`, started for the run; instead of endpoints"
+    )
+    endpoints_at: Annotated[str, Field(**RUN)] = Field(
+        default="", description="folder where servers publish their addresses as they come"
+    )
+    in_flight: Annotated[int, Field(**RUN)] = Field(
+        default=32, ge=1, le=1024, description="samples at once at each endpoint, for each worker"
+    )
+    samples_at_once: Annotated[int, Field(**RUN)] = Field(
+        default=256, ge=1, le=4096, description="samples a worker reads at once"
+    )
+    timeout_s: Annotated[float, Field(**RUN)] = Field(default=120, gt=0, description="of one request")
+    attempts: Annotated[int, Field(**RUN)] = Field(default=6, ge=1, description="at one request")
+    outage_s: Annotated[float, Field(**RUN)] = Field(
+        default=120, gt=0, description="how long all endpoints may be silent, their start included"
+    )
+    api_key_env: Annotated[str, Field(**RUN)] = Field(
+        default="", description="environment variable that holds the key; the key itself is written nowhere"
+    )
+
+    @field_validator("endpoints")
+    @classmethod
+    def _plain(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        for url in urls:
+            if not url.startswith(("http://", "https://")) or "@" in url:
+                raise ValueError(f"URLs like http://127.0.0.1:8000, without a key in them, not {url!r}")
+        return tuple(url.rstrip("/").removesuffix("/v1") for url in urls)
+
+    @property
+    def identity(self) -> Mapping[str, Json]:
+        """What its answers depend on, as declared."""
+        return {"engine": "served", "version": self.VERSION, "sizing": SIZING, **self.computed()}
+
+    def pool_settings(self) -> PoolSettings:
+        """How to speak to the endpoints."""
+        return PoolSettings(
+            in_flight=self.in_flight,
+            timeout_s=self.timeout_s,
+            attempts=self.attempts,
+            outage_s=self.outage_s,
+            api_key_env=self.api_key_env,
+        )
+
+    def find_endpoints(self) -> list[str]:
+        """Servers that came since, or came back elsewhere."""
+        return published_urls(Storage(self.endpoints_at), self.server) if self.endpoints_at else []
+
+    def build(self, questions: Sequence[Question], ledger: Ledger) -> ServedEngine:
+        """The engine on its worker; it speaks to no one before it is asked something."""
+        labels = list(dict.fromkeys(label for question in questions for label in question.labels))
+        known = ledger.get(probe_address(self.identity, labels))
+        return ServedEngine(
+            self,
+            Admission(self.model, self.identity, questions, self.processor, known),
+            is_probed=bool(known),
+        )
+
+
+Put = Callable[[Answer | None], None]
+
+
+class ServedEngine:
+    """Asks endpoints from a thread with an event loop, so that they are busy while replies are committed."""
+
+    def __init__(self, config: ServedEngineConfig, admission: Admission, *, is_probed: bool) -> None:
+        self.counts: Counter[str] = Counter()
+        self._config = config
+        self._admission = admission
+        self._is_probed = is_probed
+        self._pool: EndpointPool | None = None
+        self._sizing = ThreadPoolExecutor(SIZING_THREADS, "sizing")
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="served-judge")
+        self._thread.start()
+
+    def close(self) -> None:
+        """Close all connections and end the thread."""
+        self._do(self._close_pool()).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self._sizing.shutdown()
+
+    def answers(self, asked: Sequence[Asked]) -> Iterator[Answer]:
+        """An answer to every request, as they come.
+
+        Raises:
+            EndpointError: no more can be asked: all endpoints are down, or one is another judge.
+        """
+        came: SimpleQueue[Answer | None] = SimpleQueue()
+        asking = self._do(self._ask_all(asked, came.put))
+        asking.add_done_callback(lambda _: came.put(None))
+        try:
+            while (answer := came.get()) is not None:
+                yield answer
+            asking.result()
+        finally:
+            asking.cancel()
+
+    def take_counts(self) -> dict[str, float]:
+        """What was asked since the last call: requests, retries, tokens; replies that were none, by cause."""
+        counted = self.counts + (self._pool.counts if self._pool else Counter())
+        self.counts.clear()
+        if self._pool:
+            self._pool.counts.clear()
+        return dict(counted)
+
+    def _do(self, coroutine: Coroutine[Any, Any, None]) -> Any:  # noqa: ANN401, a concurrent.futures.Future
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    async def _close_pool(self) -> None:
+        if self._pool:
+            await self._pool.close()
+
+    async def _ask_all(self, asked: Sequence[Asked], put: Put) -> None:
+        config = self._config
+        if self._pool is None:
+            self._pool = EndpointPool(
+                config.endpoints, config.pool_settings(), self._admission, config.find_endpoints
+            )
+        todo = iter(asked)
+        places = config.in_flight * len(config.endpoints) + AHEAD
+        await _all([self._consume(self._pool, todo, put) for _ in range(min(places, len(asked)))])
+
+    async def _consume(self, pool: EndpointPool, todo: Iterator[Asked], put: Put) -> None:
+        for sample, requests in todo:
+            try:
+                parts = await self._parts(sample)
+            except ImageError as error:
+                for address in requests:
+                    put(self._failed(address, RequestError(error.reason, str(error))))
+                continue
+            async with pool.session() as session:
+                self._note_probe(put)
+                for address, request in requests.items():
+                    put(await self._ask(session, address, request, parts))
+
+    async def _parts(self, sample: Sample) -> dict[str, bytes]:
+        """The JSON of each image, made once a sample."""
+
+        def make() -> dict[str, bytes]:
+            return {
+                name: image_part(size_image(image, self._config.max_pixels), self._config.processor)
+                for name, image in sample.images.items()
+            }
+
+        return await self._loop.run_in_executor(self._sizing, make)
+
+    async def _ask(
+        self, session: Session, address: bytes, request: Request, parts: Mapping[str, bytes]
+    ) -> Answer:
+        tokens = {label: self._admission.tokens[label] for label in request.labels}
+        body = question_body(
+            self._config.model,
+            [parts[name] for name in request.images],
+            request.text,
+            list(tokens.values()),
+            request_id=address.hex(),
+            processor=self._config.processor,
+        )
+        try:
+            answer = await session.post(PATH, body)
+            self.counts.update(tokens_of(answer))
+            probabilities = read_probabilities(answer, self._config.model, tokens)
+        except RequestError as error:
+            return self._failed(address, error)
+        mass = min(sum(probabilities.values()), 1.0)
+        return Answer(address=address, reply=reply_bytes(probabilities, mass), is_paid=True)
+
+    def _failed(self, address: bytes, error: RequestError) -> Answer:
+        """An answer that was none. It is not paid for and not kept, so `bakery retry` asks it again."""
+        status = "truncated" if CONTEXT in str(error) else "error"
+        self.counts[f"{status}: {error.reason}"] += 1
+        return Answer(address=address, reply=reply_bytes({}, 0.0, status=status), is_paid=False)
+
+    def _note_probe(self, put: Put) -> None:
+        """Have the probe's answer kept, the first time there is one."""
+        if not self._is_probed and self._admission.probe is not None:
+            self._is_probed = True
+            put(Answer(address=self._admission.address, reply=self._admission.probe, is_paid=True))
+
+
+async def _all(coroutines: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Wait for all; the first that fails ends the others."""
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
