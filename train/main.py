@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from train.bridge_config import BridgeConfig, bridge_preset
-from train.config import ConfigError
+from train.config import TINY, ConfigError
 from train.config_files import read_config
 from train.guidance import SamplerConfig
-from train.settings import TrainSettings, load_settings
+from train.settings import TINY_BASE, TrainSettings, load_settings
 
 if TYPE_CHECKING:
     from train.draw import Studio
@@ -47,7 +47,8 @@ def check_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> TrainS
         ConfigError: with every problem, one a line.
     """
     settings = load_settings(path, changes)
-    problems = settings.problems(read_config(Path(settings.base)))
+    model = TINY if settings.base == TINY_BASE else read_config(Path(settings.base))
+    problems = settings.problems(model)
     if problems:
         raise ConfigError("\n".join(f"{path}: {problem}" for problem in problems))
     return settings

@@ -30,10 +30,15 @@ class Meter:
         self._host += torch.tensor([tokens, flops, 0.0], dtype=torch.float64)
         if stats is not None and len(stats.keep_frac):
             has_vit = ~stats.mean_relevance.isnan()
-            relevance = stats.mean_relevance.nan_to_num().sum()
-            parts = (relevance, has_vit.sum(), stats.keep_frac.sum(), stats.is_hidden.sum())
-            count = torch.full_like(relevance, len(stats.keep_frac))
-            self._bridge += torch.stack([part.double() for part in (*parts, count)])
+            has_tokens = ~stats.keep_frac.isnan()  # not so where dropout left nothing of a reference
+            parts = (
+                stats.mean_relevance.nan_to_num().sum(),
+                has_vit.sum(),
+                stats.keep_frac.nan_to_num().sum(),
+                stats.is_hidden.sum(),
+                has_tokens.sum(),
+            )
+            self._bridge += torch.stack([part.double() for part in parts])
 
     def add_step(self, waited_s: float) -> None:
         """One optimizer step, and how long it waited for its data."""

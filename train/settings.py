@@ -15,6 +15,8 @@ from train.config import ConfigError, ModelConfig
 from train.guidance import SamplerConfig
 from train.stages import FOUR_STEPS, Stage, stage_preset
 
+TINY_BASE = "tiny"  # as `base`: a small untrained model, written into the run's own directory
+
 
 class LoraSettings(Settings):
     """Adapters in place of whole weights: one GPU of 48 or 80 GB. Not the paper's setting."""
@@ -37,7 +39,7 @@ class TrainSettings(Settings):
     """A training run: from a base model, through stages, to a model that loads where the base loads.
 
     Attributes:
-        base: model directory (BAGEL-7B-MoT's layout).
+        base: model directory (BAGEL-7B-MoT's layout), or `tiny`.
         out: where each stage's directory goes.
         data: finished directories or selections, by the names that stages read (see `train.stages.DATA`).
         overrides: settings changed, by stage name or for `all`.
