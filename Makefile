@@ -38,7 +38,10 @@ test-vllm: $(VENV)/.installed $(VLLM_VENV)/.installed  ## the served judge again
 soak: $(VENV)/.installed  ## the kill test at 200 random points
 	$(BIN)/pytest -m soak --timeout 7200
 
+fuzz: $(VENV)/.installed  ## ten thousand damaged sets through the importers
+	BAKERY_FUZZ_CASES=10000 $(BIN)/pytest tests/datagen/importers/test_fuzz.py --timeout 7200
+
 bench: $(VENV)/.installed  ## the measurements of docs/performance.md
 	$(BIN)/pytest -m bench tests/benchmarks -s --timeout 3600
 
-.PHONY: help demo lint test test-vllm soak bench
+.PHONY: help demo lint test test-vllm soak fuzz bench
