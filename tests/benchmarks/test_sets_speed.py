@@ -159,8 +159,7 @@ def test_a_million_rows_mix_in_memory_of_columns(tmp_path, capsys):
     drawn = sum(1 for _ in config.plan(rows))
     with capsys.disabled():
         took_s, more_mb = time.perf_counter() - began, peak_mb() - before
-        print(f"
-mix 70,000 of {ROWS:,}: {took_s:.1f} s, {more_mb:.0f} MB more")
+        print(f"\nmix 70,000 of {ROWS:,}: {took_s:.1f} s, {more_mb:.0f} MB more")
     assert drawn == 70_000
 
 
@@ -174,7 +173,6 @@ def test_a_million_pictures_are_compared(capsys):
     near = near_pairs(hashes, 4)
     with capsys.disabled():
         near_s, more_mb = time.perf_counter() - began - exact_s, peak_mb() - before
-        print(f"
-{ROWS:,} hashes: equal {exact_s:.1f} s, within 4 bits {near_s:.1f} s, {more_mb:.0f} MB")
+        print(f"\n{ROWS:,} hashes: equal {exact_s:.1f} s, within 4 bits {near_s:.1f} s, {more_mb:.0f} MB")
     assert len(equal) == 0
     assert len(near) == ROWS // 100
