@@ -11,6 +11,7 @@ from filters.accounts import Account, accounts
 from filters.decisions import Decisions, decisions, short_hash
 from filters.distributions import Histogram, Score, all_scores, histogram
 from filters.gallery import Card, cards
+from filters.heldout import Heldout, measured
 from filters.lineage import Edge, Lineage
 from filters.remake import command, recipe_text
 from filters.truth import (
@@ -117,6 +118,11 @@ class Findings:
     def balances(self) -> bool:
         """Whether every sum of every step comes out."""
         return all(account.balances for account in self.accounts)
+
+    @cached_property
+    def heldout(self) -> Heldout | None:
+        """What the judge of this set reached on subjects it never saw, if that was measured."""
+        return measured(step.manifest for step in self.lineage.steps.values())
 
     @property
     def edges(self) -> list[Edge]:

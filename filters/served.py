@@ -23,7 +23,9 @@ from shards.http_client import RequestError
 from shards.image import ImageError
 from shards.ledger import Ledger
 from shards.sample import Json, Sample
+from shards.server import published_urls
 from shards.settings import RUN, Settings
+from shards.storage import Storage
 
 AHEAD = 4  # samples whose images are made ready while all places are taken
 SIZING_THREADS = 2
@@ -45,6 +47,12 @@ class ServedEngineConfig(Settings):
     )
     endpoints: Annotated[tuple[str, ...], Field(**RUN)] = Field(
         default=("http://127.0.0.1:8000",), min_length=1, description="servers that exist"
+    )
+    server: Annotated[str, Field(**RUN)] = Field(
+        default="", description="of the recipe's `resources`, started for the run; instead of endpoints"
+    )
+    endpoints_at: Annotated[str, Field(**RUN)] = Field(
+        default="", description="folder where servers publish their addresses as they come"
     )
     in_flight: Annotated[int, Field(**RUN)] = Field(
         default=32, ge=1, le=1024, description="samples at once at each endpoint, for each worker"
@@ -83,6 +91,10 @@ class ServedEngineConfig(Settings):
             outage_s=self.outage_s,
             api_key_env=self.api_key_env,
         )
+
+    def find_endpoints(self) -> list[str]:
+        """Servers that came since, or came back elsewhere."""
+        return published_urls(Storage(self.endpoints_at), self.server) if self.endpoints_at else []
 
     def build(self, questions: Sequence[Question], ledger: Ledger) -> ServedEngine:
         """The engine on its worker; it speaks to no one before it is asked something."""
@@ -154,7 +166,9 @@ class ServedEngine:
     async def _ask_all(self, asked: Sequence[Asked], put: Put) -> None:
         config = self._config
         if self._pool is None:
-            self._pool = EndpointPool(config.endpoints, config.pool_settings(), self._admission)
+            self._pool = EndpointPool(
+                config.endpoints, config.pool_settings(), self._admission, config.find_endpoints
+            )
         todo = iter(asked)
         places = config.in_flight * len(config.endpoints) + AHEAD
         await _all([self._consume(self._pool, todo, put) for _ in range(min(places, len(asked)))])

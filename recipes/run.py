@@ -16,6 +16,7 @@ from recipes.display import Display, Line
 from recipes.forget import read_forgotten
 from recipes.identity import computed, content, hashes
 from recipes.schema import Recipe, RunSettings, Step
+from recipes.servers import Servers
 from shards.driver_step import DriverStep, Input
 from shards.executor import Executor
 from shards.finish import finish
@@ -85,6 +86,7 @@ class Run:
         self._lease = Lease(out)
         self._stack = ExitStack()
         self._executors: dict[RunSettings, Executor] = {}
+        self._servers = Servers(recipe, out)
         display.lines = {step.name: Line(step.name, step.type) for step in recipe.steps.values()}
 
     def __enter__(self) -> Run:
@@ -97,7 +99,9 @@ class Run:
     ) -> None:
         for executor in self._executors.values():
             executor.close()
-        if any(settings.engine == "ray" for settings in self._executors):
+        is_on_ray = self._servers.is_on_ray or any(s.engine == "ray" for s in self._executors)
+        self._servers.close()
+        if is_on_ray:
             from shards import ray_executor
 
             ray_executor.stop()
@@ -173,6 +177,7 @@ class Run:
         draft = self._draft(step)
         inputs = [samples_of(self._out, name) for names in draft.parents.values() for name in names]
         plan = read_summary(storage) or self._plan(step, inputs)
+        settings = self._servers.settled(step.settings, step.run)
         sizes = plan_sizes(plan, step.shard_size)
         job = Job(
             name=step.name,
@@ -180,7 +185,7 @@ class Run:
             kind="samples" if draft.kind == "samples" else "scores",
             storage=storage,
             inputs=tuple(samples.storage for samples in inputs),
-            config=step.settings.prepared(storage),  # type: ignore[arg-type]
+            config=settings.prepared(storage),  # type: ignore[arg-type]
             ledger=self._out.child(LEDGER),
             copies_from=tuple(self._out.child(name) for name in plan.copies_from),
         )
@@ -192,20 +197,11 @@ class Run:
             observe=lambda progress: self._display.observe(step.name, progress),
         )
         records = production.run()
-        production.progress.counts.update(self._make_beside(step, job, inputs))
+        production.progress.counts.update(_make_beside(job, inputs))
         self._lease.check()
         stats = _stats(production.progress, time.perf_counter() - began)
         check = getattr(step.settings, "check_scores", None)
         return finish(storage, replace(draft, stats=stats), plan, records, check)
-
-    def _make_beside(self, step: Step, job: Job, inputs: Sequence[Samples]) -> Mapping[str, float]:
-        """What a step makes beside its samples or scores, outside its books; what that cost."""
-        make = getattr(step.settings, "make_beside", None)
-        if not make:
-            return {}
-        rows = [row for number, samples in enumerate(inputs) for row in samples.rows(number)]
-        cost: Mapping[str, float] = make(rows, job.inputs, Ledger(job.ledger), job.storage)
-        return cost
 
     def _plan(self, step: Step, inputs: Sequence[Samples]) -> PlanSummary:
         rows = [row for number, samples in enumerate(inputs) for row in samples.rows(number)]
@@ -270,6 +266,16 @@ class Run:
         if manifest is None:
             raise ManifestError(f"{storage.uri}: expected a finished directory, got none; run its step first")
         return Input(storage=storage, manifest=manifest)
+
+
+def _make_beside(job: Job, inputs: Sequence[Samples]) -> Mapping[str, float]:
+    """What a step makes beside its samples or scores, outside its books; what that cost."""
+    make = getattr(job.config, "make_beside", None)
+    if not make:
+        return {}
+    rows = [row for number, samples in enumerate(inputs) for row in samples.rows(number)]
+    cost: Mapping[str, float] = make(rows, job.inputs, Ledger(job.ledger), job.storage)
+    return cost
 
 
 def start_executor(run: RunSettings) -> Executor:

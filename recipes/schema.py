@@ -13,6 +13,7 @@ from typing import Any, Literal, cast
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from recipes.servers import ServerSettings
 from recipes.steps import STEPS, StepType
 from shards.sample import KEY_PATTERN
 from shards.settings import Settings
@@ -83,9 +84,10 @@ class Recipe:
     steps: Mapping[str, Step]
     path: Path
     run: RunSettings = field(default_factory=RunSettings)
+    resources: Mapping[str, ServerSettings] = field(default_factory=dict)
 
 
-TOP = ("name", "seed", "run", "steps")
+TOP = ("name", "seed", "run", "resources", "steps")
 OWN = ("step", "shard_size", "run")
 
 
@@ -112,10 +114,37 @@ def load_recipe(path: Path, overrides: Sequence[str] = (), limit: int | None = N
     steps = _steps(
         path, value.get("steps"), {"seed": seed, "limit": limit, "run": value.get("run") or {}}, errors
     )
+    resources = _resources(path, value.get("resources") or {}, steps, errors)
     ordered = _ordered(path, steps, errors)
     if errors:
         raise RecipeError(errors)
-    return Recipe(name=str(name), seed=int(seed), steps=ordered, path=path, run=run or RunSettings())
+    return Recipe(
+        name=str(name),
+        seed=int(seed),
+        steps=ordered,
+        path=path,
+        run=run or RunSettings(),
+        resources=resources,
+    )
+
+
+def _resources(
+    path: Path, value: object, steps: Mapping[str, Step], errors: list[str]
+) -> dict[str, ServerSettings]:
+    """Servers by name, and that every server a step asks for is among them."""
+    if not isinstance(value, Mapping):
+        errors.append(f"{path}: resources: expected servers by name, got {value!r:.60}")
+        return {}
+    found = {
+        str(name): _settings(ServerSettings, entry, f"{path}: resources.{name}", errors)
+        for name, entry in value.items()
+    }
+    for step in steps.values():
+        asked = getattr(step.settings, "server", "")
+        if asked and asked not in found:
+            hint = next(_unknown({asked: 0}, found, ""))
+            errors.append(f"{path}: steps.{step.name}.engine.server: {hint} under resources")
+    return found
 
 
 def _read(path: Path) -> dict[str, Any]:

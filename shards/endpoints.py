@@ -17,6 +17,7 @@ from tenacity.wait import wait_exponential_jitter
 from shards.http_client import EndpointsDownError, JsonClient, RequestError, TransientError
 
 FAILURES_TO_SET_ASIDE = 3  # one lost connection or slow answer is no outage
+FIND_EVERY_S = 5.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
 
 
@@ -88,12 +89,21 @@ class EndpointPool:
         settings: how to speak to them.
         admit: raises `TransientError` while an endpoint is not ready, and `EndpointError` if it must not be
             used: that ends the step.
+        find: further URLs, looked for while an endpoint is set aside or there is no room.
     """
 
-    def __init__(self, urls: Sequence[str], settings: PoolSettings, admit: Admit = admit_healthy) -> None:
+    def __init__(
+        self,
+        urls: Sequence[str],
+        settings: PoolSettings,
+        admit: Admit = admit_healthy,
+        find: Callable[[], Sequence[str]] = tuple,
+    ) -> None:
         self.counts: Counter[str] = Counter()
         self._settings = settings
         self._admit = admit
+        self._find = find
+        self._found_at = 0.0
         self._endpoints = [Endpoint(url.rstrip("/")) for url in dict.fromkeys(urls)]
         self._client = JsonClient(settings.timeout_s, settings.api_key_env)
         self._changed = asyncio.Condition()
@@ -160,6 +170,10 @@ class EndpointPool:
     async def _readmit(self) -> None:
         """Look at endpoints that are due; if none is in use, all who ask wait for that."""
         now = time.monotonic()
+        if now - self._found_at >= FIND_EVERY_S:
+            self._found_at = now
+            known = {endpoint.url for endpoint in self._endpoints}
+            self._endpoints += [Endpoint(url) for url in self._find() if url not in known]
         due = [e for e in self._endpoints if not e.is_admitted and e.due <= now and not e.lock.locked()]
         if due:
             await asyncio.gather(*(self._look_at(endpoint) for endpoint in due))
