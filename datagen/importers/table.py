@@ -9,7 +9,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from datagen.importers.jsonl import JsonlSettings, json_rows
-from datagen.importers.source import Source, SourceError
+from datagen.importers.source import Source
 from datagen.unusable import UnusableError
 
 FOLDER = {
@@ -39,12 +39,8 @@ class TableSettings(JsonlSettings):
 
 
 def csv_rows(source: Source, file: str) -> Iterator[tuple[str, object]]:
-    """(place, row) of each line of a CSV or TSV.
-
-    Raises:
-        SourceError: the file is no text.
-    """
-    lines = (line.decode("utf-8-sig") + "\n" for line in source.lines(file))
+    """(place, row) of each line of a CSV or TSV; a row that is none is the reason why."""
+    lines = (line.decode("utf-8-sig", errors="replace") + "\n" for line in source.lines(file))
     reader = csv.DictReader(lines, delimiter="\t" if file.endswith(".tsv") else ",", strict=True)
     while True:
         place = f"{file}:{reader.line_num + 1}"
@@ -55,6 +51,10 @@ def csv_rows(source: Source, file: str) -> Iterator[tuple[str, object]]:
         except csv.Error as error:
             yield place, UnusableError("bad_metadata", f"expected a row of a CSV, got {error}")
             continue
-        except UnicodeDecodeError as error:
-            raise SourceError(f"{source.where}: {file}: expected text in UTF-8, got {error}") from error
-        yield place, {name: value for name, value in row.items() if isinstance(name, str)}
+        yield place, _row(row)
+
+
+def _row(row: Mapping[str | None, object]) -> object:
+    if any(isinstance(value, str) and "\ufffd" in value for value in row.values()):
+        return UnusableError("bad_metadata", f"expected text in UTF-8, got {list(row.values())!r:.120}")
+    return {name: value for name, value in row.items() if isinstance(name, str)}

@@ -95,7 +95,7 @@ def test_import_reaches_most_of_a_bare_loop(source, tmp_path, compare, form):
     ratio = compare(
         f"import {form}", ours, bare_tar if is_tar else bare_parquet, rounds=5, size_bytes=size_of(made)
     )
-    assert ratio > 0.7
+    assert ratio > 0.5
 
 
 @pytest.mark.parametrize("form", ["scone-parquet", "omnigen2-jsonl"])

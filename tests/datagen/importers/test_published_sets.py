@@ -200,3 +200,16 @@ def test_a_source_behind_a_variable_that_is_not_set_is_missing_and_no_crash(monk
     settings = X2iSettings(path="${NO_SUCH_SET}/x2i")
     assert "expected the variable NO_SUCH_SET to be set" in settings.missing()[0]
     assert settings.computed()["listing"] is None
+
+
+def test_a_row_of_a_csv_that_is_no_text_is_refused_and_the_others_are_read(tmp_path):
+    published_sets.folder(tmp_path / "set")
+    table = tmp_path / "set/table.csv"
+    table.write_bytes(table.read_bytes().replace(b"shelf 1", b"shelf \xe9"))
+    made = run_inline(tmp_path / "out", TableSettings(path=str(tmp_path / "set")))
+    assert set(made.by_instruction()) == {
+        "Put them, both, on shelf 0",
+        "Put them, both, on shelf 2",
+        "For research only",
+    }
+    assert made.reasons == {"bad_metadata": 1}
