@@ -52,9 +52,10 @@ def train_stage(  # noqa: C901 - the algorithm, in one straight line
 
     tokenizer = load_tokenizer(base, config)
     data = open_dataset(settings, stage, config, tokenizer, world, block or 1)
-    plan = data.plan(settings)
-    autoencoder = load_autoencoder(base, config, world.device, compute_dtype(settings, world))
-    model, parameters = build_model(settings, stage, base, config, world)
+    plan = data.plan(settings).check()
+    compute = compute_dtype(settings, world)
+    autoencoder = load_autoencoder(base, config, world.device, compute)
+    model, parameters = build_model(settings, stage, base, config, world, compute)
     optimizer = make_optimizer(parameters, stage)
     ema = Ema(parameters, stage.ema) if stage.ema else None
     state: dict[str, Any] = {"weights": dict(parameters), "optimizer": optimizer_state(optimizer, parameters)}
