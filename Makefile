@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+PACKAGES = shards datagen filters recipes train
 VLLM_VENV ?= .venv-vllm
 .DEFAULT_GOAL := help
 
@@ -23,6 +24,7 @@ lint: $(VENV)/.installed  ## format, lint and types
 	$(BIN)/mypy
 
 test: $(VENV)/.installed  ## every test that needs no server
+	$(BIN)/pytest --doctest-modules $(PACKAGES)
 	$(BIN)/pytest -m 'not bench and not soak and not vllm'
 
 # vLLM does not need sound and video; their wheels are built for another torch and fail to load beside this one.
