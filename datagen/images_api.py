@@ -18,7 +18,7 @@ from pydantic import Field
 
 from datagen.generators import Drawn, Picture, PictureRequest
 from datagen.images_probe import Probe
-from datagen.usable import check_usable
+from datagen.picture_check import check_usable
 from shards.endpoints import Ask, EndpointPool, Session
 from shards.http_client import Body, Form, RequestError, TransientError
 from shards.image import ImageError

@@ -12,7 +12,7 @@ from PIL import Image
 
 from datagen.encoding import decode_image, encode_jpeg
 from datagen.generators import PictureRequest
-from datagen.usable import is_same_picture, named_by_content
+from datagen.picture_check import is_same_picture, named_by_content
 from shards.endpoints import Ask
 from shards.http_client import EndpointError, RequestError, TransientError
 from shards.image import ImageError

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -18,7 +19,7 @@ from filters.judge import Answer, Asked, Request, reply_bytes
 from filters.rubrics import Question
 from filters.sizing import VERSION as SIZING
 from filters.sizing import size_image
-from shards.endpoints import EndpointPool, Session
+from shards.endpoints import Endpoint, EndpointPool, Session
 from shards.http_client import RequestError
 from shards.image import ImageError
 from shards.ledger import Ledger
@@ -66,6 +67,23 @@ class ServedEngineConfig(ServedSettings):
 
 
 Put = Callable[[Answer | None], None]
+
+
+@dataclass(eq=False)
+class _InWork:
+    """A sample that is being asked about.
+
+    Attributes:
+        parts: the JSON of its images, by member name.
+        left: what is not asked yet.
+        endpoint: where its images are in the cache.
+        is_cached: whether they are.
+    """
+
+    parts: Mapping[str, bytes]
+    left: deque[tuple[bytes, Request]]
+    endpoint: Endpoint | None = None
+    is_cached: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class ServedEngine:
@@ -127,11 +145,15 @@ class ServedEngine:
             self._pool = EndpointPool(
                 config.endpoints, config.pool_settings(), self._admission, config.find_endpoints
             )
-        todo = iter(asked)
+        todo, working = iter(asked), set[_InWork]()
         places = config.in_flight * len(config.endpoints) + AHEAD
-        await _all([self._consume(self._pool, todo, put) for _ in range(min(places, len(asked)))])
+        most = sum(len(requests) for _, requests in asked)
+        consumers = [self._consume(self._pool, todo, working, put) for _ in range(min(places, most))]
+        await _all(consumers)
 
-    async def _consume(self, pool: EndpointPool, todo: Iterator[Asked], put: Put) -> None:
+    async def _consume(
+        self, pool: EndpointPool, todo: Iterator[Asked], working: set[_InWork], put: Put
+    ) -> None:
         for sample, requests in todo:
             try:
                 parts = await self._parts(sample)
@@ -139,10 +161,32 @@ class ServedEngine:
                 for address in requests:
                     put(self._failed(address, RequestError(error.reason, str(error))))
                 continue
-            async with pool.session() as session:
-                self._note_probe(put)
-                for address, request in requests.items():
-                    put(await self._ask(session, address, request, parts))
+            await self._ask_in_turn(pool, _InWork(parts, deque(requests.items())), working, put)
+        await self._help(pool, working, put)
+
+    async def _ask_in_turn(self, pool: EndpointPool, job: _InWork, working: set[_InWork], put: Put) -> None:
+        """A sample's questions at one endpoint, one after the other."""
+        working.add(job)
+        async with pool.session() as session:
+            self._note_probe(put)
+            while job.left:
+                put(await self._ask(session, *job.left.popleft(), job.parts))
+                job.endpoint = session.endpoint
+                job.is_cached.set()
+        job.is_cached.set()
+        working.discard(job)
+
+    async def _help(self, pool: EndpointPool, working: set[_InWork], put: Put) -> None:
+        """Where no sample is left, ask the further questions of those in work: so that the last samples do
+        not leave most places idle. An endpoint has a sample's images in its cache once it answered the first.
+        """
+        while job := max(working, key=lambda job: len(job.left), default=None):
+            if not job.left:
+                return
+            await job.is_cached.wait()
+            async with pool.session(job.endpoint) as session:
+                if job.left:
+                    put(await self._ask(session, *job.left.popleft(), job.parts))
 
     async def _parts(self, sample: Sample) -> dict[str, bytes]:
         """The JSON of each image, made once a sample."""

@@ -114,8 +114,8 @@ class EndpointPool:
         await self._client.close()
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[Session]:
-        """A place at the endpoint with the most room, kept until the session ends.
+    async def session(self, prefer: Endpoint | None = None) -> AsyncIterator[Session]:
+        """A place at `prefer` if it has room, or where there is most; kept until the session ends.
 
         Requests made in it go to that endpoint one after the other, so that it finds in its cache what they
         share; to another one if it is set aside.
@@ -123,7 +123,7 @@ class EndpointPool:
         Raises:
             EndpointsDownError: no endpoint has answered for `outage_s`.
         """
-        session = Session(self, await self._take())
+        session = Session(self, await self._take(prefer))
         try:
             yield session
         finally:
@@ -131,13 +131,13 @@ class EndpointPool:
 
     # Places
 
-    async def _take(self) -> Endpoint:
+    async def _take(self, prefer: Endpoint | None = None) -> Endpoint:
         while True:
             await self._readmit()
             async with self._changed:
                 free = [e for e in self._endpoints if e.is_admitted and e.busy < self._settings.in_flight]
                 if free:
-                    endpoint = min(free, key=lambda e: e.busy)
+                    endpoint = min(free, key=lambda e: (e is not prefer, e.busy))
                     endpoint.busy += 1
                     return endpoint
                 await self._wait_for_change()

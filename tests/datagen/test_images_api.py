@@ -10,7 +10,7 @@ from PIL import Image
 from datagen import images_probe
 from datagen.fake_images_server import MODEL
 from datagen.generators import Picture, PictureRequest
-from datagen.usable import check_usable, is_same_picture
+from datagen.picture_check import check_usable, is_same_picture
 from shards.http_client import EndpointsDownError
 from shards.image import ImageError, check_image
 from shards.stage import Reject
