@@ -113,6 +113,13 @@ STEPS: dict[str, StepType] = {
         "renders base samples: 1 to 4 references, an instruction, a target",
         is_costly=True,
     ),
+    "multi_input": StepType(
+        "datagen.multi_input:MultiInputConfig",
+        "samples",
+        {},
+        "makes samples of 3 and 4 references in planned case types, rendered or by image models",
+        is_costly=True,
+    ),
     "multi_candidate": StepType(
         "datagen.multi_candidate:MultiCandidateConfig",
         "samples",

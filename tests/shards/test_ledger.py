@@ -178,3 +178,20 @@ def test_a_large_reply_comes_back(storage):
     reply = json.dumps(["x" * 1000] * 3000).encode()
     Ledger(storage).commit({request_hash(b"a"): reply})
     assert Ledger(storage).get(request_hash(b"a")) == reply
+
+
+def test_large_replies_are_merged_no_further_than_a_full_segment(storage, monkeypatch):
+    monkeypatch.setattr("shards.ledger.FULL_BYTES", 40_000)
+    ledger = Ledger(storage)
+    for number in range(12):
+        ledger.commit({request_hash(b"%d" % number): b"%d" % number * 10_000})
+    assert len(segment_bytes(storage)) == 12
+    assert ledger.compact(minimum=2) > 1
+    sizes = segment_bytes(storage)
+    assert 1 < len(sizes) < 12
+    assert max(sizes) < 50_000
+    assert all(Ledger(storage).get(request_hash(b"%d" % n)) == b"%d" % n * 10_000 for n in range(12))
+
+
+def segment_bytes(storage):
+    return [len(storage.read(name)) for name in storage.names() if name.endswith(".arrow")]
