@@ -112,7 +112,7 @@ def _cell(value: float | None) -> str:
 
 
 def _bin_name(name: str) -> str:
-    return name.replace("loss_t", "t = ").replace("loss_refs", "references: ").replace("loss", "all")
+    return name.replace("loss_t", "t = ").replace("loss_refs", "refs ").replace("loss", "all")
 
 
 def _pictures(folder: Path) -> str:
