@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from filters.admission import Admission, probe_address
 from filters.chat import (
@@ -29,41 +29,29 @@ from filters.rationale import MAX_TOKENS, is_written, schema
 from filters.rubrics import Question
 from filters.sizing import VERSION as SIZING
 from filters.sizing import size_image
-from shards.endpoints import Endpoint, EndpointPool, PoolSettings, Session
+from shards.endpoints import Endpoint, EndpointPool, Session
 from shards.http_client import RequestError
 from shards.image import ImageError
 from shards.ledger import Ledger
 from shards.sample import Json, Sample
-from shards.server import published_urls
-from shards.settings import RUN, Settings
-from shards.storage import Storage
+from shards.served_settings import ServedSettings
+from shards.settings import RUN
 
 AHEAD = 4  # samples whose images are made ready while all places are taken
 SIZING_THREADS = 2
 
 
-class ServedEngineConfig(Settings):
+class ServedEngineConfig(ServedSettings):
     """A judge behind an HTTP API as vLLM has it. What is declared of the model is trusted, and probed."""
 
     VERSION: ClassVar[int] = 1
 
     kind: Literal["served"] = "served"
-    model: str = Field(min_length=1, description="name that the endpoints serve")
-    revision: str = Field(min_length=1, description="of the model's weights; no server tells it")
     dtype: str = Field(default="bfloat16", description="that the server was started with")
     quantization: str = Field(default="none", description="that the server was started with")
     max_pixels: int = Field(default=1 << 20, ge=1024, description="larger images are made smaller")
     processor: dict[str, int | float | str | bool] = Field(
         default={}, description="settings of the model's image processor, sent along"
-    )
-    endpoints: Annotated[tuple[str, ...], Field(**RUN)] = Field(
-        default=("http://127.0.0.1:8000",), min_length=1, description="servers that exist"
-    )
-    server: Annotated[str, Field(**RUN)] = Field(
-        default="", description="of the recipe's `resources`, started for the run; instead of endpoints"
-    )
-    endpoints_at: Annotated[str, Field(**RUN)] = Field(
-        default="", description="folder where servers publish their addresses as they come"
     )
     in_flight: Annotated[int, Field(**RUN)] = Field(
         default=32, ge=1, le=1024, description="samples at once at each endpoint, for each worker"
@@ -71,41 +59,11 @@ class ServedEngineConfig(Settings):
     samples_at_once: Annotated[int, Field(**RUN)] = Field(
         default=256, ge=1, le=4096, description="samples a worker reads at once"
     )
-    timeout_s: Annotated[float, Field(**RUN)] = Field(default=120, gt=0, description="of one request")
-    attempts: Annotated[int, Field(**RUN)] = Field(default=6, ge=1, description="at one request")
-    outage_s: Annotated[float, Field(**RUN)] = Field(
-        default=120, gt=0, description="how long all endpoints may be silent, their start included"
-    )
-    api_key_env: Annotated[str, Field(**RUN)] = Field(
-        default="", description="environment variable that holds the key; the key itself is written nowhere"
-    )
-
-    @field_validator("endpoints")
-    @classmethod
-    def _plain(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
-        for url in urls:
-            if not url.startswith(("http://", "https://")) or "@" in url:
-                raise ValueError(f"URLs like http://127.0.0.1:8000, without a key in them, not {url!r}")
-        return tuple(url.rstrip("/").removesuffix("/v1") for url in urls)
 
     @property
     def identity(self) -> Mapping[str, Json]:
         """What its answers depend on, as declared."""
         return {"engine": "served", "version": self.VERSION, "sizing": SIZING, **self.computed()}
-
-    def pool_settings(self) -> PoolSettings:
-        """How to speak to the endpoints."""
-        return PoolSettings(
-            in_flight=self.in_flight,
-            timeout_s=self.timeout_s,
-            attempts=self.attempts,
-            outage_s=self.outage_s,
-            api_key_env=self.api_key_env,
-        )
-
-    def find_endpoints(self) -> list[str]:
-        """Servers that came since, or came back elsewhere."""
-        return published_urls(Storage(self.endpoints_at), self.server) if self.endpoints_at else []
 
     def build(self, questions: Sequence[Question], ledger: Ledger) -> ServedEngine:
         """The engine on its worker; it speaks to no one before it is asked something."""

@@ -23,6 +23,9 @@ SCHEMA = pa.schema([("request", pa.binary(32)), ("reply", pa.large_binary()), ("
 COMPACT_FROM = 64  # segments: a reader opens each one
 REFRESHES = 5
 MERGE_FROM = 8  # segments of like size that one writer made: it makes one of them
+FULL_BYTES = (
+    64 << 20
+)  # a segment of this size is merged no more: replies may be pictures, and a merge holds all
 
 
 class LedgerError(ValueError):
@@ -144,9 +147,9 @@ class Ledger:
         """
         while len(last := self._own[-MERGE_FROM:]) == MERGE_FROM:
             sizes = [size for _, size in last]
-            if max(sizes) >= MERGE_FROM * min(sizes):
-                return
             names = [name for name, _ in last]
+            if max(sizes) >= MERGE_FROM * min(sizes) or self._bytes(names) > FULL_BYTES:
+                return
             name = self._merge(names)
             del self._own[-MERGE_FROM:]
             self._own.append((name, len(self._segments[name].order)))
@@ -167,12 +170,20 @@ class Ledger:
         return sum(len(segment.order) for segment in self._segments.values())
 
     def compact(self, *, minimum: int = COMPACT_FROM) -> int:
-        """Merge many small segments into one; return how many went. Only for who holds the lease."""
-        old = sorted(self._segments)
+        """Merge many small segments into few; return how many went. Only for who holds the lease."""
+        old = [name for name in sorted(self._segments) if self._bytes([name]) <= FULL_BYTES // 2]
         if len(old) < minimum:
             return 0
-        self._merge(old)
+        group: list[str] = []
+        for name in [*old, ""]:
+            if not name or self._bytes([*group, name]) > FULL_BYTES:
+                self._merge(group)
+                group = []
+            group.append(name)
         return len(old)
+
+    def _bytes(self, names: Sequence[str]) -> int:
+        return sum(int(self._segments[name].table.nbytes) for name in names)
 
 
 def _merged(segments: Iterable[_Segment]) -> dict[bytes, bytes]:
