@@ -14,8 +14,18 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from filters.admission import Admission, probe_address
-from filters.chat import CONTEXT, PATH, image_part, question_body, read_probabilities, tokens_of
+from filters.chat import (
+    CONTEXT,
+    PATH,
+    image_part,
+    question_body,
+    read_probabilities,
+    read_text,
+    tokens_of,
+    written_body,
+)
 from filters.judge import Answer, Asked, Request, reply_bytes
+from filters.rationale import MAX_TOKENS, is_written, schema
 from filters.rubrics import Question
 from filters.sizing import VERSION as SIZING
 from filters.sizing import size_image
@@ -202,6 +212,8 @@ class ServedEngine:
     async def _ask(
         self, session: Session, address: bytes, request: Request, parts: Mapping[str, bytes]
     ) -> Answer:
+        if is_written(request):
+            return await self._ask_in_words(session, address, request, parts)
         tokens = {label: self._admission.tokens[label] for label in request.labels}
         body = question_body(
             self._config.model,
@@ -219,6 +231,24 @@ class ServedEngine:
             return self._failed(address, error)
         mass = min(sum(probabilities.values()), 1.0)
         return Answer(address=address, reply=reply_bytes(probabilities, mass), is_paid=True)
+
+    async def _ask_in_words(
+        self, session: Session, address: bytes, request: Request, parts: Mapping[str, bytes]
+    ) -> Answer:
+        body = written_body(
+            self._config.model,
+            [parts[name] for name in request.images],
+            request.text,
+            schema(request.labels),
+            max_tokens=MAX_TOKENS,
+            processor=self._config.processor,
+        )
+        try:
+            answer = await session.post(PATH, body)
+            self.counts.update(tokens_of(answer))
+            return Answer(address=address, reply=read_text(answer).encode(), is_paid=True)
+        except RequestError as error:
+            return self._failed(address, error)
 
     def _failed(self, address: bytes, error: RequestError) -> Answer:
         """An answer that was none. It is not paid for and not kept, so `bakery retry` asks it again."""

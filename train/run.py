@@ -8,6 +8,7 @@ from train.config import ConfigError
 from train.config_files import read_config
 from train.dataset import open_dataset
 from train.loop import train_stage
+from train.page import write_page
 from train.parallel import World, joined_world
 from train.pretrained import write_tiny
 from train.settings import TINY_BASE, TrainSettings
@@ -22,6 +23,8 @@ def run_stages(settings: TrainSettings) -> int:
         _check_data(settings, base, world)
         for name in settings.stages:
             made = train_stage(settings, name, base, world, Stopping())
+            if world.is_first:
+                write_page(Path(settings.out), settings.stages)
             if made is None:
                 return 3
             base = made

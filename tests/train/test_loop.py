@@ -112,6 +112,14 @@ def test_a_run_leaves_log_pictures_and_a_model_that_loads(whole, tiny):
     assert about["train"]["versions"]["torch"]
 
 
+def test_the_page_shows_curves_losses_and_pictures(whole):
+    page = (whole / "page.html").read_text()
+    assert page.count("<polyline") >= 2
+    assert "held out, step 10" in page
+    assert "t = 0.3" in page
+    assert page.count("data:image/png;base64,") == 1
+
+
 def test_a_finished_stage_is_not_trained_again(whole, data, tiny):
     before = (whole / "stage1_base/log.jsonl").read_bytes()
     assert run_stages(settings(data, tiny, whole)) == 0
