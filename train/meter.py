@@ -16,8 +16,11 @@ class Meter:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self._loss = torch.zeros((), device=world.device, dtype=torch.float64)
-        self._bridge = torch.zeros(5, device=world.device, dtype=torch.float64)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._loss = torch.zeros((), device=self.world.device, dtype=torch.float64)
+        self._bridge = torch.zeros(5, device=self.world.device, dtype=torch.float64)
         self._host = torch.zeros(3, dtype=torch.float64)
         self._steps = 0
         self._waited_s = 0.0
@@ -66,5 +69,5 @@ class Meter:
                 "bridge_keep_frac": keep / references,
                 "bridge_hidden_frac": hidden / references,
             }
-        self.__init__(self.world)  # type: ignore[misc]
+        self._begin()
         return found, stopping > 0

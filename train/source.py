@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,7 @@ class Source:
     def __init__(self, uri: str) -> None:
         storage, self.keep = _samples_below(Storage(uri), uri)
         self.directory = Directory(storage)
+        self._threads = threading.local()
 
     @property
     def name(self) -> str:
@@ -85,8 +87,11 @@ class Source:
         return found
 
     def read(self, place: Place) -> Sample:
-        """A sample with its images."""
-        return self.directory.sample(place.shard, place.row)
+        """A sample with its images; each thread reads through files of its own."""
+        if not hasattr(self._threads, "directory"):
+            self._threads.directory = Directory(self.directory.storage)
+        sample: Sample = self._threads.directory.sample(place.shard, place.row)
+        return sample
 
     def _lengths(self, tokenizer: Tokenizer, cache: Path | None) -> dict[str, int]:
         path = cache / f"{self.name}-{tokenizer.digest}.parquet" if cache else None
