@@ -132,7 +132,7 @@ class TrainSettings(Settings):
 
 
 def load_settings(path: Path, changes: Mapping[str, Any] | None = None) -> TrainSettings:
-    """The settings of a training recipe (YAML).
+    """The settings of a training recipe (YAML), with changes; `data.base` changes one name inside `data`.
 
     Raises:
         ConfigError: with every unknown name and impossible value, one a line.
@@ -146,9 +146,23 @@ def load_settings(path: Path, changes: Mapping[str, Any] | None = None) -> Train
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected settings by name, got {values!r}")
     try:
-        return TrainSettings.model_validate(values | dict(changes or {}))
+        return TrainSettings.model_validate(_changed(values, changes or {}))
     except ValidationError as error:
         raise ConfigError("\n".join(_lines(str(path), error))) from error
+
+
+def _changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Values with changes by dotted name.
+
+    >>> _changed({"data": {"base": ["a"], "refined": ["b"]}}, {"data.base": ["c"], "seed": 2})
+    {'data': {'base': ['c'], 'refined': ['b']}, 'seed': 2}
+    """
+    found = dict(values)
+    for name, value in changes.items():
+        first, dot, rest = name.partition(".")
+        below = found.get(first)
+        found[first] = _changed(below if isinstance(below, Mapping) else {}, {rest: value}) if dot else value
+    return found
 
 
 def _lines(where: str, error: ValidationError) -> list[str]:
