@@ -113,6 +113,7 @@ def train_stage(  # noqa: C901 - the algorithm, in one straight line
                     "train", done, {**gauge.add(values), "lr": lr, "norm": norm.item(), "epoch": step.epoch}
                 )
                 stopping.is_agreed = is_stopped
+            trained_s = time.perf_counter()
             if done % settings.validation.every == 0 or is_last:
                 measure.losses(log, done)
                 measure.images(log, done)
@@ -121,6 +122,7 @@ def train_stage(  # noqa: C901 - the algorithm, in one straight line
             if done % settings.save_every == 0 or is_last or stopping.is_agreed:
                 about = {"run": run, "settings": settings.model_dump(mode="json"), "versions": versions()}
                 save(folder / "checkpoints", done, state, about, settings.keep, world)
+            meter.forget(time.perf_counter() - trained_s)
             if stopping.is_agreed and not is_last:
                 log.say(f"{name}: stopped after step {done}; run the same command to go on")
                 return None

@@ -48,6 +48,10 @@ class Meter:
         self._steps += 1
         self._waited_s += waited_s
 
+    def forget(self, seconds: float) -> None:
+        """Leave out time that was spent on something else than training."""
+        self._begin_s += seconds
+
     def read(self, *, is_stopping: bool) -> tuple[dict[str, float], bool]:
         """Figures over all ranks since the last reading, and whether any rank is to stop; begins anew."""
         self._host[2] = float(is_stopping)
