@@ -16,8 +16,11 @@ class Meter:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self._loss = torch.zeros((), device=world.device, dtype=torch.float64)
-        self._bridge = torch.zeros(5, device=world.device, dtype=torch.float64)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._loss = torch.zeros((), device=self.world.device, dtype=torch.float64)
+        self._bridge = torch.zeros(5, device=self.world.device, dtype=torch.float64)
         self._host = torch.zeros(3, dtype=torch.float64)
         self._steps = 0
         self._waited_s = 0.0
@@ -45,6 +48,10 @@ class Meter:
         self._steps += 1
         self._waited_s += waited_s
 
+    def forget(self, seconds: float) -> None:
+        """Leave out time that was spent on something else than training."""
+        self._begin_s += seconds
+
     def read(self, *, is_stopping: bool) -> tuple[dict[str, float], bool]:
         """Figures over all ranks since the last reading, and whether any rank is to stop; begins anew."""
         self._host[2] = float(is_stopping)
@@ -66,5 +73,5 @@ class Meter:
                 "bridge_keep_frac": keep / references,
                 "bridge_hidden_frac": hidden / references,
             }
-        self.__init__(self.world)  # type: ignore[misc]
+        self._begin()
         return found, stopping > 0
