@@ -164,7 +164,7 @@ def test_no_server_at_all_ends_the_step_and_says_so(draw):
         draw(["http://127.0.0.1:9"], [PLAIN], outage_s=0.2)
 
 
-def test_a_crash_costs_only_what_was_in_flight(serve, draw):
+def test_a_picture_in_the_ledger_is_not_drawn_again(serve, draw):
     server = serve(by_words={"stop": "random"})
     draw([server], numbered(3))
     server.images.behaviour.by_words = {}
