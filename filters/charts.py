@@ -2,78 +2,72 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 from markupsafe import Markup, escape
 
 from filters.calibrate import Interval
 from filters.distributions import BINS, Histogram
 from filters.lineage import Edge
 
-WIDTH, HEIGHT = 320, 150
+WIDTH, HEIGHT = 320, 156
 LEFT, RIGHT, TOP, BOTTOM = 32, 8, 28, 20
-VISIBLE = 1.5  # the least height of a bar that is not empty: a lone sample must be seen
+END = HEIGHT - BOTTOM
+VISIBLE = 2.0  # the least height of a bar that is not empty: a lone sample must be seen
+TICKS = 4
 
-SCALE_WIDTH, SCALE_HEIGHT = 220, 22
+SCALE_WIDTH, SCALE_HEIGHT = 170, 22
 SCALE_FROM = 0.4
 
 
 def histogram_chart(drawn: Histogram) -> Markup:
-    """Bars of each part on top of the last one's, the rules as dashed lines with their words."""
-    counts = np.stack(list(drawn.parts.values()))
-    top = max(int(counts.sum(axis=0).max()), 1)
-    bars = [bar for number in range(BINS) for bar in _bars(drawn, counts[:, number], number, top)]
+    """Bars of the first part upwards, of the second downwards; the rules as dashed lines with their words.
+
+    Heights go by the square root of counts, one scale for both parts: scores crowd at one end, and the few
+    elsewhere are what one looks for.
+    """
+    tops = [max(int(counts.max()), 1) for counts in drawn.parts.values()]
+    unit = (END - TOP) / sum(math.sqrt(top) for top in tops)
+    base = TOP + unit * math.sqrt(tops[0])
+    bars = [
+        _bar(drawn, name, number, int(count), base, unit)
+        for name, counts in drawn.parts.items()
+        for number, count in enumerate(counts)
+        if count
+    ]
     rules = [_rule(drawn, number) for number in range(len(drawn.rules))]
     return Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}{}{}</svg>').format(
-        WIDTH, HEIGHT, drawn.words, _axes(drawn, top), _joined(bars), _joined(rules)
+        WIDTH, HEIGHT, drawn.words, _axes(drawn, base, tops), _joined(bars), _joined(rules)
     )
 
 
-def _bars(drawn: Histogram, counts: np.ndarray, number: int, top: int) -> list[Markup]:
-    step = (WIDTH - LEFT - RIGHT) / BINS
-    bars, bottom = [], float(HEIGHT - BOTTOM)
-    low, high = drawn.span
-    start = low + (high - low) * number / BINS
-    for name, count in zip(drawn.parts, counts, strict=True):
-        if count:
-            height = max(VISIBLE, count / top * (HEIGHT - TOP - BOTTOM))
-            bottom -= height
-            bars.append(
-                Markup(
-                    '<rect class="{}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}">'
-                    "<title>{} {} from {:.3g} to {:.3g}</title></rect>"
-                ).format(
-                    f"is-{name}",
-                    LEFT + number * step + 0.3,
-                    bottom,
-                    step - 0.6,
-                    height,
-                    int(count),
-                    name,
-                    start,
-                    start + (high - low) / BINS,
-                )
-            )
-    return bars
-
-
-def _axes(drawn: Histogram, top: int) -> Markup:
-    low, high = drawn.span
-    base, ticks = HEIGHT - BOTTOM, 4
-    marks = [
-        Markup('<text class="tick" x="{:.1f}" y="{}" text-anchor="middle">{:g}</text>').format(
-            _place(drawn, low + (high - low) * number / ticks), base + 15, low + (high - low) * number / ticks
-        )
-        for number in range(ticks + 1)
-    ]
+def _bar(drawn: Histogram, name: str, number: int, count: int, base: float, unit: float) -> Markup:
+    step, (low, high) = (WIDTH - LEFT - RIGHT) / BINS, drawn.span
+    height = max(VISIBLE, unit * math.sqrt(count))
+    y = base - height if name == next(iter(drawn.parts)) else base
+    words = f"{count:,} {name} from {low + (high - low) * number / BINS:.3g} on"
     return Markup(
-        '<line class="grid" x1="{}" y1="{}" x2="{}" y2="{}"/>'
-        '<line class="axis" x1="{}" y1="{}" x2="{}" y2="{}"/>'
-        '<text class="tick" x="{}" y="{}" text-anchor="end">{}</text>{}'
-    ).format(
-        *(LEFT, TOP, WIDTH - RIGHT, TOP, LEFT, base, WIDTH - RIGHT, base, LEFT - 5, TOP + 4, f"{top:,}"),
-        _joined(marks),
+        '<rect class="is-{}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"><title>{}</title></rect>'
+    ).format(name, LEFT + number * step + 0.3, y, step - 0.6, height, words)
+
+
+def _axes(drawn: Histogram, base: float, tops: Sequence[int]) -> Markup:
+    """The line between the parts, values below, the highest counts at the left."""
+    low, high = drawn.span
+    values = [low + (high - low) * number / TICKS for number in range(TICKS + 1)]
+    marks = [_words(_place(drawn, value), HEIGHT - 5, "middle", f"{value:g}") for value in values]
+    marks += [
+        _words(LEFT - 5, y + 4, "end", f"{top:,}") for y, top in zip((TOP, END - 4), tops, strict=False)
+    ]
+    return Markup('<line class="axis" x1="{}" y1="{:.1f}" x2="{}" y2="{:.1f}"/>{}').format(
+        LEFT, base, WIDTH - RIGHT, base, _joined(marks)
+    )
+
+
+def _words(x: float, y: float, anchor: str, words: str) -> Markup:
+    return Markup('<text class="tick" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(
+        x, y, anchor, words
     )
 
 
@@ -85,7 +79,7 @@ def _rule(drawn: Histogram, number: int) -> Markup:
         '<line class="rule" x1="{:.1f}" y1="{}" x2="{:.1f}" y2="{}"/>'
         '<text class="rule-words" x="{:.1f}" y="{}" text-anchor="{}">{}</text>'
     ).format(
-        *(x, TOP - 8, x, HEIGHT - BOTTOM, x + (4 if anchor == "start" else -4), TOP - 10 + 12 * number),
+        *(x, TOP - 8, x, END, x + (4 if anchor == "start" else -4), TOP - 10 + 12 * number),
         *(anchor, rule.words),
     )
 

@@ -6,12 +6,11 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
-
-from pydantic import BaseModel, ConfigDict
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from filters.rubrics import Question, RubricError
 from shards.sample import Json
+from shards.settings import Settings
 
 if TYPE_CHECKING:
     from filters.embedded_engine import EmbeddedEngine
@@ -33,15 +32,16 @@ ANSWERS: Mapping[str, tuple[str, ...]] = {
 """The questions it can answer, and the labels it answers with."""
 
 
-class EmbeddedEngineConfig(BaseModel):
+class EmbeddedEngineConfig(Settings):
     """The embedded judge has nothing to set: its weights are vendored, threads and batch are fixed at one.
 
     It judges what the embedded renderer makes: composites of the references' own subjects. It has learnt
     nothing of subjects redrawn by a generator, and is no vision-language model.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     VERSION: ClassVar[int] = 1
+
+    kind: Literal["embedded"] = "embedded"
 
     @property
     def identity(self) -> Mapping[str, Json]:

@@ -11,15 +11,28 @@ from filters.accounts import Account, accounts
 from filters.decisions import Decisions, decisions, short_hash
 from filters.distributions import Histogram, Score, all_scores, histogram
 from filters.gallery import Card, cards
+from filters.heldout import Heldout, measured
 from filters.lineage import Edge, Lineage
 from filters.remake import command, recipe_text
-from filters.truth import CLEAN, Separation, Truths, Verdict, read_truths, separations, verdict
+from filters.truth import (
+    CLEAN,
+    INHERITED,
+    OVERALL,
+    Separation,
+    Truths,
+    Verdict,
+    read_truths,
+    separations,
+    verdict,
+)
 from shards.driver_step import Input
 from shards.index import Directory
 from shards.tables import questions
 
 # Cards on a page: at about 30 KB each it stays below 6 MB however many steps there are.
 MAX_CARDS = 150
+# Questions of the shipped rubric whose yes speaks of a fault.
+ASK_FOR_A_FAULT = ("copy_paste",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +74,16 @@ class Judged:
     histograms: list[Histogram]
     inverted: list[str]
 
+    @property
+    def overall(self) -> Separation | None:
+        """Over all faults that were built into the judged samples themselves."""
+        return next((each for each in self.separations if each.fault == OVERALL), None)
+
+    @property
+    def has_inherited(self) -> bool:
+        """Whether a judged sample has its fault from its parent."""
+        return INHERITED in self.truths.names
+
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
@@ -95,6 +118,11 @@ class Findings:
     def balances(self) -> bool:
         """Whether every sum of every step comes out."""
         return all(account.balances for account in self.accounts)
+
+    @cached_property
+    def heldout(self) -> Heldout | None:
+        """What the judge of this set reached on subjects it never saw, if that was measured."""
+        return measured(step.manifest for step in self.lineage.steps.values())
 
     @property
     def edges(self) -> list[Edge]:
@@ -231,6 +259,8 @@ class Findings:
         )
 
     def _is_fault(self, name: str, question: str) -> bool:
+        if question in ASK_FOR_A_FAULT:
+            return True
         readers = set(self.lineage.selections_of(name))
         return any(s.decided.is_bounded_above(question) for s in self.selections if s.decided.name in readers)
 
@@ -288,7 +318,7 @@ class Findings:
 def _judged_parts(score: Score, truths: Truths | None) -> Histogram:
     if truths is None:
         return histogram(score, {"judged": score.keys})
-    return histogram(score, {"clean": truths.keys(CLEAN), "faulty": truths.keys(None)})
+    return histogram(score, {"clean": truths.keys([CLEAN]), "faulty": truths.keys(truths.names)})
 
 
 def _number(value: object) -> float:

@@ -15,10 +15,10 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from filters.decisions import Decisions
-from filters.truth import fault_of
+from filters.truth import INHERITED, fault_of
 from shards.image import ImageError, image_facts
 from shards.index import Directory
-from shards.sample import Candidate, EncodedImage, Sample
+from shards.sample import Candidate, EncodedImage, Json, Sample
 from shards.storage import Storage
 from shards.tables import questions, read_table
 
@@ -121,8 +121,14 @@ def _card(sample: Sample, chips: Sequence[Chip], reason: str | None) -> Card:
         chips=tuple(chips),
         is_kept=None if reason is None else not reason,
         reason=reason or "",
-        fault=fault_of(found.truth),
+        fault=_fault_words(found.truth),
     )
+
+
+def _fault_words(truth: Mapping[str, Json]) -> str | None:
+    """The fault, and whether it came with the parent; None where nothing is known."""
+    fault = fault_of(truth)
+    return f"{truth.get('fault')}, inherited" if fault == INHERITED else fault
 
 
 def _reasons(decided: Decisions, keys: Sequence[str]) -> dict[str, str]:

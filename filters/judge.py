@@ -49,8 +49,43 @@ class Request:
     judge: Mapping[str, Json] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What an engine says to one request.
+
+    Attributes:
+        address: of the request in the ledger.
+        reply: see `reply_bytes`.
+        is_paid: whether it is kept for ever; an answer that was lost or refused is asked again next time.
+    """
+
+    address: bytes
+    reply: bytes
+    is_paid: bool
+
+
+# A sample, and what is asked about it by each request's address in the ledger.
+Asked: TypeAlias = tuple[Sample, Mapping[bytes, Request]]
+
+
 class Engine(Protocol):
-    """What answers requests: an in-process model or a served one.
+    """What answers requests: an in-process model or a served one."""
+
+    def answers(self, asked: Sequence[Asked]) -> Iterator[Answer]:
+        """An answer to every request, in any order, as they come."""
+        ...
+
+    def take_counts(self) -> Mapping[str, float]:
+        """What it cost since the last call, by name."""
+        ...
+
+    def close(self) -> None:
+        """Give back what it holds."""
+        ...
+
+
+class OneByOne(Protocol):
+    """An engine that takes one sample at a time.
 
     Attributes:
         identity: what its answers depend on: kind, version, model, revision. `reads_claims` true puts the
@@ -63,6 +98,26 @@ class Engine(Protocol):
     def answer(self, sample: Sample, requests: Sequence[Request]) -> Sequence[bytes]:
         """One reply (see `reply_bytes`) for each request, in order."""
         ...
+
+
+class InTurn:
+    """Makes an engine of one that takes one sample at a time."""
+
+    def __init__(self, engine: OneByOne) -> None:
+        self._engine = engine
+
+    def answers(self, asked: Sequence[Asked]) -> Iterator[Answer]:
+        """An answer to every request, sample by sample."""
+        for sample, requests in asked:
+            replies = self._engine.answer(sample, list(requests.values()))
+            for address, reply in zip(requests, replies, strict=True):
+                yield Answer(address=address, reply=reply, is_paid=True)
+
+    def take_counts(self) -> Mapping[str, float]:
+        return {}
+
+    def close(self) -> None:
+        return None
 
 
 def make_requests(
@@ -241,7 +296,7 @@ def _words(sample: Sample, reference: int, candidate: int) -> dict[str, str]:
         words |= {"number": str(reference + 1), "subject": describe(sample.subjects[reference])}
     if candidate != WHOLE:
         asked = sample.subjects[reference][candidate]
-        words["candidate"] = asked.phrase or asked.name
+        words |= {"candidate": asked.phrase or asked.name, "category": asked.category or asked.name}
     return words
 
 

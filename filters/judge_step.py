@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+import pyarrow.compute as pc
 from pydantic import Field, field_validator
 
+from filters.controls import control_table, draw_rows, spoil, write_controls
 from filters.embedded import EmbeddedEngineConfig
-from filters.judge import MASS_FLOOR, Engine, Request, make_requests, make_rows, request_bytes
+from filters.judge import MASS_FLOOR, Asked, Engine, InTurn, Request, make_requests, make_rows, request_bytes
 from filters.rubrics import Question, pick_questions
-from shards.ledger import Ledger, request_hash
+from filters.served import ServedEngineConfig
+from shards.index import Directory
+from shards.ledger import Ledger, missing, request_hash
 from shards.sample import Json, Sample
-from shards.settings import Settings
+from shards.settings import RUN, Settings
 from shards.stage import IndexRow, Planned, Scores, Stage, Work
+from shards.storage import Storage
+from shards.tables import questions, read_table
 
-COMMIT_EVERY = 8
+SAMPLES_AT_ONCE = 8
+COMMIT_EVERY = 32  # replies: what a crash can cost, beside those in flight
+ENOUGH_TO_TELL = 50  # samples with an unread reply before a step is stopped halfway
+
+
+COSTS = ("requests", "retries", "prompt_tokens", "cached_tokens", "completion_tokens")
+
+
+class JudgeError(RuntimeError):
+    """More replies could not be read than the step tolerates."""
 
 
 class JudgeConfig(Settings):
@@ -25,9 +41,21 @@ class JudgeConfig(Settings):
     VERSION: ClassVar[int] = 1
 
     questions: tuple[str, ...] = Field(min_length=1, description="ids of the rubric's questions")
-    engine: EmbeddedEngineConfig = EmbeddedEngineConfig()
+    engine: Annotated[EmbeddedEngineConfig | ServedEngineConfig, Field(discriminator="kind")] = (
+        EmbeddedEngineConfig()
+    )
     mass_floor: float = Field(
         default=MASS_FLOOR, ge=0, le=1, description="label mass under which a reply is unreadable"
+    )
+    tolerate_unreadable: Annotated[float, Field(**RUN)] = Field(
+        default=0.02, ge=0, le=1, description="share of samples that may have a reply that cannot be read"
+    )
+
+    controls: int = Field(
+        default=0,
+        ge=0,
+        le=1000,
+        description="samples that are judged as a copy, with references swapped and with a blank target, too",
     )
 
     @field_validator("questions")
@@ -43,8 +71,19 @@ class JudgeConfig(Settings):
 
     @property
     def batch_size(self) -> int:
-        """Samples between two commits to the ledger: what a crash can cost."""
-        return COMMIT_EVERY
+        """Samples that are in hand at once."""
+        engine = self.engine
+        return engine.samples_at_once if isinstance(engine, ServedEngineConfig) else SAMPLES_AT_ONCE
+
+    @property
+    def server(self) -> str:
+        """The recipe's server that is to be asked; "" where endpoints are named."""
+        return self.engine.server if isinstance(self.engine, ServedEngineConfig) else ""
+
+    def at_endpoints(self, urls: Sequence[str], folder: str) -> JudgeConfig:
+        """The same judge at servers that were started; later ones publish their addresses in `folder`."""
+        found = {"endpoints": tuple(urls), "endpoints_at": folder}
+        return self.model_copy(update={"engine": self.engine.model_copy(update=found)})
 
     def plan(self, rows: Iterable[IndexRow]) -> Iterator[Planned]:
         """Every sample is judged; a judge drops nothing."""
@@ -54,43 +93,153 @@ class JudgeConfig(Settings):
         """The judge on its worker; the model is loaded with the first question that was never asked."""
         return Judge(self, ledger)
 
+    def make_beside(
+        self, rows: Sequence[IndexRow], inputs: Sequence[Storage], ledger: Ledger, target: Storage
+    ) -> Mapping[str, float]:
+        """Judge the controls, into a table of their own; return what they cost.
+
+        Args:
+            rows: of the samples that the step judges.
+            inputs: the directories that hold them.
+            ledger: where replies are kept.
+            target: the step's directory.
+        """
+        if not self.controls:
+            return {}
+        chosen = draw_rows(rows, self.controls)
+        spoilt = list(spoil([Directory(inputs[row.directory]).sample(row.shard, row.row) for row in chosen]))
+        judge = Judge(self, ledger)
+        try:
+            outcomes = judge([Work(key=sample.key, parents=(sample,)) for _, sample in spoilt])
+            counts = judge.take_counts()
+        finally:
+            judge.close()
+        write_controls(control_table([kind for kind, _ in spoilt], outcomes), target)
+        return {name: counts[name] for name in COSTS if name in counts}
+
+    def check_counts(self, counts: Mapping[str, float], planned: int) -> None:
+        """Stop a step early that cannot end well.
+
+        Raises:
+            JudgeError: more samples have an unread reply than are tolerated of all that are planned.
+        """
+        unread = int(counts.get("unread_samples", 0))
+        if unread >= ENOUGH_TO_TELL and unread > self.tolerate_unreadable * planned:
+            raise self._too_many(unread, planned, {n: int(c) for n, c in counts.items() if ":" in n})
+
+    def check_scores(self, storage: Storage) -> None:
+        """Check the finished tables.
+
+        Raises:
+            JudgeError: more samples have an unread reply than are tolerated.
+        """
+        unread: set[str] = set()
+        total: set[str] = set()
+        statuses: Counter[str] = Counter()
+        for question in questions(storage):
+            table = read_table(storage, question, ["key", "status"])
+            bad = table.filter(pc.not_equal(table.column("status"), "ok"))
+            unread.update(bad.column("key").to_pylist())
+            total.update(table.column("key").to_pylist())
+            statuses.update(f"{question}: {status}" for status in bad.column("status").to_pylist())
+        if len(unread) > self.tolerate_unreadable * len(total):
+            raise self._too_many(len(unread), len(total), statuses)
+
+    def _too_many(self, unread: int, total: int, causes: Mapping[str, int]) -> JudgeError:
+        told = ", ".join(f"{count} {name}" for name, count in sorted(causes.items()))
+        return JudgeError(
+            f"judge: expected at most {self.tolerate_unreadable:.1%} of samples with a reply that cannot be "
+            f"read, got {unread} of {total} ({told}); `bakery retry` asks errors again, tolerate_unreadable "
+            "allows more; the replies that came are kept"
+        )
+
 
 class Judge:
-    """Judges samples one after the other."""
+    """Judges batches of samples."""
 
     def __init__(self, config: JudgeConfig, ledger: Ledger) -> None:
         self._config = config
         self._ledger = ledger
         self._questions: tuple[Question, ...] = pick_questions(config.questions)
+        self._counts: Counter[str] = Counter()
 
     @cached_property
     def _engine(self) -> Engine:
-        return self._config.engine.build()
+        engine = self._config.engine
+        if isinstance(engine, ServedEngineConfig):
+            return engine.build(self._questions, self._ledger)
+        return InTurn(engine.build())
+
+    def close(self) -> None:
+        """End the engine, if it was ever needed."""
+        if "_engine" in self.__dict__:
+            self._engine.close()
 
     def __call__(self, batch: Sequence[Work]) -> list[Scores]:
-        """The rows of each sample's questions; the model sees one sample at a time."""
-        asked = [self._requests(work.parents[0]) for work in batch]
-        self._pay([(work.parents[0], requests) for work, requests in zip(batch, asked, strict=True)])
-        return [self._scores(work, requests) for work, requests in zip(batch, asked, strict=True)]
+        """The rows of each sample's questions."""
+        asked = [(work.parents[0], self._requests(work.parents[0])) for work in batch]
+        replies = self._replies(asked)
+        return [
+            self._scores(work, requests, replies) for work, (_, requests) in zip(batch, asked, strict=True)
+        ]
+
+    def take_counts(self) -> dict[str, float]:
+        """What was asked and what could not be read since the last call, by name."""
+        counts = self._counts + Counter(self._engine.take_counts() if "_engine" in self.__dict__ else {})
+        self._counts.clear()
+        return dict(counts)
 
     def _requests(self, sample: Sample) -> dict[bytes, Request]:
         requests = make_requests(sample, self._questions, self._config.engine.identity)
         return {request_hash(request_bytes(request)): request for request in requests}
 
-    def _pay(self, asked: Sequence[tuple[Sample, Mapping[bytes, Request]]]) -> None:
-        replies: dict[bytes, bytes] = {}
-        for sample, requests in asked:
-            unpaid = {
-                address: request
-                for address, request in requests.items()
-                if address not in replies and self._ledger.get(address) is None
-            }
-            if unpaid:
-                answers = self._engine.answer(sample, list(unpaid.values()))
-                replies.update(zip(unpaid, answers, strict=True))
-        self._ledger.commit(replies)
+    def _replies(self, asked: Sequence[Asked]) -> dict[bytes, bytes]:
+        """The reply to every request: from the ledger, or asked and then committed to it."""
+        addresses = [address for _, requests in asked for address in requests]
+        if missing(self._ledger, addresses):
+            self._ledger.refresh()  # a worker that died may have paid for some
+        unpaid = set(missing(self._ledger, addresses))
+        found = {a: reply for a in addresses if (reply := self._ledger.get(a)) is not None}
+        return found | self._pay(_only(asked, unpaid)) if unpaid else found
 
-    def _scores(self, work: Work, requests: Mapping[bytes, Request]) -> Scores:
-        replies = [reply for address in requests if (reply := self._ledger.get(address)) is not None]
-        floor = self._config.mass_floor
-        return Scores(rows=make_rows(work.key, self._questions, list(requests.values()), replies, floor))
+    def _pay(self, asked: Sequence[Asked]) -> dict[bytes, bytes]:
+        replies: dict[bytes, bytes] = {}
+        waiting: dict[bytes, bytes] = {}
+        try:
+            for answer in self._engine.answers(asked):
+                replies[answer.address] = answer.reply
+                if answer.is_paid:
+                    waiting[answer.address] = answer.reply
+                if len(waiting) >= COMMIT_EVERY:
+                    self._ledger.commit(waiting)
+                    waiting = {}
+        finally:
+            self._ledger.commit(waiting)
+        return replies
+
+    def _scores(
+        self, work: Work, requests: Mapping[bytes, Request], replies: Mapping[bytes, bytes]
+    ) -> Scores:
+        rows = make_rows(
+            work.key,
+            self._questions,
+            list(requests.values()),
+            [replies[address] for address in requests],
+            self._config.mass_floor,
+        )
+        statuses = Counter(row["status"] for found in rows.values() for row in found)
+        del statuses["ok"]
+        self._counts.update({"unread_samples": bool(statuses), "unreadable": statuses["unreadable"]})
+        return Scores(rows=rows)
+
+
+def _only(asked: Sequence[Asked], unpaid: set[bytes]) -> list[Asked]:
+    """What is unpaid, each address once, with the first sample that asks it."""
+    left = set(unpaid)
+    found: list[Asked] = []
+    for sample, requests in asked:
+        own = {address: request for address, request in requests.items() if address in left}
+        left -= set(own)
+        if own:
+            found.append((sample, own))
+    return found

@@ -7,6 +7,7 @@ import hashlib
 import string
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast, get_args
 
@@ -23,7 +24,9 @@ SHIPPED = Path(__file__).with_name("rubrics.yaml")
 PLACEHOLDERS: Mapping[str, frozenset[str]] = {
     "sample": frozenset({"instruction", "references", "subjects"}),
     "reference": frozenset({"instruction", "references", "subjects", "number", "subject"}),
-    "candidate": frozenset({"instruction", "references", "subjects", "number", "subject", "candidate"}),
+    "candidate": frozenset(
+        {"instruction", "references", "subjects", "number", "subject", "candidate", "category"}
+    ),
 }
 
 
@@ -70,6 +73,7 @@ class Question:
         ).hexdigest()
 
 
+@lru_cache
 def load_questions(path: Path = SHIPPED) -> dict[str, Question]:
     """The questions of a YAML file, by id.
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,12 +16,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field, model_validator
 
+from filters.rubrics import load_questions
 from shards.books import Books
 from shards.driver_step import Input, Result
 from shards.manifest import read_manifest, record
 from shards.sample import Json
 from shards.selection import FILE, kept_keys, write_selection
-from shards.settings import Settings
+from shards.settings import RUN, Settings
 from shards.storage import Storage
 from shards.tables import questions, read_table
 
@@ -28,6 +30,19 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 Flags: TypeAlias = npt.NDArray[np.bool_]
 
 VALUES = ("expected", "mode", "label_mass")
+
+# Policies that a recipe names instead of writing their rules.
+POLICIES: Mapping[str, Mapping[str, Json]] = {
+    # arXiv 2512.12675, 5.1 and B.2: one overall score of 0 to 4, only 4 is kept.
+    "paper": {"min_scores": {"consistency.mode": 4}},
+    # The best N by expected value; following breaks near-ties of a judge that gives 4 to most. Its least
+    # values keep out what is plainly wrong where N is larger than what is good.
+    "refined": {
+        "min_scores": {"consistency": 3, "instruction_following": 3},
+        "best": 22_000,
+        "order": ["consistency", "instruction_following"],
+    },
+}
 KEPT = ""
 
 
@@ -44,11 +59,23 @@ class SelectConfig(Settings):
 
     VERSION: ClassVar[int] = 1
 
+    policy: Annotated[Literal["paper", "refined"] | None, Field(**RUN)] = Field(
+        default=None,
+        description=f"rules by name, of {', '.join(POLICIES)}; what is set beside it counts",
+    )
     min_scores: dict[str, float] = Field(default={}, description="the least value that is kept, by score")
     max_scores: dict[str, float] = Field(default={}, description="the largest value that is kept, by score")
     best: int | None = Field(default=None, ge=1, description="keep at most so many, the best by `order`")
     order: tuple[str, ...] = Field(default=(), description="scores that say what is better, first one first")
     by: str | None = Field(default=None, description="index column; `best` then counts in each of its groups")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand(cls, value: object) -> object:
+        """The rules of a named policy under those that are set; a rule set beside it takes its place."""
+        if not isinstance(value, Mapping) or value.get("policy") not in POLICIES:
+            return value
+        return {**POLICIES[value["policy"]], **value}
 
     @model_validator(mode="after")
     def _complete(self) -> SelectConfig:
@@ -59,6 +86,10 @@ class SelectConfig(Settings):
         for name in self.scores:
             if name.partition(".")[2] not in ("", *VALUES):
                 raise ValueError(f"a score as question or question.{{{', '.join(VALUES)}}}, not {name!r}")
+        for name, value in [*self.min_scores.items(), *self.max_scores.items()]:
+            low, high = _scale(name)
+            if not low <= value <= high:
+                raise ValueError(f"{low:g} to {high:g} for {name}, not {value:g}: it would decide nothing")
         return self
 
     @property
@@ -75,6 +106,15 @@ class SelectConfig(Settings):
             write_selection(table, path)
             target.publish(path, FILE)
         return Result(files={FILE: record(target, FILE)}, books=books(table))
+
+
+def _scale(score: str) -> tuple[float, float]:
+    """The least and the largest value a score can have; no bounds for a question of another rubric."""
+    question, _, column = score.partition(".")
+    if column == "label_mass":
+        return 0, 1
+    asked = load_questions().get(question)
+    return (min(asked.labels.values()), max(asked.labels.values())) if asked else (-math.inf, math.inf)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from filters.calibrate import Interval, auc, auc_with_interval, finite, share_with_interval
+from filters.calibrate import Floats, Interval, auc, auc_with_interval, finite, share_with_interval
 from filters.decisions import Decisions, short_hash
 from filters.distributions import Score
 from shards.index import Directory, shard_name
@@ -21,6 +21,7 @@ from shards.sample import Json
 
 CLEAN = "none"
 OVERALL = "all faults"
+INHERITED = "inherited"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,24 +40,34 @@ class Truths:
 
     @property
     def names(self) -> list[str]:
-        """Faults that occur, by name."""
-        return sorted({fault for fault in self.faults.values() if fault != CLEAN})
+        """Faults that occur, by name, inherited ones last."""
+        found = set(self.faults.values()) - {CLEAN}
+        return sorted(found, key=lambda fault: (fault == INHERITED, fault))
 
-    def keys(self, fault: str | None) -> pa.Array:
-        """Keys of the samples with this fault; None for any fault."""
-        found = [key for key, own in self.faults.items() if (own == fault if fault else own != CLEAN)]
-        return pa.array(found, pa.string())
+    @property
+    def own(self) -> list[str]:
+        """Faults that were built into these samples themselves."""
+        return [fault for fault in self.names if fault != INHERITED]
+
+    def keys(self, faults: Sequence[str]) -> pa.Array:
+        """Keys of the samples with one of these faults."""
+        return pa.array([key for key, fault in self.faults.items() if fault in faults], pa.string())
 
 
 def fault_of(truth: Mapping[str, Json]) -> str | None:
     """The fault that a sample's truth names; None where nothing is known of it.
 
+    A fault that came with the parent is `INHERITED`: if the parent was selected, the judge has missed
+    it once already, so such samples are hard by choice and say nothing of faults at large.
+
     >>> [fault_of(truth) for truth in ({"fault": "extra_subject"}, {"fault": "none"}, {"target": []}, {})]
     ['extra_subject', 'none', 'none', None]
+    >>> fault_of({"fault": "extra_subject", "inherited": True})
+    'inherited'
     """
     if not truth:
         return None
-    return str(truth.get("fault") or CLEAN)
+    return INHERITED if truth.get("inherited") else str(truth.get("fault") or CLEAN)
 
 
 def read_truths(directory: Directory, most: int) -> Truths:
@@ -111,7 +122,7 @@ class Separation:
 def separations(
     scores: Mapping[str, Score], truths: Truths, documented: str, inverted: Sequence[str] = ()
 ) -> list[Separation]:
-    """Overall, then fault by fault; none where there is no clean or no faulty sample.
+    """Over all own faults, then fault by fault; none where there is no clean or no faulty sample.
 
     Args:
         scores: by question.
@@ -119,34 +130,33 @@ def separations(
         documented: the score whose intervals are wanted.
         inverted: scores of which a high value speaks of a fault; they count the other way round.
     """
-    found = (_separation(scores, truths, fault, documented, inverted) for fault in (None, *truths.names))
-    return [each for each in found if each is not None]
+    rows = {OVERALL: truths.own, **{fault: [fault] for fault in truths.names}}
+    found = []
+    for name, faults in rows.items():
+        sides = {
+            question: _sides(score, truths, faults, question in inverted)
+            for question, score in scores.items()
+        }
+        if all(map(len, sides[documented])):
+            found.append(_separation(name, sides, documented))
+    return found
 
 
-def _separation(
-    scores: Mapping[str, Score],
-    truths: Truths,
-    fault: str | None,
-    documented: str,
-    inverted: Sequence[str],
-) -> Separation | None:
-    sides = {name: _sides(score, truths, fault, name in inverted) for name, score in scores.items()}
+def _separation(fault: str, sides: Mapping[str, tuple[Floats, Floats]], documented: str) -> Separation:
     clean, faulty = sides[documented]
-    if not (len(clean) and len(faulty)):
-        return None
-    areas = {name: auc(*each) for name, each in sides.items() if len(each[0]) and len(each[1])}
     return Separation(
-        fault=fault or OVERALL,
+        fault=fault,
         clean=len(clean),
         faulty=len(faulty),
-        areas=areas,
+        areas={question: auc(*each) for question, each in sides.items() if all(map(len, each))},
         interval=auc_with_interval(clean, faulty),
     )
 
 
-def _sides(score: Score, truths: Truths, fault: str | None, is_inverted: bool) -> tuple[Any, Any]:
+def _sides(score: Score, truths: Truths, faults: Sequence[str], is_inverted: bool) -> tuple[Floats, Floats]:
+    """Readable scores of the clean samples and of the faulty ones, a higher one being better."""
     sign = -1 if is_inverted else 1
-    clean, faulty = (score.at(keys, is_high=is_inverted) for keys in (truths.keys(CLEAN), truths.keys(fault)))
+    clean, faulty = (score.at(truths.keys(side), is_high=is_inverted) for side in ([CLEAN], faults))
     return sign * finite(clean), sign * finite(faulty)
 
 

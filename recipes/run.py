@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -13,8 +13,10 @@ from types import TracebackType
 import pyarrow.parquet as pq
 
 from recipes.display import Display, Line
+from recipes.forget import read_forgotten
 from recipes.identity import computed, content, hashes
 from recipes.schema import Recipe, RunSettings, Step
+from recipes.servers import Servers
 from shards.driver_step import DriverStep, Input
 from shards.executor import Executor
 from shards.finish import finish
@@ -31,7 +33,7 @@ from shards.manifest import (
     versions,
     write_manifest,
 )
-from shards.plan import Place, PlanSummary, Refused, plan_sizes, read_summary, write_plan
+from shards.plan import Place, PlanSummary, Refused, Unused, plan_sizes, read_summary, write_plan
 from shards.production import Production, Progress
 from shards.sample import Json
 from shards.selection import kept_keys
@@ -84,6 +86,7 @@ class Run:
         self._lease = Lease(out)
         self._stack = ExitStack()
         self._executors: dict[RunSettings, Executor] = {}
+        self._servers = Servers(recipe, out)
         display.lines = {step.name: Line(step.name, step.type) for step in recipe.steps.values()}
 
     def __enter__(self) -> Run:
@@ -96,7 +99,9 @@ class Run:
     ) -> None:
         for executor in self._executors.values():
             executor.close()
-        if any(settings.engine == "ray" for settings in self._executors):
+        is_on_ray = self._servers.is_on_ray or any(s.engine == "ray" for s in self._executors)
+        self._servers.close()
+        if is_on_ray:
             from shards import ray_executor
 
             ray_executor.stop()
@@ -172,6 +177,7 @@ class Run:
         draft = self._draft(step)
         inputs = [samples_of(self._out, name) for names in draft.parents.values() for name in names]
         plan = read_summary(storage) or self._plan(step, inputs)
+        settings = self._servers.settled(step.settings, step.run)
         sizes = plan_sizes(plan, step.shard_size)
         job = Job(
             name=step.name,
@@ -179,7 +185,7 @@ class Run:
             kind="samples" if draft.kind == "samples" else "scores",
             storage=storage,
             inputs=tuple(samples.storage for samples in inputs),
-            config=step.settings,  # type: ignore[arg-type]
+            config=settings.prepared(storage),  # type: ignore[arg-type]
             ledger=self._out.child(LEDGER),
             copies_from=tuple(self._out.child(name) for name in plan.copies_from),
         )
@@ -191,19 +197,21 @@ class Run:
             observe=lambda progress: self._display.observe(step.name, progress),
         )
         records = production.run()
+        production.progress.counts.update(_make_beside(job, inputs))
         self._lease.check()
         stats = _stats(production.progress, time.perf_counter() - began)
-        return finish(storage, replace(draft, stats=stats), plan, records)
+        check = getattr(step.settings, "check_scores", None)
+        return finish(storage, replace(draft, stats=stats), plan, records, check)
 
     def _plan(self, step: Step, inputs: Sequence[Samples]) -> PlanSummary:
         rows = [row for number, samples in enumerate(inputs) for row in samples.rows(number)]
         made, copies_from = self._copies(step)
-        planned: Iterable[Planned | Refused] = step.settings.plan(rows)  # type: ignore[attr-defined]
+        planned: Iterable[Planned | Refused | Unused] = step.settings.plan(rows)  # type: ignore[attr-defined]
         storage = self.storage(step.name)
         storage.delete("work")
         return write_plan(
             storage,
-            _limited(planned, step.limit),
+            read_forgotten(self._out).refuse(_limited(planned, step.limit), step.settings),
             shard_size=step.shard_size,
             recipe=content(step),
             made=made,
@@ -260,6 +268,16 @@ class Run:
         return Input(storage=storage, manifest=manifest)
 
 
+def _make_beside(job: Job, inputs: Sequence[Samples]) -> Mapping[str, float]:
+    """What a step makes beside its samples or scores, outside its books; what that cost."""
+    make = getattr(job.config, "make_beside", None)
+    if not make:
+        return {}
+    rows = [row for number, samples in enumerate(inputs) for row in samples.rows(number)]
+    cost: Mapping[str, float] = make(rows, job.inputs, Ledger(job.ledger), job.storage)
+    return cost
+
+
 def start_executor(run: RunSettings) -> Executor:
     """Start the engine that a recipe names."""
     workers = run.workers or os.cpu_count() or 1
@@ -272,7 +290,9 @@ def start_executor(run: RunSettings) -> Executor:
     return RayExecutor(workers, address=run.ray_address, cpus=run.cpus_per_worker, gpus=run.gpus_per_worker)
 
 
-def _limited(planned: Iterable[Planned | Refused], limit: int | None) -> Iterator[Planned | Refused]:
+def _limited(
+    planned: Iterable[Planned | Refused | Unused], limit: int | None
+) -> Iterator[Planned | Refused | Unused]:
     if limit is None:
         yield from planned
         return
@@ -288,4 +308,5 @@ def _stats(progress: Progress, seconds: float) -> dict[str, Json]:
         "resumed": progress.resumed,
         "deaths": progress.deaths,
         "processes": len(progress.pids),
+        **({"counts": dict(sorted(progress.counts.items()))} if progress.counts else {}),
     }

@@ -13,6 +13,7 @@ from typing import Any, Literal, cast
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from recipes.servers import ServerSettings
 from recipes.steps import STEPS, StepType
 from shards.sample import KEY_PATTERN
 from shards.settings import Settings
@@ -83,9 +84,10 @@ class Recipe:
     steps: Mapping[str, Step]
     path: Path
     run: RunSettings = field(default_factory=RunSettings)
+    resources: Mapping[str, ServerSettings] = field(default_factory=dict)
 
 
-TOP = ("name", "seed", "run", "steps")
+TOP = ("name", "seed", "run", "resources", "steps")
 OWN = ("step", "shard_size", "run")
 
 
@@ -112,10 +114,37 @@ def load_recipe(path: Path, overrides: Sequence[str] = (), limit: int | None = N
     steps = _steps(
         path, value.get("steps"), {"seed": seed, "limit": limit, "run": value.get("run") or {}}, errors
     )
+    resources = _resources(path, value.get("resources") or {}, steps, errors)
     ordered = _ordered(path, steps, errors)
     if errors:
         raise RecipeError(errors)
-    return Recipe(name=str(name), seed=int(seed), steps=ordered, path=path, run=run or RunSettings())
+    return Recipe(
+        name=str(name),
+        seed=int(seed),
+        steps=ordered,
+        path=path,
+        run=run or RunSettings(),
+        resources=resources,
+    )
+
+
+def _resources(
+    path: Path, value: object, steps: Mapping[str, Step], errors: list[str]
+) -> dict[str, ServerSettings]:
+    """Servers by name, and that every server a step asks for is among them."""
+    if not isinstance(value, Mapping):
+        errors.append(f"{path}: resources: expected servers by name, got {value!r:.60}")
+        return {}
+    found = {
+        str(name): _settings(ServerSettings, entry, f"{path}: resources.{name}", errors)
+        for name, entry in value.items()
+    }
+    for step in steps.values():
+        asked = getattr(step.settings, "server", "")
+        if asked and asked not in found:
+            hint = next(_unknown({asked: 0}, found, ""))
+            errors.append(f"{path}: steps.{step.name}.engine.server: {hint} under resources")
+    return found
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -238,7 +267,7 @@ def _step(where: str, name: str, entry: object, shared: Mapping[str, Any], error
         errors.extend(f"{where}.step: {hint}" for hint in _unknown({kind: 0}, STEPS, ""))
         return None
     step_type = STEPS[kind]
-    roles = {role.rstrip("*"): role for role in step_type.inputs}
+    roles = {role.rstrip("*?"): role for role in step_type.inputs}
     model = step_type.settings_class()
     own = {key: each for key, each in entry.items() if key not in (*OWN, *roles)}
     errors.extend(_unknown(own, [*model.model_fields, *OWN, *roles], f"{where}."))
@@ -279,11 +308,11 @@ def _bad_inputs(
     where: str, step: Step, steps: Mapping[str, Step], written: Mapping[str, Any]
 ) -> Iterator[str]:
     for role, kinds in step.step_type.inputs.items():
-        names = step.inputs[role.rstrip("*")]
+        names = step.inputs[role.rstrip("*?")]
         place = f"{where}.{role.rstrip('*?')}"
-        if not names:
+        if not names and not role.endswith("?"):
             yield f"{place}: expected the name of a step that makes {' or '.join(kinds)}, got none"
-        if len(names) > 1 and not role.endswith("*"):
+        if len(names) > 1 and not role.endswith(("*", "?")):
             yield f"{place}: expected one step, got {', '.join(names)}"
         for name in names:
             if name not in written:

@@ -21,19 +21,22 @@ def select_directory(
     best: int | None,
     order: Sequence[str],
     by: str | None,
+    policy: str | None = None,
 ) -> list[str]:
     """Write a selection over directories of scores; return lines that tell its yield and what changed.
 
     Raises:
         RecipeError: a directory holds no scores, or a rule cannot be read.
     """
-    policy = SelectConfig(
-        min_scores=_rules("--min", least),
-        max_scores=_rules("--max", most),
-        best=best,
-        order=tuple(order) or _default_order(least, best),
-        by=by,
-    )
+    rules = {
+        "policy": policy,
+        "min_scores": _rules("--min", least),
+        "max_scores": _rules("--max", most),
+        "best": best,
+        "order": tuple(order) or _default_order(least, best),
+        "by": by,
+    }
+    config = SelectConfig.model_validate({name: value for name, value in rules.items() if value})
     judged = [_scores(name) for name in scores]
     of = {name for found in judged for name in found.manifest.parents["input"]}
     if len(of) != 1:
@@ -42,14 +45,14 @@ def select_directory(
         )
     samples = _input(judged[0].storage.sibling(of.pop()))
     before = read_selection(target) if target.exists("selection.parquet") else None
-    result = policy.make({"input": [samples], "scores": judged}, target)
-    digest = content_key("", policy.computed(), [found.manifest.hash for found in judged]).lstrip("-")
+    result = config.make({"input": [samples], "scores": judged}, target)
+    digest = content_key("", config.computed(), [found.manifest.hash for found in judged]).lstrip("-")
     draft = Manifest(
         name="select",
         type="select",
         hash=digest,
         kind="selection",
-        config={"type": "select", "settings": policy.computed()},
+        config={"type": "select", "settings": config.computed()},
         parents={"input": [samples.manifest.directory], "scores": [f.manifest.directory for f in judged]},
         files=result.files,
         books=result.books,

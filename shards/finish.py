@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,18 +21,35 @@ from shards.storage import Storage
 from shards.tables import SCHEMA as TABLE_SCHEMA
 
 REJECTS = "rejects.parquet"
+BESIDE = ("controls.parquet",)  # what a step made beside its shards or tables, in no books
 REJECT_SCHEMA = pa.schema(
     [("key", pa.string()), ("stage", pa.string()), ("reason", pa.string()), ("detail", pa.string())]
 )
 
 
-def finish(storage: Storage, draft: Manifest, plan: PlanSummary, records: Sequence[ShardRecord]) -> Manifest:
+def finish(
+    storage: Storage,
+    draft: Manifest,
+    plan: PlanSummary,
+    records: Sequence[ShardRecord],
+    check: Callable[[Storage], None] | None = None,
+) -> Manifest:
     """Gather what the shards left, check that nothing got lost, and write the manifest.
+
+    Args:
+        storage: the step's directory.
+        draft: its manifest but for what is gathered here.
+        plan: what was planned.
+        records: of the shards.
+        check: a look at the gathered tables that may refuse them; then the directory stays unfinished.
 
     Raises:
         BooksError: a count does not come out; the directory stays unfinished.
     """
     files = dict(_merge_tables(storage, records)) if draft.kind == "scores" else _shard_files(records)
+    if check:
+        check(storage)
+    files |= {name: record(storage, name) for name in BESIDE if storage.exists(name)}
     files[REJECTS] = _write_rejects(storage, draft.name, plan, len(records))
     books = recount(storage, draft.kind, plan)
     manifest = replace(draft, files=files, shards=[shard.made for shard in records], books=books)

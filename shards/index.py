@@ -14,12 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shards.image import image_facts
-from shards.sample import EncodedImage, Sample, parse_sample, sample_json
+from shards.sample import EncodedImage, Sample, SampleError, parse_sample, sample_json
 from shards.stage import IndexRow
 from shards.storage import Storage
 from shards.tar import Member, TarError, TarWriter
 
-OPEN_SHARDS = 8
+OPEN_FILES = 64
+OPEN_INDEX_BYTES = 256 << 20  # of a few hundred shards of 500 samples
 
 MEMBER = pa.struct(
     [
@@ -140,15 +141,40 @@ def write_index(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     pq.write_table(table, path, compression="zstd")
 
 
+class _ShardIndex:
+    """The index of one shard: single rows without making objects of the rest."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table.combine_chunks()
+        members = self.table.column("members").combine_chunks()
+        self._starts = members.offsets.to_numpy()
+        self._names, self._offsets, self._sizes, self._hashes = (
+            members.values.field(name) for name in ("name", "offset", "size", "sha256")
+        )
+
+    def members(self, row: int) -> list[Member]:
+        """Where the members of a row lie."""
+        return [
+            Member(
+                self._names[place].as_py(),
+                self._offsets[place].as_py(),
+                self._sizes[place].as_py(),
+                self._hashes[place].as_py(),
+            )
+            for place in range(self._starts[row], self._starts[row + 1])
+        ]
+
+
 class Directory:
     """A finished directory of samples, read by row or by key without touching what lies between.
 
-    Holds the index of a few shards at a time; one index row costs no more than its own columns.
+    Holds as many shards' indexes as fit into `OPEN_INDEX_BYTES`.
     """
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
-        self._tables: OrderedDict[int, pa.Table] = OrderedDict()
+        self._indexes: OrderedDict[int, _ShardIndex] = OrderedDict()
+        self._index_bytes = 0
         self._files: OrderedDict[int, Any] = OrderedDict()
 
     @cached_property
@@ -168,14 +194,14 @@ class Directory:
         with self.storage.open(f"index/{shard_name(shard)}.parquet") as file:
             return pq.read_table(file, columns=columns)
 
-    def table(self, shard: int) -> pa.Table:
-        """The whole index of one shard."""
-        if shard not in self._tables:
-            self._tables[shard] = self._read(shard)
-            if len(self._tables) > OPEN_SHARDS:
-                self._tables.popitem(last=False)
-        self._tables.move_to_end(shard)
-        return self._tables[shard]
+    def _index(self, shard: int) -> _ShardIndex:
+        if shard not in self._indexes:
+            self._indexes[shard] = _ShardIndex(self._read(shard))
+            self._index_bytes += self._indexes[shard].table.nbytes
+            while self._index_bytes > OPEN_INDEX_BYTES and len(self._indexes) > 1:
+                self._index_bytes -= self._indexes.popitem(last=False)[1].table.nbytes
+        self._indexes.move_to_end(shard)
+        return self._indexes[shard]
 
     @cached_property
     def places(self) -> dict[str, tuple[int, int]]:
@@ -188,7 +214,7 @@ class Directory:
 
     def row(self, shard: int, row: int) -> dict[str, Any]:
         """One row of a shard's index."""
-        (found,) = self.table(shard).slice(row, 1).to_pylist()
+        (found,) = self._index(shard).table.slice(row, 1).to_pylist()
         return dict(found)
 
     def members(self, shard: int, row: int) -> list[tuple[Member, bytes]]:
@@ -197,31 +223,36 @@ class Directory:
         Raises:
             TarError: the bytes are not those that the index names.
         """
-        return self.read_members(shard, self.row(shard, row)["members"])
+        return self._read_members(shard, self._index(shard).members(row))
 
     def read_members(self, shard: int, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Member, bytes]]:
-        """The bytes of members by their index rows; they lie side by side, so one read brings them all."""
-        file = self._file(shard)
-        start = rows[0]["offset"]
-        file.seek(start)
-        data = memoryview(file.read(rows[-1]["offset"] + rows[-1]["size"] - start))
-        return [
-            self._checked(shard, row, bytes(data[row["offset"] - start :][: row["size"]])) for row in rows
-        ]
+        """The bytes of members by their index rows, checked as in `members`."""
+        members = [Member(row["name"], row["offset"], row["size"], row["sha256"]) for row in rows]
+        return self._read_members(shard, members)
 
-    def _checked(self, shard: int, row: Mapping[str, Any], data: bytes) -> tuple[Member, bytes]:
-        if hashlib.sha256(data).digest() != row["sha256"]:
+    def _read_members(self, shard: int, members: Sequence[Member]) -> list[tuple[Member, bytes]]:
+        file = self._file(shard)
+        if self.storage.is_local:
+            found = [file.read_at(member.size, member.offset) for member in members]
+        else:  # they lie side by side: one request brings them all
+            start = members[0].offset
+            data = file.read_at(members[-1].offset + members[-1].size - start, start)
+            found = [data[member.offset - start :][: member.size] for member in members]
+        return [self._checked(shard, member, data) for member, data in zip(members, found, strict=True)]
+
+    def _checked(self, shard: int, member: Member, data: bytes) -> tuple[Member, bytes]:
+        if hashlib.sha256(data).digest() != member.sha256:
             raise TarError(
                 "changed",
-                f"{self.storage.path(f'shards/{shard_name(shard)}.tar')}: {row['name']}: expected the bytes "
+                f"{self.storage.path(f'shards/{shard_name(shard)}.tar')}: {member.name}: expected the bytes "
                 "that its index names, got others; make the directory again",
             )
-        return Member(row["name"], row["offset"], row["size"], row["sha256"]), data
+        return member, data
 
     def _file(self, shard: int) -> Any:  # noqa: ANN401, a pyarrow.NativeFile
         if shard not in self._files:
             self._files[shard] = self.storage.open(f"shards/{shard_name(shard)}.tar")
-            if len(self._files) > OPEN_SHARDS:
+            if len(self._files) > OPEN_FILES:
                 self._files.popitem(last=False)[1].close()
         self._files.move_to_end(shard)
         return self._files[shard]
@@ -271,10 +302,13 @@ def sample_of(members: Sequence[tuple[Member, bytes]]) -> Sample:
     Raises:
         SampleError: the group is no sample.
     """
-    (text,) = [data for member, data in members if member.extension == "json"]
+    texts = [data for member, data in members if member.extension == "json"]
+    if len(texts) != 1:
+        names = ", ".join(member.name for member, _ in members)
+        raise SampleError(f"sample: expected one KEY.json and its images, got {names or 'nothing'}")
     images = {
         member.part: EncodedImage(data, member.extension)
         for member, data in members
         if member.extension != "json"
     }
-    return parse_sample(members[0][0].key, images, text)
+    return parse_sample(members[0][0].key, images, texts[0])

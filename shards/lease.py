@@ -68,7 +68,8 @@ class Lease:
     ) -> None:
         self._ended.set()
         self._thread.join()
-        if not self._lost:
+        owner = read_owner(self._storage)
+        if owner and owner.token == self.token:  # another run may have taken it while this one slept
             self._storage.delete(FILE)
 
     def check(self) -> None:

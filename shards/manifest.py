@@ -166,7 +166,7 @@ def verify(storage: Storage, manifest: Manifest, stamps: Storage) -> None:
         ManifestError: naming the first file that differs.
     """
     name = f"{manifest.directory}.json"
-    known = json.loads(stamps.read(name)) if stamps.exists(name) else {}
+    known = _read_stamps(stamps, name)
     found = {file: _checked(storage, manifest, file, known.get(file)) for file in manifest.files}
     if found != known:
         stamps.write(name, canonical_json(found), is_durable=False)
@@ -176,6 +176,15 @@ def stamp(storage: Storage, manifest: Manifest, stamps: Storage) -> None:
     """Note that every file is what the manifest says: for who has just written and hashed them."""
     found = {file: list(storage.stat(file)) for file in manifest.files}
     stamps.write(f"{manifest.directory}.json", canonical_json(found), is_durable=False)
+
+
+def _read_stamps(stamps: Storage, name: str) -> dict[str, Any]:
+    """What was checked before; a file that a crash left empty or cut means that all is checked again."""
+    try:
+        value = json.loads(stamps.read(name))
+    except (StorageError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def _checked(storage: Storage, manifest: Manifest, file: str, known: list[int] | None) -> list[int]:

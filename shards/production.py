@@ -18,6 +18,7 @@ from shards.storage import StorageError
 from shards.worker import Job, Receipt
 
 DEATHS = "work/deaths"
+COUNTS = "work/counts"
 BLANK_DEATHS = 3  # of one task with no sample in hand: its stage cannot be built, or memory is short
 WAIT_S = 0.5
 
@@ -36,6 +37,7 @@ class Progress:
         deaths: of workers.
         worker_s: seconds that workers spent.
         pids: processes that did work.
+        counts: what the stage counted, in runs that broke off too, e.g. requests and tokens.
     """
 
     planned: int
@@ -46,6 +48,7 @@ class Progress:
     deaths: int = 0
     worker_s: float = 0.0
     pids: set[int] = field(default_factory=set)
+    counts: Counter[str] = field(default_factory=Counter)
 
     @property
     def done(self) -> int:
@@ -101,6 +104,7 @@ class Production:
             Exception: whatever a stage raises; what was committed is kept.
         """
         self._load_deaths()
+        self._load_counts()
         self._forget_marks()
         source = self._tasks()
         while self._submit(source) or self._running:
@@ -196,8 +200,29 @@ class Production:
         self.progress.copied += receipt.copied
         self.progress.worker_s += receipt.seconds
         self.progress.pids.add(receipt.pid)
+        self._count(task, receipt)
         if not shard.missing:
             self._urgent.append(self._assembly(task.shard))
+
+    # Counts
+
+    def _count(self, task: MakeSlice, receipt: Receipt) -> None:
+        """Add up what a slice cost, durably, and let the step stop if it cannot end well."""
+        if not receipt.counts:
+            return
+        counts = dict(receipt.counts)
+        self._job.storage.write(f"{COUNTS}/{task.name}.json", canonical_json(counts), is_durable=False)
+        self.progress.counts.update(counts)
+        self._check_counts()
+
+    def _load_counts(self) -> None:
+        for name in self._job.storage.names(COUNTS):
+            self.progress.counts.update(json.loads(self._job.storage.read(f"{COUNTS}/{name}")))
+
+    def _check_counts(self) -> None:
+        check = getattr(self._job.config, "check_counts", None)
+        if check:
+            check(self.progress.counts, self.progress.planned)
 
     # Deaths
 

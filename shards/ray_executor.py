@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import threading
 from typing import Any
 
 import ray
@@ -13,8 +14,12 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from shards.executor import EngineError, Finished
 from shards.local_executor import ONE_THREAD
 from shards.manifest import versions
+from shards.server import ServerProcess, ServerSpec, publish_url
+from shards.storage import Storage
 from shards.worker import Task, Worker
 
+SERVER_RESTARTS = 3
+LOOPBACK = "127.0.0.1"
 OBJECT_STORE_BYTES = 100 << 20  # tasks and receipts only; Ray's own default is a third of the memory
 
 
@@ -118,6 +123,91 @@ class RayExecutor:
         self._idle, self._starting, self._running = [], {}, {}
 
 
+class ServerActor:
+    """Owns one server process, on the node and the GPUs that Ray gave it. If it ends, so does the actor.
+
+    Args:
+        spec: how to run the server.
+        folder: where its address is published.
+        number: of the replica.
+        host: address to listen on; "" for the node's own.
+    """
+
+    def __init__(self, spec: ServerSpec, folder: Storage, number: int, host: str) -> None:
+        self._server = ServerProcess(spec, host or _node_address())
+        publish_url(folder, spec.name, number, self._server.url)
+        threading.Thread(target=self._end_with_server, daemon=True).start()
+
+    def _end_with_server(self) -> None:
+        self._server.process.wait()
+        os._exit(1)  # Ray starts the actor again, and it the server
+
+    def ready(self) -> None:
+        """Answers once the server is healthy."""
+
+
+class RayServers:
+    """Replicas of a server, each owned by an actor; Ray places them and restarts what dies.
+
+    Returns when one replica is healthy; others join as they come.
+
+    Raises:
+        EngineError: the cluster lacks GPUs, or no replica starts.
+    """
+
+    def __init__(self, spec: ServerSpec, folder: Storage, *, address: str | None, cpus: float) -> None:
+        _start(1, address, cpus + spec.replicas * spec.cpus)
+        _check_gpus(spec)
+        _check_fits(spec.cpus, spec.gpus)
+        host = "" if len(_nodes()) > 1 else LOOPBACK
+        actor: Any = ray.remote(num_cpus=spec.cpus, num_gpus=spec.gpus, max_restarts=SERVER_RESTARTS)(
+            ServerActor
+        )
+        self._actors = [actor.remote(spec, folder, number, host) for number in range(spec.replicas)]
+        try:
+            self._wait_for_one()
+        except BaseException:
+            self.close()
+            raise
+
+    def _wait_for_one(self) -> None:
+        waiting = [actor.ready.remote() for actor in self._actors]
+        while waiting:
+            (ended, *_), waiting = ray.wait(waiting)
+            try:
+                ray.get(ended)
+                return
+            except RayActorError as error:
+                failure = error
+        raise EngineError(f"ray: no server starts: {failure}")
+
+    def close(self) -> None:
+        """End all servers."""
+        for actor in self._actors:
+            ray.kill(actor)
+        self._actors = []
+
+
+def _check_gpus(spec: ServerSpec) -> None:
+    needed = spec.replicas * spec.gpus
+    held = sum(node["Resources"].get("GPU", 0) for node in _nodes())
+    if needed > held:
+        raise EngineError(
+            f"resources.{spec.name}: needs {needed:g} GPUs ({spec.replicas} replicas of {spec.gpus:g}), "
+            f"cluster has {held:g}; ask for fewer replicas, or join a larger cluster with run.ray_address"
+        )
+
+
+def _node_address() -> str:
+    address: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+    return address
+
+
+def _nodes() -> list[dict[str, Any]]:
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return [node for node in nodes if node["Alive"]]
+
+
 def _cause(error: Any) -> BaseException:  # noqa: ANN401, a RayTaskError
     cause: BaseException = error.as_instanceof_cause()
     return cause
@@ -137,14 +227,13 @@ def _start(workers: int, address: str | None, cpus: float) -> None:
 
 
 def _check_fits(cpus: float, gpus: float) -> None:
-    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    resources = [node["Resources"] for node in nodes if node["Alive"]]
+    resources = [node["Resources"] for node in _nodes()]
     if any(found.get("CPU", 0) >= cpus and found.get("GPU", 0) >= gpus for found in resources):
         return
     largest = ", ".join(f"{r.get('CPU', 0):g} CPUs and {r.get('GPU', 0):g} GPUs" for r in resources)
     raise EngineError(
-        f"ray: a worker needs {cpus:g} CPUs and {gpus:g} GPUs on one node, the cluster's nodes have: "
-        f"{largest or 'nothing'}; ask for less or join a larger cluster with run.ray_address"
+        f"ray: a worker or server needs {cpus:g} CPUs and {gpus:g} GPUs on one node, the cluster's nodes "
+        f"have: {largest or 'nothing'}; ask for less or join a larger cluster with run.ray_address"
     )
 
 
@@ -153,14 +242,12 @@ def cluster_versions(address: str) -> dict[str, dict[str, str]]:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     _start(1, address, 1)
-    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     ask: Any = ray.remote(num_cpus=0)(versions)
     asked = {
         node["NodeManagerAddress"]: ask.options(
             scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         ).remote()
-        for node in nodes
-        if node["Alive"]
+        for node in _nodes()
     }
     return {address: ray.get(ref) for address, ref in asked.items()}
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from shards.sample import Json
+from shards.storage import Storage
 
 _PLAN = {"decides": "plan"}
 _RUN = {"decides": "run"}
@@ -33,10 +34,27 @@ class Settings(BaseModel):
         """What decides a sample once it is planned: all but `run` and `plan` settings."""
         return self._without("run", "plan")
 
+    def missing(self) -> list[str]:
+        """What must be there and is not, for `bakery check`; nothing for a step that reads no source."""
+        return []
+
+    def prepared(self, storage: Storage) -> Self:  # noqa: ARG002, for settings that need it
+        """What the workers are given, once the plan lies in the step's directory.
+
+        Called by the driver on every run, so what it puts there is made again where it was lost.
+        """
+        return self
+
     def _without(self, *roles: str) -> dict[str, Json]:
-        left_out = {
-            name
-            for name, field in type(self).model_fields.items()
-            if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("decides") in roles
-        }
-        return self.model_dump(mode="json", exclude=left_out)
+        return self.model_dump(mode="json", exclude=self._with_role(roles))
+
+    def _with_role(self, roles: Sequence[str]) -> dict[str, Any]:
+        """Settings of these roles, those inside settings included, as `model_dump` excludes them."""
+        found: dict[str, Any] = {}
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("decides") in roles:
+                found[name] = True
+            elif isinstance(value, Settings):
+                found[name] = value._with_role(roles)
+        return found

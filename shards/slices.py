@@ -80,6 +80,7 @@ class MakeSlice:
             failed=failed,
             copied=sum(row.copy_of is not None for row in rows),
             seconds=time.perf_counter() - began,
+            counts=worker.take_counts(),
         )
 
     def _entries(self, worker: Worker, rows: Sequence[PlanRow]) -> Iterator[dict[str, Any]]:

@@ -97,13 +97,22 @@ Outcome: TypeAlias = Sample | Reject | Scores
 
 
 class Stage(Protocol):
-    """Batch in, list out: one outcome for each piece of work, in order."""
+    """Batch in, list out: one outcome for each piece of work, in order.
+
+    A stage may offer `take_counts()`, what it counted since the last call (requests, tokens): it is added up
+    in the manifest; and `close()`, called before another stage takes its place.
+    """
 
     def __call__(self, batch: Sequence[Work]) -> Sequence[Outcome]: ...
 
 
 class StageConfig(Protocol):
-    """What a recipe sets for one step. Frozen, picklable; `build()` makes the stage whole on its worker."""
+    """What a recipe sets for one step. Frozen, picklable; `build()` makes the stage whole on its worker.
+
+    It may offer `check_counts(counts, planned)`, called with every slice's counts added up, and
+    `check_scores(storage)`, called with the finished tables: both raise where the step must not go on; and
+    `make_beside(rows, inputs, ledger, target)`, which makes what is in no books, and returns what it cost.
+    """
 
     @property
     def batch_size(self) -> int:

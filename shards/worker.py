@@ -49,9 +49,22 @@ class Worker:
     def stage(self, job: Job) -> Stage:
         """The step's stage, built on the first call for it."""
         if self._stage is None or self._identity != job.identity:
-            self._stage, self._directories = None, {}
+            self._close()
             self._stage, self._identity = job.config.build(Ledger(job.ledger)), job.identity
         return self._stage
+
+    def _close(self) -> None:
+        """End the stage of the step before, if it holds something."""
+        close = getattr(self._stage, "close", None)
+        self._stage, self._directories = None, {}
+        if close:
+            close()
+
+    def take_counts(self) -> Mapping[str, float]:
+        """What the stage counted since the last call, of a stage that counts."""
+        take = getattr(self._stage, "take_counts", None)
+        counts: Mapping[str, float] = take() if take else {}
+        return counts
 
     def directory(self, storage: Storage) -> Directory:
         """A directory, its index kept open."""
@@ -60,7 +73,15 @@ class Worker:
 
 @dataclass(frozen=True, kw_only=True)
 class Receipt:
-    """What the driver hears of a task: never pixels."""
+    """What the driver hears of a task: never pixels.
+
+    Attributes:
+        name: of the task.
+        made, failed, copied: samples.
+        seconds: the task took.
+        pid: of the process that did it.
+        counts: what its stage counted, e.g. requests and tokens.
+    """
 
     name: str
     made: int = 0

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -365,8 +366,6 @@ def test_the_truth_of_a_large_set_is_sampled_and_the_page_says_so(line):
 
 
 def test_samples_without_truth_are_not_called_clean(out):
-    from dataclasses import replace
-
     made = [make_sample(n) for n in range(4)]
     bare = [replace(s, provenance=replace(s.provenance, truth={})) for s in made]
     base = write_samples(out, bare, refused=0)
@@ -374,6 +373,23 @@ def test_samples_without_truth_are_not_called_clean(out):
     text = page_of([base, judged]).text
     assert "Nothing to measure against" in text
     assert "truth: no fault" not in text
+
+
+def test_inherited_faults_are_told_apart_and_no_headline(out):
+    made = [make_sample(n) for n in range(10)]
+    truths = [{"fault": FAULTS[n % 5], "inherited": FAULTS[n % 5] != "none"} for n in range(10)]
+    passed_on = [
+        replace(s, provenance=replace(s.provenance, truth=truth))
+        for s, truth in zip(made, truths, strict=True)
+    ]
+    base = write_samples(out, passed_on, refused=0)
+    judged = write_scores(out, base, {"consistency": [row(n, 1.0 + n / 10) for n in range(10)]})
+    page = page_of([write_selected(out, base, judged, {"min_scores": {"consistency": 1.5}})])
+    assert page.table_rows("all faults") == []
+    assert page.table_rows("inherited")[-1][1:3] == ["4", "6"]
+    assert "truth: wrong subject, inherited" in page.text
+    assert "no measure of the judge" in page.text
+    assert "ROC AUC, judged" not in page.text
 
 
 def test_a_picture_that_cannot_be_read_is_told_not_shown(out, monkeypatch):

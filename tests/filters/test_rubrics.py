@@ -39,7 +39,11 @@ def test_shipped_questions_cover_the_papers_scale_and_every_deduction():
         "quantities",
     ):
         assert deduction in text
-    assert {q.scope for q in questions.values()} == {"sample", "reference"}
+    assert {q.scope for q in questions.values()} == {"sample", "reference", "candidate"}
+
+
+def test_shipped_questions_show_the_same_images_so_that_a_server_pays_for_them_once():
+    assert {q.images for q in load_questions().values()} == {("references", "target")}
 
 
 def test_questions_come_in_the_order_asked_for():

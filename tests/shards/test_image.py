@@ -112,7 +112,7 @@ def test_damaged_bytes_are_an_image_or_an_image_error(name, data):
 def test_the_image_at_fault_is_named():
     sample = fake_sample(key="fox")
     broken = Sample(**(vars(sample) | {"target": EncodedImage(b"no", "png")}))
-    with pytest.raises(ImageError, match="fox.target: expected PNG"):
+    with pytest.raises(ImageError, match=r"fox\.target: expected PNG"):
         check_sample(broken)
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 from collections import Counter
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -178,17 +179,14 @@ def test_an_exception_leaves_no_process_behind(disk, make_config):
 
 def children():
     """Processes that this one started, but for multiprocessing's own resource tracker."""
-    found = set()
-    for task in os.listdir("/proc/self/task"):
-        with open(f"/proc/self/task/{task}/children") as file:
-            found |= {int(pid) for pid in file.read().split()}
+    files = Path("/proc/self/task").glob("*/children")
+    found = {int(pid) for file in files for pid in file.read_text().split()}
     return {pid for pid in found if b"resource_tracker" not in cmdline(pid)}
 
 
 def cmdline(pid):
     try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return file.read()
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return b""
 
@@ -391,8 +389,6 @@ class Liar:
 
 
 def deaths_of(config, name):
-    from pathlib import Path
-
     file = Path(config.counters) / f"count-{name}"
     return file.stat().st_size if file.exists() else 0
 

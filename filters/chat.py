@@ -1,0 +1,143 @@
+"""Chat completions as a judge uses them: images first, question last, one token, the labels' odds."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from shards.http_client import EndpointError, RequestError
+from shards.sample import EncodedImage, Json, canonical_json
+
+PATH = "/v1/chat/completions"
+MIME = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png", "webp": "webp"}
+CONTEXT = "maximum context length"  # how vLLM begins to say that a prompt does not fit
+
+
+def image_part(image: EncodedImage, processor: Mapping[str, Json]) -> bytes:
+    """The JSON of one image; its uuid lets a server's caches tell it without looking.
+
+    >>> image_part(EncodedImage(b"x", "png"), {})[:60]
+    b'{"image_url":{"url":"data:image/png;base64,eA=="},"type":"im'
+    """
+    url = f"data:image/{MIME[image.extension]};base64,{base64.b64encode(image.data).decode()}"
+    uuid = hashlib.sha256(image.data + canonical_json(processor)).hexdigest()
+    return b'{"image_url":{"url":"%b"},"type":"image_url","uuid":"%b"}' % (url.encode(), uuid.encode())
+
+
+def question_body(
+    model: str,
+    images: Sequence[bytes],
+    text: str,
+    tokens: Sequence[int],
+    *,
+    request_id: str,
+    processor: Mapping[str, Json],
+) -> bytes:
+    """The body that asks for one token and the probabilities of the label tokens.
+
+    Args:
+        model: name it is served under.
+        images: their JSON, see `image_part`; joined as bytes, for encoding megabytes anew costs the most.
+        text: the question.
+        tokens: of the labels.
+        request_id: for the server's log.
+        processor: settings of the model's image processor.
+    """
+    settings: dict[str, Json] = {
+        "model": model,
+        "max_tokens": 1,
+        "temperature": 0,
+        "logprobs": True,
+        "logprob_token_ids": list(tokens),
+        "return_tokens_as_token_ids": True,
+        "request_id": request_id,
+    }
+    return _body(settings, images, text, processor)
+
+
+def written_body(
+    model: str,
+    images: Sequence[bytes],
+    text: str,
+    schema: Mapping[str, Json],
+    *,
+    max_tokens: int,
+    processor: Mapping[str, Json],
+) -> bytes:
+    """The body that asks for JSON after `schema`."""
+    wanted: Json = {"type": "json_schema", "json_schema": {"name": "reply", "schema": dict(schema)}}
+    settings: dict[str, Json] = {
+        "model": model,
+        "max_tokens": max_tokens,
+        "temperature": 0,
+        "response_format": wanted,
+    }
+    return _body(settings, images, text, processor)
+
+
+def _body(
+    settings: dict[str, Json], images: Sequence[bytes], text: str, processor: Mapping[str, Json]
+) -> bytes:
+    if processor:
+        settings["mm_processor_kwargs"] = dict(processor)
+    parts = b",".join([*images, canonical_json({"type": "text", "text": text})])
+    head = canonical_json(settings)[:-1]
+    return head + b',"messages":[{"role":"user","content":[' + parts + b"]}]}"
+
+
+def read_probabilities(answer: Any, model: str, labels: Mapping[str, int]) -> dict[str, float]:  # noqa: ANN401, what a server says
+    """The probability of each label on the model's whole vocabulary.
+
+    Args:
+        answer: of the server.
+        model: that was asked.
+        labels: the token of each label.
+
+    Raises:
+        EndpointError: another model answered.
+        RequestError: the answer does not hold what was asked for.
+    """
+    try:
+        said_by = answer["model"]
+        (choice,) = answer["choices"]
+        held = choice["logprobs"]["content"][0]["top_logprobs"]
+        chances = {entry["token"]: float(entry["logprob"]) for entry in held}
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        said = json.dumps(answer)[:200]
+        raise RequestError("no_logprobs", f"expected the labels' logprobs, got {said}") from error
+    if said_by != model:
+        raise EndpointError(
+            f"{PATH}: expected an answer of {model!r}, got one of {said_by!r}; stop that server"
+        )
+    missing = [label for label, token in labels.items() if f"token_id:{token}" not in chances]
+    if missing or not all(chance <= 1e-3 for chance in chances.values()):
+        raise RequestError("no_logprobs", f"expected a logprob for {', '.join(labels)}, got {chances}")
+    return {label: min(math.exp(chances[f"token_id:{token}"]), 1.0) for label, token in labels.items()}
+
+
+def read_text(answer: Any) -> str:  # noqa: ANN401, what a server says
+    """What was written.
+
+    Raises:
+        RequestError: the answer holds no text.
+    """
+    try:
+        return str(answer["choices"][0]["message"]["content"])
+    except (KeyError, IndexError, TypeError) as error:
+        raise RequestError("no_text", f"expected a message, got {json.dumps(answer)[:200]}") from error
+
+
+def tokens_of(answer: Any) -> dict[str, int]:  # noqa: ANN401, what a server says
+    """What an answer cost: prompt, cached and completion tokens; 0 where the server does not say."""
+    usage = answer.get("usage") if isinstance(answer, Mapping) else None
+    usage = usage if isinstance(usage, Mapping) else {}
+    details = usage.get("prompt_tokens_details") or {}
+    return {
+        "prompt_tokens": int(usage.get("prompt_tokens") or 0),
+        "cached_tokens": int(details.get("cached_tokens") or 0),
+        "completion_tokens": int(usage.get("completion_tokens") or 0),
+    }

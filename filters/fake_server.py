@@ -1,0 +1,320 @@
+"""A judge server that is no model: the API of vLLM, answers from truth or from a hash, faults to order.
+
+It ships with the package, as a Ray worker or a recipe's `command` may have to start it:
+`python -m filters.fake_server --port 8000 --truth DIRECTORY`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import json
+import math
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from filters.fake_answers import (
+    Answer,
+    answer_by_hash,
+    answer_from_truth,
+    detokenize,
+    read_prompt,
+    shifted,
+    tokenize,
+)
+
+MODEL = "fake-judge"
+FAULTS = (
+    "429",
+    "500",
+    "400",
+    "hang",
+    "reset",
+    "garbage",
+    "no_logprobs",
+    "low_mass",
+    "wrong_model",
+    "too_long",
+)
+
+
+@dataclass(kw_only=True)
+class Behaviour:
+    """How the fake behaves.
+
+    Attributes:
+        model: the name it serves.
+        latency_s: of each answer.
+        start_s: how long after its start it is not ready.
+        script: faults of the first requests, in order; "" for none.
+        always: the fault of every request after that; "" for none.
+        by_words: faults of requests whose prompt holds these words.
+        shift: added to every label's probability but the last; another model's answers.
+        api_key: asked for, if set.
+        retry_after_s: what a 429 asks for.
+        answer: label probabilities of a prompt and the sha256 of each image.
+    """
+
+    model: str = MODEL
+    latency_s: float = 0.0
+    start_s: float = 0.0
+    script: Sequence[str] = ()
+    always: str = ""
+    by_words: Mapping[str, str] = field(default_factory=dict)
+    shift: float = 0.0
+    api_key: str = ""
+    retry_after_s: float = 0.0
+    answer: Answer | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """One entry of the request log.
+
+    Attributes:
+        id: `request_id` of the request, if it has one.
+        prompt: its words.
+        images: uuid of each image.
+        fault: what it got instead of an answer; "" for an answer.
+        running: requests in work when it came, itself included.
+        at_s: when, by the process's clock.
+    """
+
+    id: str
+    prompt: str
+    images: Sequence[str]
+    fault: str
+    running: int
+    at_s: float
+
+
+class FakeJudge:
+    """The fake as an application; its state is what it was asked.
+
+    Args:
+        behaviour: may be changed while it runs.
+        log: file that gets a line of JSON a request.
+    """
+
+    def __init__(self, behaviour: Behaviour, log: Path | None = None) -> None:
+        self.behaviour = behaviour
+        self.asked: list[Asked] = []
+        self.running = 0
+        self._log = log
+        self._script = list(behaviour.script)
+        self._ready_at = time.monotonic() + behaviour.start_s
+
+    def application(self) -> web.Application:
+        """The routes of a vLLM server that a judge uses."""
+        app = web.Application(middlewares=[self._gate], client_max_size=256 << 20)
+        app.router.add_get("/health", self._health)
+        app.router.add_get("/v1/models", self._models)
+        app.router.add_post("/tokenize", self._tokenize)
+        app.router.add_post("/v1/chat/completions", self._chat)
+        return app
+
+    @web.middleware
+    async def _gate(self, request: web.Request, handler: Any) -> web.StreamResponse:  # noqa: ANN401, aiohttp's
+        if time.monotonic() < self._ready_at:
+            return web.Response(status=503, text="starting")
+        key = self.behaviour.api_key
+        if key and request.headers.get("Authorization") != f"Bearer {key}":
+            given = request.headers.get("Authorization", "nothing")
+            return web.json_response({"error": {"message": f"Unauthorized: {given}"}}, status=401)
+        response: web.StreamResponse = await handler(request)
+        return response
+
+    async def _health(self, request: web.Request) -> web.Response:  # noqa: ARG002
+        return web.Response()
+
+    async def _models(self, request: web.Request) -> web.Response:  # noqa: ARG002
+        return web.json_response(
+            {"object": "list", "data": [{"id": self.behaviour.model, "object": "model"}]}
+        )
+
+    async def _tokenize(self, request: web.Request) -> web.Response:
+        asked = await request.json()
+        tokens = tokenize(asked["prompt"])
+        answer: dict[str, Any] = {"tokens": tokens, "count": len(tokens), "max_model_len": 4096}
+        if asked.get("return_token_strs"):
+            answer["token_strs"] = [detokenize(token) for token in tokens]
+        return web.json_response(answer)
+
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        prompt, images = read_prompt(body)
+        fault = self._fault(prompt)
+        self.running += 1
+        try:
+            self._note(body, prompt, fault)
+            await asyncio.sleep(self.behaviour.latency_s)
+            return await self._reply(request, body, prompt, images, fault)
+        finally:
+            self.running -= 1
+
+    def _fault(self, prompt: str) -> str:
+        for words, fault in self.behaviour.by_words.items():
+            if words in prompt:
+                return fault
+        return self._script.pop(0) if self._script else self.behaviour.always
+
+    def _note(self, body: Mapping[str, Any], prompt: str, fault: str) -> None:
+        parts = body["messages"][-1]["content"]
+        asked = Asked(
+            id=str(body.get("request_id", "")),
+            prompt=prompt,
+            images=[str(part.get("uuid", "")) for part in parts if part["type"] == "image_url"],
+            fault=fault,
+            running=self.running,
+            at_s=time.monotonic(),
+        )
+        self.asked.append(asked)
+        if self._log:
+            with self._log.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"id": asked.id, "fault": fault, "running": self.running}) + "\n")
+
+    async def _reply(
+        self,
+        request: web.Request,
+        body: Mapping[str, Any],
+        prompt: str,
+        images: Sequence[bytes],
+        fault: str,
+    ) -> web.StreamResponse:
+        if fault == "hang":
+            await asyncio.sleep(3600)
+        if fault == "reset" and request.transport:
+            request.transport.abort()
+        if fault == "429":
+            wait = {"Retry-After": f"{self.behaviour.retry_after_s:g}"}
+            return web.json_response({"error": {"message": "busy"}}, status=429, headers=wait)
+        if fault in ("500", "400"):
+            return web.json_response({"error": {"message": "out of order"}}, status=int(fault))
+        if fault == "too_long":
+            said = "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens."
+            return web.json_response({"error": {"message": said}}, status=400)
+        if fault == "garbage":
+            return web.Response(text="<html>it works!", content_type="application/json")
+        if "response_format" in body:
+            return web.json_response(self._written(prompt))
+        return web.json_response(self._answer(body, prompt, images, fault))
+
+    def _written(self, prompt: str) -> dict[str, Any]:
+        """A written rationale, for the second pass."""
+        content = json.dumps({"reason": f"as {len(prompt)} letters ask", "answer": "2"})
+        return {
+            "model": self.behaviour.model,
+            "choices": [{"message": {"role": "assistant", "content": content}, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": len(prompt) // 4, "completion_tokens": len(content) // 4},
+        }
+
+    def _answer(
+        self, body: Mapping[str, Any], prompt: str, images: Sequence[bytes], fault: str
+    ) -> dict[str, Any]:
+        labels = [detokenize(token) for token in body["logprob_token_ids"]]
+        digests = [hashlib.sha256(image).hexdigest() for image in images]
+        said = (self.behaviour.answer or answer_by_hash)(prompt, digests)
+        found = shifted({label: said.get(label, 0.0) for label in labels}, self.behaviour.shift)
+        mass = 0.05 if fault == "low_mass" else 0.98
+        chances = {
+            f"token_id:{token}": math.log(max(found[label] * mass, 1e-9))
+            for token, label in zip(body["logprob_token_ids"], labels, strict=True)
+        }
+        top = [{"token": token, "logprob": chance} for token, chance in chances.items()]
+        first = max(chances, key=chances.__getitem__)
+        choice = {
+            "index": 0,
+            "message": {"role": "assistant", "content": first},
+            "logprobs": None
+            if fault == "no_logprobs"
+            else {"content": [{"token": first, "top_logprobs": top}]},
+            "finish_reason": "length",
+        }
+        tokens = len(prompt) // 4 + 250 * len(images)
+        return {
+            "id": str(body.get("request_id", "")),
+            "object": "chat.completion",
+            "model": "another-model" if fault == "wrong_model" else self.behaviour.model,
+            "choices": [choice],
+            "usage": {
+                "prompt_tokens": tokens,
+                "completion_tokens": 1,
+                "prompt_tokens_details": {"cached_tokens": 0},
+            },
+        }
+
+
+class FakeServer:
+    """The fake in a thread of this process: `with FakeServer() as server: server.url`."""
+
+    def __init__(
+        self,
+        behaviour: Behaviour | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        log: Path | None = None,
+    ) -> None:
+        self.judge = FakeJudge(behaviour or Behaviour(), log)
+        self.url = ""
+        self._host, self._port = host, port
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="fake-judge")
+
+    @property
+    def asked(self) -> list[Asked]:
+        """Every question that came, in order."""
+        return self.judge.asked
+
+    def __enter__(self) -> FakeServer:
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(30)
+        return self
+
+    async def _start(self) -> None:
+        self._runner = web.AppRunner(self.judge.application(), access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self._host, self._port)
+        await site.start()
+        host, port = self._runner.addresses[0][:2]
+        self._port = port
+        self.url = f"http://{host}:{port}"
+
+    def __exit__(self, *_: object) -> None:
+        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(30)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(30)
+        self._loop.close()
+
+
+def main() -> None:
+    """Serve until killed."""
+    parser = argparse.ArgumentParser(description="A judge server that is no model.")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--model", default=MODEL)
+    parser.add_argument("--latency-s", type=float, default=0.0)
+    parser.add_argument("--start-s", type=float, default=0.0)
+    parser.add_argument("--log", type=Path, help="file that gets a line a request")
+    parser.add_argument(
+        "--truth", help="a finished directory of rendered samples; answers come from its truth"
+    )
+    given = parser.parse_args()
+    behaviour = Behaviour(model=given.model, latency_s=given.latency_s, start_s=given.start_s)
+    if given.truth:
+        behaviour.answer = answer_from_truth(given.truth)
+    with FakeServer(behaviour, given.host, given.port, given.log) as server:
+        sys.stdout.write(json.dumps({"url": server.url}) + "\n")
+        sys.stdout.flush()
+        threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()

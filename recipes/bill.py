@@ -1,0 +1,100 @@
+"""What judging a whole set will cost, told from a few of its samples, which are paid for once."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from recipes.identity import directories
+from recipes.run import LEDGER, samples_of
+from recipes.schema import Recipe, Step
+from shards.index import Directory
+from shards.ledger import Ledger
+from shards.manifest import read_manifest
+from shards.stage import IndexRow, Work
+from shards.storage import Storage
+
+COSTS = ("requests", "prompt_tokens", "cached_tokens", "completion_tokens")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bill:
+    """What some samples of a judged step cost.
+
+    Attributes:
+        step: its name.
+        asked: samples that were asked about.
+        total: samples that the step reads.
+        seconds: it took.
+        counts: requests, tokens.
+        missing: the input that has to be made first; "" if none.
+    """
+
+    step: str
+    asked: int = 0
+    total: int = 0
+    seconds: float = 0.0
+    counts: Mapping[str, float] = field(default_factory=dict)
+    missing: str = ""
+
+    def expected(self, name: str) -> float:
+        """Of a count or of the seconds, what the whole set is expected to cost."""
+        found = self.seconds if name == "seconds" else self.counts.get(name, 0)
+        return found * self.total / max(self.asked, 1)
+
+
+def bills(recipe: Recipe, out: Storage, samples: int) -> Iterator[Bill]:
+    """A bill for each judged step that is not finished."""
+    names = directories(recipe)
+    for name, step in recipe.steps.items():
+        if step.type == "judge" and read_manifest(out.child(names[name])) is None:
+            (read,) = step.inputs["input"]
+            if read_manifest(out.child(names[read])) is None:
+                yield Bill(step=name, missing=read)
+            else:
+                yield _bill(step, out, names[read], samples)
+
+
+def _bill(step: Step, out: Storage, directory: str, samples: int) -> Bill:
+    found = samples_of(out, directory)
+    rows = sorted(found.rows(0), key=_drawn)
+    chosen = rows[:samples]
+    opened = Directory(found.storage)
+    batch = [Work(key=row.key, parents=(opened.sample(row.shard, row.row),)) for row in chosen]
+    stage = step.settings.build(Ledger(out.child(LEDGER)))  # type: ignore[attr-defined]
+    began = time.perf_counter()
+    try:
+        stage(batch)
+        seconds = time.perf_counter() - began
+        counts = stage.take_counts()
+    finally:
+        stage.close()
+    return Bill(step=step.name, asked=len(chosen), total=len(rows), seconds=seconds, counts=counts)
+
+
+def _drawn(row: IndexRow) -> bytes:
+    """An order that is none: the same samples every time, from all over the set."""
+    return hashlib.sha256(row.key.encode()).digest()
+
+
+def describe(bill: Bill) -> Iterator[str]:
+    """A bill in words.
+
+    >>> list(describe(Bill(step="judged", asked=2, total=10, seconds=1.0, counts={"requests": 4})))[1]
+    '  requests: 4, expected 20'
+    """
+    if bill.missing:
+        yield f"{bill.step}: cannot be told before {bill.missing} is made; run --until {bill.missing} first"
+        return
+    if not bill.counts.get("requests"):
+        yield f"{bill.step}: {bill.asked} of {bill.total} samples asked: no request, all was paid"
+        return
+    yield f"{bill.step}: {bill.asked} of {bill.total} samples asked in {bill.seconds:.1f} s"
+    yield from (
+        f"  {name}: {bill.counts[name]:.0f}, expected {bill.expected(name):.0f}"
+        for name in COSTS
+        if name in bill.counts
+    )
+    yield f"  seconds: {bill.seconds:.1f}, expected {bill.expected('seconds'):.0f} by one worker"

@@ -1,0 +1,193 @@
+"""`bakery calibrate`: a judged step against the truth or people's labels, asked twice, and its controls."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from filters.agreement import Agreement, Place, Retest, agreement, read_labels, retest
+from filters.calibrate import CalibrateError, Interval
+from filters.controls import KINDS, draw_rows, read_controls
+from filters.right_answers import right_answer
+from filters.rubrics import Question, pick_questions
+from recipes.identity import directories
+from recipes.run import Samples, samples_of
+from recipes.schema import Recipe, RecipeError, Step
+from shards.index import Directory
+from shards.ledger import Ledger
+from shards.manifest import read_manifest
+from shards.stage import Work
+from shards.storage import Storage
+from shards.tables import read_table
+
+RETESTS = "retests"  # a ledger of its own: the same request, asked a second time
+MOST = 2000  # samples whose truth is read
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlScore:
+    """What the judge said of one kind of control: the mean expected value, beside that of the set."""
+
+    question: str
+    control: str
+    n: int
+    mean: float
+    of_the_set: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """All that was measured of a judged step."""
+
+    step: str
+    agreements: Sequence[Agreement] = ()
+    retests: Mapping[str, Retest] = field(default_factory=dict)
+    controls: Sequence[ControlScore] = ()
+
+    def write(self, path: Path) -> None:
+        """Write it as JSON."""
+        path.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
+
+
+def calibrate(recipe: Recipe, out: Storage, name: str, labels: Path | None, again: int) -> Calibration:
+    """Measure a judged step.
+
+    Args:
+        recipe: that holds it.
+        out: where it was made.
+        name: of the step.
+        labels: a CSV of people's labels; without it the truth of rendered samples is used.
+        again: samples to ask a second time.
+
+    Raises:
+        RecipeError: it is no judged step, or not finished.
+        CalibrateError: there is nothing to measure against.
+    """
+    step, scores, samples = open_judged(recipe, out, name)
+    questions = pick_questions(step.settings.questions)  # type: ignore[attr-defined]
+    rows = {question.id: read_table(scores, question.id).to_pylist() for question in questions}
+    right = (
+        read_labels(labels, {question.id: question for question in questions})
+        if labels
+        else truths(samples, questions, rows)
+    )
+    if not any(right.values()) and not again:
+        raise CalibrateError(
+            f"{name}: expected samples that know their truth, got none; give --labels (`bakery label`)"
+        )
+    return Calibration(
+        step=name,
+        agreements=[agreement(q, rows[q.id], right[q.id]) for q in questions if right.get(q.id)],
+        retests=_retests(step, samples, out, rows, again) if again else {},
+        controls=list(control_scores(read_controls(scores), rows)),
+    )
+
+
+def open_judged(recipe: Recipe, out: Storage, name: str) -> tuple[Step, Storage, Samples]:
+    """A finished judged step, its tables, and the samples it judged.
+
+    Raises:
+        RecipeError: it is no judged step, or not finished.
+    """
+    if name not in recipe.steps or recipe.steps[name].type != "judge":
+        judged = ", ".join(step.name for step in recipe.steps.values() if step.type == "judge")
+        raise RecipeError([f"{recipe.path}: expected a judged step of {judged or 'none'}, got {name!r}"])
+    step, names = recipe.steps[name], directories(recipe)
+    scores = out.child(names[name])
+    if read_manifest(scores) is None:
+        raise RecipeError([f"{scores.uri}: expected a finished step, got none; `bakery run` makes it"])
+    return step, scores, samples_of(out, names[step.inputs["input"][0]])
+
+
+def truths(
+    samples: Samples, questions: Sequence[Question], rows: Mapping[str, Iterable[Mapping[str, Any]]]
+) -> dict[str, dict[Place, float]]:
+    """Right answers by question and place, of samples that know their truth."""
+    opened = Directory(samples.storage)
+    chosen = draw_rows(list(samples.rows(0)), MOST)
+    known = {row.key: opened.sample(row.shard, row.row) for row in chosen}
+    found: dict[str, dict[Place, float]] = {}
+    for question in questions:
+        for row in rows[question.id]:
+            place = row["key"], row["reference"], row["candidate"]
+            sample = known.get(place[0])
+            value = right_answer(question.id, sample, *place[1:]) if sample else None
+            if value is not None:
+                found.setdefault(question.id, {})[place] = value
+    return found
+
+
+def _retests(
+    step: Step, samples: Samples, out: Storage, rows: Mapping[str, Sequence[Mapping[str, Any]]], again: int
+) -> dict[str, Retest]:
+    opened = Directory(samples.storage)
+    chosen = draw_rows(list(samples.rows(0)), again)
+    batch = [Work(key=row.key, parents=(opened.sample(row.shard, row.row),)) for row in chosen]
+    stage = step.settings.build(Ledger(out.child(RETESTS)))  # type: ignore[attr-defined]
+    try:
+        outcomes = stage(batch)
+    finally:
+        stage.close()
+    second = {name: [row for outcome in outcomes for row in outcome.rows[name]] for name in rows}
+    return {name: retest(rows[name], second[name]) for name in rows}
+
+
+def control_scores(
+    table: pa.Table | None, rows: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> Iterator[ControlScore]:
+    """The mean of each control, question by question."""
+    if table is None:
+        return
+    table = table.filter(pc.equal(table.column("status"), "ok"))
+    for question, own in rows.items():
+        read = [row["expected"] for row in own if row["status"] == "ok"]
+        for kind in KINDS:
+            found = table.filter(
+                pc.and_(pc.equal(table.column("question"), question), pc.equal(table.column("control"), kind))
+            )
+            if found.num_rows and read:
+                yield ControlScore(
+                    question=question,
+                    control=kind,
+                    n=found.num_rows,
+                    mean=pc.mean(found.column("expected")).as_py(),
+                    of_the_set=sum(read) / len(read),
+                )
+
+
+def describe(found: Calibration) -> Iterator[str]:
+    """A calibration in words."""
+    for each in found.agreements:
+        yield f"{each.question}: {each.n} answers with a right one, {each.good} good, {each.unread} unread"
+        yield f"  ROC AUC {_interval(each.auc)}"
+        yield f"  Cohen's kappa {_interval(each.kappa)}"
+        yield f"  expected calibration error {_interval(each.calibration_error)}"
+        for at in each.confusions:
+            yield (
+                f"  from {at.threshold:g}: keeps {at.good_kept} good and {at.bad_kept} bad, "
+                f"rejects {at.good_rejected} good and {at.bad_rejected} bad"
+            )
+    for question, test in found.retests.items():
+        yield (
+            f"{question}, asked again: {test.n} answers, {test.same_mode:.1%} the same mode; expected value "
+            f"{test.mean_difference:.4f} off on average, {test.largest_difference:.4f} at most"
+        )
+    for control in found.controls:
+        yield (
+            f"{control.question}, control {control.control} ({KINDS[control.control]}): "
+            f"{control.mean:.2f} on average of {control.n}, the set {control.of_the_set:.2f}"
+        )
+
+
+def _interval(found: Interval | None) -> str:
+    return (
+        f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
+        if found
+        else "cannot be told: one kind only"
+    )

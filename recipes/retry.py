@@ -1,0 +1,82 @@
+"""Asking again what an outage spoilt: a judged step is made anew, and the ledger gives what was paid."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from recipes.identity import directories
+from recipes.run import STAMPS, Run
+from recipes.schema import Recipe, RecipeError
+from recipes.trace import finished
+from shards.manifest import FILE, Manifest, read_manifest
+from shards.storage import Storage
+from shards.tables import questions, read_table
+
+# An unreadable reply was paid for: the judge said something else than a label, and would again.
+UNPAID = ("error", "truncated")
+
+
+def check_status(status: str) -> None:
+    """Refuse a status whose replies are paid for.
+
+    Raises:
+        RecipeError: naming those that can be asked again.
+    """
+    if status not in UNPAID:
+        paid = "an unreadable reply is paid and kept: ask in other words (a new version of the question)"
+        raise RecipeError([f"--status: expected {' or '.join(UNPAID)}, got {status!r}; {paid}"])
+
+
+def count_statuses(storage: Storage) -> Counter[str]:
+    """How many replies of a finished directory of scores have each status."""
+    found: Counter[str] = Counter()
+    for question in questions(storage):
+        found.update(read_table(storage, question, ["status"]).column("status").to_pylist())
+    return found
+
+
+def forget(recipe: Recipe, out: Storage, name: str, status: str) -> list[str]:
+    """Forget a step and what was made from it; return the names of the directories that went.
+
+    A finished step none of whose replies has that status stays. Only for who holds the lease.
+
+    Raises:
+        RecipeError: the recipe has no such judged step, or it was never run.
+    """
+    if name not in recipe.steps or recipe.steps[name].step_type.kind != "scores":
+        judged = [each.name for each in recipe.steps.values() if each.step_type.kind == "scores"]
+        raise RecipeError([f"{recipe.path}: expected a judged step of {', '.join(judged)}, got {name!r}"])
+    directory = directories(recipe)[name]
+    storage = out.child(directory)
+    if not storage.exists():
+        raise RecipeError([f"{storage.uri}: expected a step that was run, got none; `bakery run` makes it"])
+    if read_manifest(storage) and not count_statuses(storage)[status]:
+        return []
+    stale = [*_made_from(out, directory), directory]
+    for each in stale:
+        out.child(each).delete(FILE)  # first: without it nothing of the directory counts
+        out.delete(each)
+        out.delete(f"{STAMPS}/{each}.json")
+    return stale
+
+
+def _made_from(out: Storage, directory: str) -> list[str]:
+    """Finished directories that were made from one, at any remove, the last made first."""
+    parents = {
+        found.manifest.directory: {name for names in found.manifest.parents.values() for name in names}
+        for found in finished(out)
+    }
+    stale, more = {directory}, True
+    while more:
+        found = {name for name, reads in parents.items() if reads & stale} - stale
+        stale, more = stale | found, bool(found)
+    return sorted(stale - {directory})
+
+
+def retry(
+    run: Run, recipe: Recipe, out: Storage, name: str, status: str
+) -> tuple[list[str], Mapping[str, Manifest]]:
+    """Forget a step's lost replies and ask them again; return what went, and what was made."""
+    gone = forget(recipe, out, name, status)
+    return gone, run.execute(only=[name]) if gone else {}

@@ -1,0 +1,92 @@
+"""Servers that a recipe asks for under `resources`: started when a step needs them, ended with the run."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from shards.server import ServerSpec, published_urls
+from shards.storage import Storage
+
+if TYPE_CHECKING:
+    from recipes.schema import Recipe, RunSettings
+    from shards.ray_executor import RayServers
+    from shards.settings import Settings
+
+FOLDER = "servers"
+
+
+class ServerSettings(BaseModel):
+    """A kind of server, run on the cluster; no result depends on how many there are."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    replicas: int = Field(default=1, ge=1, le=1024, description="how many servers")
+    gpus: float = Field(default=1, ge=0, description="of each")
+    cpus: float = Field(default=0, ge=0, description="of each, kept from workers")
+    command: tuple[str, ...] = Field(
+        default=("vllm", "serve", "{model}", "--host", "{host}", "--port", "{port}"),
+        min_length=1,
+        description="program and arguments, in whatever environment it needs",
+    )
+    args: tuple[str, ...] = Field(default=(), description="further arguments")
+    environment: dict[str, str] = Field(default={}, description="added to the node's; no keys in here")
+    start_s: float = Field(default=900, gt=0, description="how long one may take to be healthy")
+
+    def spec(self, name: str, model: str) -> ServerSpec:
+        """The server for a model; {host} and {port} are known where it runs."""
+        words = {"model": model, "host": "{host}", "port": "{port}"}
+        return ServerSpec(
+            name=name,
+            command=[*(part.format_map(words) for part in self.command), *self.args],
+            environment=self.environment,
+            replicas=self.replicas,
+            cpus=self.cpus,
+            gpus=self.gpus,
+            start_s=self.start_s,
+        )
+
+
+class Servers:
+    """The servers of one run."""
+
+    def __init__(self, recipe: Recipe, out: Storage) -> None:
+        self._recipe = recipe
+        self._folder = out.child(FOLDER)
+        self._running: dict[str, RayServers] = {}
+
+    def settled(self, settings: Settings, run: RunSettings) -> Settings:
+        """A step's settings with the addresses of the servers it asks for, which are started if need be.
+
+        Raises:
+            EngineError: the cluster has no room for them, or they do not start.
+        """
+        name: str = getattr(settings, "server", "")
+        if not name:
+            return settings
+        asking: Any = settings
+        if name not in self._running:
+            self._start(name, asking.engine.model, run)
+        found: Settings = asking.at_endpoints(published_urls(self._folder, name), self._folder.uri)
+        return found
+
+    def _start(self, name: str, model: str, run: RunSettings) -> None:
+        from shards.ray_executor import RayServers
+
+        spec = self._recipe.resources[name].spec(name, model)
+        cores = (run.workers or os.cpu_count() or 1) * run.cpus_per_worker
+        self._running[name] = RayServers(spec, self._folder, address=run.ray_address, cpus=cores)
+
+    def close(self) -> None:
+        """End all servers."""
+        for servers in self._running.values():
+            servers.close()
+        self._folder.delete("")
+        self._running = {}
+
+    @property
+    def is_on_ray(self) -> bool:
+        """Whether any was started."""
+        return bool(self._running)

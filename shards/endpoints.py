@@ -1,0 +1,272 @@
+"""Endpoints: servers that answer the same requests; which is up, which has room, what to ask again."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol, TypeAlias
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
+from tenacity.wait import wait_exponential_jitter
+
+from shards.http_client import Body, EndpointsDownError, JsonClient, RequestError, TransientError
+
+FAILURES_TO_SET_ASIDE = 3  # one lost connection or slow answer is no outage
+FIND_EVERY_S = 5.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolSettings:
+    """How a pool speaks to its endpoints.
+
+    Attributes:
+        in_flight: requests at once at each endpoint.
+        timeout_s: of one request, the wait for its answer included.
+        attempts: at one request before it is given up.
+        outage_s: how long to wait while no endpoint answers.
+        api_key_env: environment variable that holds the key to send; "" for none.
+    """
+
+    in_flight: int = 32
+    timeout_s: float = 120.0
+    attempts: int = 6
+    outage_s: float = 120.0
+    api_key_env: str = ""
+
+
+@dataclass(eq=False)
+class Endpoint:
+    """One server, and how it does.
+
+    Attributes:
+        url: without a path, e.g. "http://127.0.0.1:8000".
+        busy: requests in flight.
+        is_admitted: whether it may be asked.
+        failures: in a row.
+        pause_s: how long it is set aside the next time.
+        due: when it is looked at again, by the loop's clock.
+        last_error: for people.
+    """
+
+    url: str
+    busy: int = 0
+    is_admitted: bool = False
+    failures: int = 0
+    pause_s: float = FIRST_PAUSE_S
+    due: float = 0.0
+    last_error: str = "not asked yet"
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
+
+
+class Ask(Protocol):
+    """Asks one endpoint one thing: path, body (None to get), and returns its JSON."""
+
+    def __call__(self, path: str, body: Body | None = None) -> Awaitable[Any]: ...
+
+
+Admit: TypeAlias = Callable[[str, Ask], Awaitable[None]]
+
+
+async def admit_healthy(url: str, ask: Ask) -> None:  # noqa: ARG001, as `Admit` has it
+    """Admit any endpoint that answers `/health`."""
+    await ask("/health")
+
+
+class EndpointPool:
+    """Some endpoints over one connection pool; lives in one event loop.
+
+    An endpoint is admitted before it is asked for the first time, and again after it was set aside: a
+    server that comes back may be another one.
+
+    Args:
+        urls: of the endpoints, without a path.
+        settings: how to speak to them.
+        admit: raises `TransientError` while an endpoint is not ready, and `EndpointError` if it must not be
+            used: that ends the step.
+        find: further URLs, looked for while an endpoint is set aside or there is no room.
+    """
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        settings: PoolSettings,
+        admit: Admit = admit_healthy,
+        find: Callable[[], Sequence[str]] = tuple,
+    ) -> None:
+        self.counts: Counter[str] = Counter()
+        self._settings = settings
+        self._admit = admit
+        self._find = find
+        self._found_at = 0.0
+        self._endpoints = [Endpoint(url.rstrip("/")) for url in dict.fromkeys(urls)]
+        self._client = JsonClient(settings.timeout_s, settings.api_key_env)
+        self._changed = asyncio.Condition()
+        self._down_since: float | None = time.monotonic()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.close()
+
+    @asynccontextmanager
+    async def session(self, prefer: Endpoint | None = None) -> AsyncIterator[Session]:
+        """A place at `prefer` if it has room, or where there is most; kept until the session ends.
+
+        Requests made in it go to that endpoint one after the other, so that it finds in its cache what they
+        share; to another one if it is set aside.
+
+        Raises:
+            EndpointsDownError: no endpoint has answered for `outage_s`.
+        """
+        session = Session(self, await self._take(prefer))
+        try:
+            yield session
+        finally:
+            await self._release(session.endpoint)
+
+    # Places
+
+    async def _take(self, prefer: Endpoint | None = None) -> Endpoint:
+        while True:
+            await self._readmit()
+            async with self._changed:
+                free = [e for e in self._endpoints if e.is_admitted and e.busy < self._settings.in_flight]
+                if free:
+                    endpoint = min(free, key=lambda e: (e is not prefer, e.busy))
+                    endpoint.busy += 1
+                    return endpoint
+                await self._wait_for_change()
+
+    async def _wait_for_change(self) -> None:
+        """Until a place came free, or a set-aside endpoint is due; with `_changed` held."""
+        due = [e.due for e in self._endpoints if not e.is_admitted and not e.lock.locked()]
+        wait_s = max(min(due) - time.monotonic(), 0.02) if due else None
+        try:
+            await asyncio.wait_for(self._changed.wait(), wait_s)
+        except TimeoutError:
+            return
+
+    async def _release(self, endpoint: Endpoint) -> None:
+        async with self._changed:
+            endpoint.busy -= 1
+            self._changed.notify()
+
+    async def move(self, endpoint: Endpoint) -> Endpoint:
+        """A place at another endpoint for one at `endpoint`."""
+        await self._release(endpoint)
+        try:
+            return await self._take()
+        except BaseException:
+            endpoint.busy += 1  # the session gives back what it holds
+            raise
+
+    # Endpoints that come and go
+
+    async def _readmit(self) -> None:
+        """Look at endpoints that are due; if none is in use, all who ask wait for that."""
+        now = time.monotonic()
+        if now - self._found_at >= FIND_EVERY_S:
+            self._found_at = now
+            known = {endpoint.url for endpoint in self._endpoints}
+            self._endpoints += [Endpoint(url) for url in self._find() if url not in known]
+        due = [e for e in self._endpoints if not e.is_admitted and e.due <= now and not e.lock.locked()]
+        if due:
+            await asyncio.gather(*(self._look_at(endpoint) for endpoint in due))
+        if not any(endpoint.is_admitted for endpoint in self._endpoints):
+            self._check_outage()
+
+    async def _look_at(self, endpoint: Endpoint) -> None:
+        async with endpoint.lock:
+            if endpoint.is_admitted or endpoint.due > time.monotonic():
+                return
+            try:
+                await self._admit(endpoint.url, partial(self._client.ask, endpoint.url))
+            except RequestError as error:
+                self._set_aside(endpoint, str(error))
+            else:
+                endpoint.is_admitted, endpoint.failures = True, 0
+                self._down_since = None
+        async with self._changed:
+            self._changed.notify_all()
+
+    def _set_aside(self, endpoint: Endpoint, why: str) -> None:
+        endpoint.is_admitted, endpoint.last_error = False, why
+        endpoint.due = time.monotonic() + endpoint.pause_s
+        endpoint.pause_s = min(endpoint.pause_s * 2, LONGEST_PAUSE_S)
+        if self._down_since is None and not any(e.is_admitted for e in self._endpoints):
+            self._down_since = time.monotonic()
+
+    def _check_outage(self) -> None:
+        if self._down_since is None or time.monotonic() - self._down_since < self._settings.outage_s:
+            return
+        each = "; ".join(f"{e.url}: {e.last_error}" for e in self._endpoints)
+        raise EndpointsDownError(
+            f"endpoints: expected one of {len(self._endpoints)} to answer within "
+            f"{self._settings.outage_s:g} s, got none: {each}; start a server and run again: what was "
+            "committed is kept"
+        )
+
+    # Requests
+
+    async def post(self, session: Session, path: str, body: Body) -> Any:  # noqa: ANN401, what a server says
+        """The JSON that answers `body`; asked again as often as `attempts` allows."""
+        retrying = AsyncRetrying(
+            stop=stop_after_attempt(self._settings.attempts),
+            wait=_wait_s,
+            retry=retry_if_exception_type(TransientError),
+            reraise=True,
+        )
+        async for attempt in retrying:
+            with attempt:
+                self.counts["retries"] += attempt.retry_state.attempt_number > 1
+                return await self._try(session, path, body)
+        raise AssertionError("tenacity returns or raises")
+
+    async def _try(self, session: Session, path: str, body: Body) -> Any:  # noqa: ANN401
+        if not session.endpoint.is_admitted:
+            session.endpoint = await self.move(session.endpoint)
+        endpoint = session.endpoint
+        self.counts["requests"] += 1
+        try:
+            answer = await self._client.ask(endpoint.url, path, body)
+        except TransientError as error:
+            self._blame(endpoint, error)
+            raise
+        endpoint.failures, endpoint.pause_s = 0, FIRST_PAUSE_S
+        return answer
+
+    def _blame(self, endpoint: Endpoint, error: TransientError) -> None:
+        endpoint.failures += error.blames_endpoint
+        if endpoint.failures >= FAILURES_TO_SET_ASIDE and endpoint.is_admitted:
+            self._set_aside(endpoint, str(error))
+
+
+@dataclass(eq=False)
+class Session:
+    """A place at one endpoint."""
+
+    pool: EndpointPool
+    endpoint: Endpoint
+
+    async def post(self, path: str, body: Body) -> Any:  # noqa: ANN401, what a server says
+        """The JSON that answers `body`.
+
+        Raises:
+            RequestError: this request was given up or refused.
+            EndpointError: no request can be answered: all endpoints are down, or one refuses the key.
+        """
+        return await self.pool.post(self, path, body)
+
+
+_backoff_s = wait_exponential_jitter(multiplier=0.5, max=20, jitter=0.5)
+
+
+def _wait_s(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    asked_s = error.retry_after_s if isinstance(error, TransientError) else None
+    return _backoff_s(state) if asked_s is None else asked_s

@@ -1,0 +1,24 @@
+"""A task that tells of its process, or ends it."""
+
+import os
+import time
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Say:
+    """A task that tells of its process."""
+
+    what: str = ""
+    name: str = "say"
+    mark: str = ""
+
+    def __call__(self, worker):
+        if self.what == "raise":
+            raise ZeroDivisionError("on purpose")
+        if self.what == "die":
+            os._exit(1)
+        if self.what == "sleep":
+            time.sleep(60)
+        worker.count = getattr(worker, "count", 0) + 1
+        return os.getpid(), worker.count, {name: os.environ.get(name) for name in ("OMP_NUM_THREADS",)}

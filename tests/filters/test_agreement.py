@@ -1,0 +1,115 @@
+"""How a judge agrees with right answers: figures that are known, and labels that are none."""
+
+import numpy as np
+import pytest
+
+from filters.agreement import (
+    _kappas,
+    agreement,
+    expected_calibration_error,
+    kappa,
+    read_labels,
+    retest,
+)
+from filters.calibrate import CalibrateError
+from filters.rubrics import load_questions
+
+QUESTIONS = load_questions()
+
+
+def row(key, yes, status="ok"):
+    read = status == "ok"
+    return {
+        "key": key,
+        "reference": -1,
+        "candidate": -1,
+        "probabilities": [1 - yes, yes] if read else [],
+        "mode": float(yes > 0.5) if read else None,
+        "expected": yes if read else None,
+        "status": status,
+    }
+
+
+def right(values):
+    return {(f"s{number}", -1, -1): value for number, value in enumerate(values)}
+
+
+def test_a_judge_that_is_always_right_agrees_fully():
+    truth = [0.0, 1.0] * 20
+    found = agreement(QUESTIONS["copy_paste"], [row(f"s{n}", v) for n, v in enumerate(truth)], right(truth))
+    assert (found.n, found.good, found.unread) == (40, 20, 0)
+    assert found.auc.value == found.kappa.value == 1
+    assert found.calibration_error.value == 0
+    (at,) = found.confusions
+    assert (at.good_kept, at.bad_kept, at.good_rejected, at.bad_rejected) == (20, 0, 0, 20)
+
+
+def test_a_judge_that_guesses_agrees_by_chance_and_its_interval_says_so():
+    random = np.random.default_rng(1)
+    truth = random.integers(0, 2, 200).astype(float)
+    rows = [row(f"s{n}", float(p)) for n, p in enumerate(random.random(200))]
+    found = agreement(QUESTIONS["copy_paste"], rows, right(truth))
+    assert found.auc.low < 0.5 < found.auc.high
+    assert found.kappa.low < 0 < found.kappa.high
+
+
+def test_unread_answers_are_counted_and_are_in_no_figure():
+    rows = [row("s0", 1.0), row("s1", 0.0), row("s2", 0.0, status="unreadable")]
+    found = agreement(QUESTIONS["copy_paste"], rows, right([1.0, 0.0, 1.0]))
+    assert (found.n, found.unread) == (2, 1)
+
+
+def test_one_kind_only_has_no_auc_and_no_kappa():
+    found = agreement(QUESTIONS["copy_paste"], [row("s0", 1.0), row("s1", 0.9)], right([1.0, 1.0]))
+    assert found.auc is None
+    assert found.kappa is None
+
+
+def test_rows_without_a_right_answer_are_an_error():
+    with pytest.raises(CalibrateError, match="copy_paste: expected answers with a right one"):
+        agreement(QUESTIONS["copy_paste"], [row("other", 1.0)], right([1.0]))
+
+
+def test_grades_that_are_near_agree_more_than_grades_that_are_far():
+    truth = np.array([0.0, 1, 2, 3, 4] * 4)
+    assert kappa(truth, np.clip(truth + 1, 0, 4), range(5)) > kappa(truth, 4 - truth, range(5))
+
+
+@pytest.mark.parametrize("labels", [2, 5])
+def test_resampled_kappas_are_scikit_learns(labels):
+    random = np.random.default_rng(2)
+    truth, mode = random.integers(0, labels, (2, 300)).astype(float)
+    counts = np.histogram2d(truth, mode, bins=np.arange(labels + 1) - 0.5)[0].astype(int)
+    assert _kappas(counts[None])[0] == pytest.approx(kappa(truth, mode, range(labels)))
+
+
+def test_a_judge_that_is_too_sure_is_badly_calibrated():
+    sure = np.full(100, 0.95)
+    assert expected_calibration_error(sure, np.repeat([1.0, 0.0], 50)) == pytest.approx(0.45)
+
+
+def test_a_retest_tells_how_far_two_askings_are_apart():
+    found = retest([row("s0", 0.9), row("s1", 0.6)], [row("s0", 0.8), row("s1", 0.4)])
+    assert found.same_mode == 0.5
+    assert found.largest_difference == pytest.approx(0.2)
+
+
+def test_labels_are_read_with_and_without_a_place(tmp_path):
+    path = tmp_path / "labels.csv"
+    path.write_text("key,question,label,reference\na,consistency,3,\nb,presence,yes,0\n")
+    assert read_labels(path, QUESTIONS) == {"consistency": {("a", -1, -1): 3}, "presence": {("b", 0, -1): 1}}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("a,consistency,5", r"line 2: consistency: expected a label of 0, 1, 2, 3, 4, got '5'"),
+        ("a,beauty,5", "line 2: expected key,question,label with a question of consistency"),
+        (",consistency,3", "line 2: expected key,question,label"),
+    ],
+)
+def test_a_label_that_is_none_is_named_with_its_line(tmp_path, line, message):
+    path = tmp_path / "labels.csv"
+    path.write_text(f"key,question,label\n{line}\n")
+    with pytest.raises(CalibrateError, match=message):
+        read_labels(path, QUESTIONS)

@@ -1,0 +1,167 @@
+"""Calibration end to end: a judge that knows the truth, its controls, a second asking, a person's page."""
+
+import re
+import threading
+import urllib.error
+import urllib.parse
+import urllib.request
+
+import pytest
+from rich.console import Console
+
+from filters.controls import read_controls
+from filters.fake_answers import answer_from_truth
+from filters.fake_server import MODEL, Behaviour, FakeServer
+from filters.label_page import Labelling, LabelServer
+from filters.rubrics import pick_questions
+from recipes.calibration import calibrate, describe
+from recipes.display import Display
+from recipes.rationales import explain, write_jsonl
+from recipes.run import Run
+from recipes.schema import RecipeError, load_recipe
+from shards.index import Directory
+from shards.storage import Storage
+
+RECIPE = """
+name: believed
+seed: 5
+run: {{workers: 1}}
+steps:
+  base: {{step: single_candidate, samples: 30, size_px: 128, faults: {{wrong_subject: 0.3, copy_paste: 0.1}}}}
+  scores:
+    step: judge
+    input: base
+    questions: [consistency, presence]
+    controls: 4
+    engine: {{kind: served, model: {model}, revision: r1, endpoints: ["{url}"]}}
+"""
+
+
+def asked(server):
+    return len([each for each in server.asked if not each.id.startswith("probe")])
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A recipe judged by a server that knows the truth; the server; the output; what the run cost."""
+    folder = tmp_path_factory.mktemp("believed")
+    out = Storage(str(folder / "out"))
+    with FakeServer(Behaviour()) as server:
+        (folder / "recipe.yaml").write_text(RECIPE.format(model=MODEL, url=server.url))
+        recipe = load_recipe(folder / "recipe.yaml")
+        with Run(recipe, out, Display(Console(quiet=True), out, "believed")) as run:
+            base = run.execute(until="base")["base"]
+            server.judge.behaviour.answer = answer_from_truth(str(folder / "out" / base.directory))
+            manifests = run.execute()
+        yield recipe, server, out, manifests
+
+
+def test_a_judge_that_knows_the_truth_deserves_belief(made):
+    recipe, _, out, _ = made
+    found = calibrate(recipe, out, "scores", None, 0)
+    assert {each.question: each.auc.value for each in found.agreements} == {"consistency": 1, "presence": 1}
+    assert all(each.kappa.value == pytest.approx(1) for each in found.agreements)
+    assert any("ROC AUC 1.000" in line for line in describe(found))
+
+
+def test_controls_are_in_a_table_of_their_own_and_in_no_books(made):
+    _, server, out, manifests = made
+    manifest = manifests["scores"]
+    controls = read_controls(out.child(manifest.directory))
+    assert set(controls.column("control").to_pylist()) == {"copy", "swapped", "blank"}
+    assert manifest.books.made == 30
+    assert "controls.parquet" in manifest.files
+    assert manifest.stats["counts"]["requests"] == asked(server)
+
+
+def test_controls_stand_beside_the_set_in_a_calibration(made):
+    recipe, _, out, _ = made
+    found = calibrate(recipe, out, "scores", None, 0)
+    assert len(found.controls) == 6
+    assert all(0 <= control.mean <= 4 for control in found.controls)
+
+
+def test_asking_again_is_paid_apart_and_once(made):
+    recipe, server, out, _ = made
+    before = asked(server)
+    found = calibrate(recipe, out, "scores", None, 5)
+    assert asked(server) > before
+    assert found.retests["consistency"].same_mode == 1
+    after = asked(server)
+    calibrate(recipe, out, "scores", None, 5)
+    assert asked(server) == after
+
+
+def test_reasons_are_asked_for_scores_near_a_threshold_only_and_once(made, tmp_path):
+    recipe, server, out, _ = made
+    before = asked(server)
+    found = explain(recipe, out, "scores", "consistency", 3.5, 0.6, 4)
+    assert len(found) == asked(server) - before == 4
+    assert all(abs(each.expected - 3.5) <= 0.6 and each.rationale.answer == "2" for each in found)
+    assert all('"reason" and "answer"' in each.prompt for each in server.asked[-4:])
+    write_jsonl(found, tmp_path / "why.jsonl")
+    assert len((tmp_path / "why.jsonl").read_text().splitlines()) == 4
+    assert explain(recipe, out, "scores", "consistency", 3.5, 0.6, 4) == found
+    assert asked(server) == before + 4
+
+
+def test_a_question_that_was_not_asked_has_no_reasons(made):
+    recipe, _, out, _ = made
+    with pytest.raises(RecipeError, match="expected a question that it asks, got 'colour'"):
+        explain(recipe, out, "scores", "colour", 0.5, 0.6, 4)
+
+
+def test_a_step_that_is_no_judge_is_refused(made):
+    recipe, _, out, _ = made
+    with pytest.raises(RecipeError, match="expected a judged step of scores, got 'base'"):
+        calibrate(recipe, out, "base", None, 0)
+
+
+@pytest.fixture
+def labelled(made, tmp_path):
+    """A page about two samples, and where its CSV goes."""
+    _, _, out, manifests = made
+    directory = Directory(out.child(manifests["base"].directory))
+    keys = sorted(directory.places)[:2]
+    server = LabelServer(Labelling(directory, keys, pick_questions(["consistency"]), tmp_path / "l.csv"), 0)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", tmp_path / "l.csv"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def read(url, form=None, **headers):
+    data = urllib.parse.urlencode(form).encode() if form else None
+    with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=10) as answer:
+        return answer.read()
+
+
+def fields(text):
+    return dict(re.findall(r'name="(\w+)" value="([^"]*)">', text.partition("<button")[0]))
+
+
+def test_a_person_answers_and_the_csv_calibrates(made, labelled):
+    url, path = labelled
+    recipe, _, out, _ = made
+    for left in (2, 1):
+        text = read(url).decode()
+        assert f"{left} left" in text
+        image = re.search(r'src="(/image/[^"]+)"', text).group(1)
+        assert len(read(url + image)) > 100
+        read(url, {**fields(text), "label": "4"})
+    assert "All answered" in read(url).decode()
+    assert path.read_text().splitlines()[0] == "key,question,label,reference,candidate"
+    found = calibrate(recipe, out, "scores", path, 0)
+    assert found.agreements[0].n == 2
+
+
+def test_a_form_of_another_site_and_a_foreign_name_are_refused(labelled):
+    url, path = labelled
+    form = {**fields(read(url).decode()), "label": "4"}
+    for bad, headers in (({**form, "token": "guessed"}, {}), (form, {"Host": "evil.example"})):
+        with pytest.raises(urllib.error.HTTPError, match="403") as refused:
+            read(url, bad, **headers)
+        refused.value.close()
+    assert not path.exists()

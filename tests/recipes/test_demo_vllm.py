@@ -1,0 +1,42 @@
+"""The demo with a served judge, in small, against the fake: every shipped question, from base to page."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from filters.fake_server import Behaviour, FakeServer
+from recipes.display import Display
+from recipes.run import Run
+from recipes.schema import load_recipe
+from shards.storage import Storage
+
+DEMO = Path(__file__).parents[2] / "recipes/demo_vllm.yaml"
+MODEL = "Qwen/Qwen3-VL-30B-A3B-Instruct"
+
+
+def kind(prompt, digests):
+    """A judge that finds everything good."""
+    return {"4": 0.95, "yes": 0.95}
+
+
+def test_the_demo_runs_with_a_served_judge(tmp_path):
+    out = Storage(str(tmp_path / "out"))
+    with FakeServer(Behaviour(model=MODEL, answer=kind)) as server:
+        small = ["base.samples=12", "base.size_px=256", "multi.samples=6", "run.workers=1"]
+        small += ["base_judged.controls=2", "multi_judged.controls=2"]
+        recipe = load_recipe(DEMO, [*small, f"base_judged.engine.endpoints=['{server.url}']"])
+        with Run(recipe, out, Display(Console(quiet=True), out, recipe.name)) as run:
+            made = run.execute()
+        asked = [each.id for each in server.asked if not each.id.startswith("probe")]
+    assert made["refined"].books.made == made["base"].books.made
+    assert made["multi_refined"].books.made == made["multi"].books.made >= 4
+    assert len(asked) == len(set(asked))
+    counted = [made[name].stats["counts"]["requests"] for name in ("base_judged", "multi_judged")]
+    assert sum(counted) == len(asked)
+    assert (tmp_path / "out" / made["page"].directory).is_dir()
+
+
+def test_one_setting_of_the_shared_engine_is_for_both_steps():
+    recipe = load_recipe(DEMO, ["base_judged.engine.endpoints=['http://elsewhere:1']"])
+    for name in ("base_judged", "multi_judged"):
+        assert recipe.steps[name].settings.engine.endpoints == ("http://elsewhere:1",)

@@ -1,0 +1,114 @@
+"""Asking again, and the bill: what an outage spoilt is asked, what was paid is not."""
+
+import pytest
+from rich.console import Console
+
+from filters.fake_server import MODEL, Behaviour, FakeServer
+from recipes.bill import bills, describe
+from recipes.display import Display
+from recipes.retry import check_status, count_statuses, retry
+from recipes.run import Run
+from recipes.schema import RecipeError, load_recipe
+from shards.storage import Storage
+
+RECIPE = """
+name: spoilt
+seed: 5
+run: {{workers: 1}}
+steps:
+  base: {{step: single_candidate, samples: 10, size_px: 128}}
+  scores:
+    step: judge
+    input: base
+    questions: [consistency, presence]
+    tolerate_unreadable: 1
+    engine: {{kind: served, model: {model}, revision: r1, endpoints: ["{url}"], attempts: 1}}
+  kept: {{step: select, input: base, scores: scores, min_scores: {{consistency.label_mass: 0.5}}}}
+"""
+
+
+@pytest.fixture
+def server():
+    with FakeServer(Behaviour(by_words={"Look at reference image 1": "400"})) as server:
+        yield server
+
+
+@pytest.fixture
+def spoilt(server, tmp_path):
+    """A recipe that was run, and an output in which some replies are errors."""
+    path = tmp_path / "recipe.yaml"
+    path.write_text(RECIPE.format(model=MODEL, url=server.url))
+    return load_recipe(path), Storage(str(tmp_path / "out"))
+
+
+def opened(spoilt):
+    return Run(*spoilt, Display(Console(quiet=True), spoilt[1], "spoilt"))
+
+
+def ids(server):
+    return [asked.id for asked in server.asked if not asked.id.startswith("probe")]
+
+
+def test_only_what_was_an_error_is_asked_again_under_the_same_hash(server, spoilt):
+    with opened(spoilt) as run:
+        before = run.execute()
+    asked = len(ids(server))
+    assert count_statuses(spoilt[1].child(before["scores"].directory))["error"] == 10
+    server.judge.behaviour.by_words = {}
+    with opened(spoilt) as run:
+        gone, after = retry(run, *spoilt, "scores", "error")
+    assert gone == [before["kept"].directory, before["scores"].directory]
+    assert after["scores"].directory == before["scores"].directory
+    assert set(count_statuses(spoilt[1].child(after["scores"].directory))) == {"ok"}
+    assert len(ids(server)) == asked + 10
+
+
+def test_what_was_made_from_spoilt_replies_is_made_again(server, spoilt):
+    with opened(spoilt) as run:
+        before = run.execute()
+    server.judge.behaviour.by_words = {}
+    with opened(spoilt) as run:
+        retry(run, *spoilt, "scores", "error")
+        after = run.execute()
+    assert after["kept"].parents == before["kept"].parents
+
+
+def test_nothing_spoilt_is_nothing_done(server, spoilt):
+    server.judge.behaviour.by_words = {}
+    with opened(spoilt) as run:
+        run.execute()
+        gone, _ = retry(run, *spoilt, "scores", "error")
+    assert gone == []
+
+
+def test_unreadable_replies_are_paid_and_not_asked_again():
+    with pytest.raises(RecipeError, match="an unreadable reply is paid and kept"):
+        check_status("unreadable")
+
+
+def test_a_step_that_is_no_judge_is_refused_with_those_that_are(spoilt):
+    with (
+        opened(spoilt) as run,
+        pytest.raises(RecipeError, match="expected a judged step of scores, got 'base'"),
+    ):
+        retry(run, *spoilt, "base", "error")
+
+
+def test_the_bill_asks_a_few_samples_and_tells_the_whole(server, spoilt):
+    server.judge.behaviour.by_words = {}
+    with opened(spoilt) as run:
+        run.execute(until="base")
+    (bill,) = bills(*spoilt, 4)
+    assert bill.asked == 4
+    assert bill.total == 10
+    assert bill.counts["requests"] == len(ids(server))
+    assert bill.expected("prompt_tokens") == pytest.approx(2.5 * bill.counts["prompt_tokens"])
+    assert any(line.startswith("  prompt_tokens: ") for line in describe(bill))
+    with opened(spoilt) as run:
+        whole = run.execute()["scores"].stats["counts"]
+    assert whole["requests"] + bill.counts["requests"] == len(ids(server)) == len(set(ids(server)))
+
+
+def test_the_bill_names_the_input_that_is_missing(spoilt):
+    (bill,) = bills(*spoilt, 4)
+    assert list(describe(bill)) == ["scores: cannot be told before base is made; run --until base first"]

@@ -1,0 +1,79 @@
+"""Engines: tasks in other processes, of which nothing is left, whatever ends them."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fake_task import Say
+from shards.executor import EngineError
+from shards.local_executor import LocalExecutor
+
+
+def run(engine, *tasks):
+    found = []
+    waiting = list(tasks)
+    while waiting or engine._running:
+        while waiting and engine.has_room:
+            engine.submit(waiting.pop(0))
+        found += engine.wait(0.2)
+    return found
+
+
+def test_a_worker_lives_from_task_to_task_with_one_thread(engine):
+    found = run(engine, *[Say() for _ in range(6)])
+    pids = {each.result[0] for each in found}
+    assert len(pids) <= 2
+    assert os.getpid() not in pids
+    assert max(each.result[1] for each in found) >= 3
+    assert all(each.result[2] == {"OMP_NUM_THREADS": "1"} for each in found)
+
+
+def test_an_exception_comes_out_as_it_is_and_the_worker_lives_on(engine):
+    with pytest.raises(ZeroDivisionError, match="on purpose"):
+        run(engine, Say("raise"))
+    assert len(run(engine, Say(), Say())) == 2
+
+
+def test_a_death_is_told_and_the_worker_replaced(engine):
+    found = run(engine, Say("die"), Say(), Say(), Say())
+    assert [each.is_dead for each in found if each.task.what == "die"] == [True]
+    assert sum(not each.is_dead for each in found) == 3
+
+
+def test_workers_end_when_their_driver_is_killed():
+    script = (
+        "import os, signal\nfrom shards.local_executor import LocalExecutor\nfrom fake_task import Say\n"
+        "if __name__ == '__main__':\n"
+        "    engine = LocalExecutor(1); engine.submit(Say()); found = []\n"
+        "    while not found: found = engine.wait(1)\n"
+        "    print(found[0].result[0], flush=True); engine.submit(Say('sleep'))\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=False)
+    worker = Path(f"/proc/{int(ended.stdout)}")
+    end = time.monotonic() + 5
+    while worker.exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not worker.exists()
+
+
+def test_closing_ends_workers_in_the_middle_of_a_task():
+    engine = LocalExecutor(1)
+    [first] = run(engine, Say())
+    engine.submit(Say("sleep"))
+    engine.close()
+    assert not Path(f"/proc/{first.result[0]}").exists()
+
+
+@pytest.mark.ray
+def test_more_than_any_node_has_is_an_error_that_says_what_there_is(ray_engine):
+    from shards.ray_executor import RayExecutor
+
+    with pytest.raises(EngineError, match=r"needs 1000 CPUs and 0 GPUs on one node, .* have: 2 CPUs"):
+        RayExecutor(1, cpus=1000)
+    with pytest.raises(EngineError, match="needs 1 CPUs and 4 GPUs"):
+        RayExecutor(1, gpus=4)

@@ -1,0 +1,59 @@
+"""Packing: kept samples into even shards, byte for byte, in an order that removals do not disturb."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fake_run import run_step
+from shards.index import Directory
+from shards.pack import PackConfig
+from shards.plan import Refused
+from shards.stage import IndexRow, Planned
+
+keys = st.lists(st.from_regex(r"[a-z0-9]{1,6}", fullmatch=True), unique=True, max_size=30)
+
+
+def rows_of(names, directory=0):
+    return [
+        IndexRow(
+            key=name, task="t", case="c", source="s", licence="l", references=1,
+            directory=directory, shard=0, row=number,
+        )
+        for number, name in enumerate(names)
+    ]  # fmt: skip
+
+
+def order(names, seed):
+    return [entry.key for entry in PackConfig(seed=seed).plan(rows_of(names))]
+
+
+@given(keys, st.integers(0, 5), st.data())
+def test_removing_samples_does_not_change_the_order_of_the_rest(names, seed, data):
+    left = data.draw(st.lists(st.sampled_from(names), unique=True)) if names else []
+    whole = order(names, seed)
+    assert sorted(whole) == sorted(names)
+    assert order(left, seed) == [key for key in whole if key in left]
+
+
+def test_another_seed_is_another_order():
+    names = [f"k{number}" for number in range(50)]
+    assert order(names, 1) != order(names, 2)
+
+
+def test_a_key_in_two_inputs_comes_from_the_first_and_the_other_is_a_row():
+    entries = list(PackConfig().plan([*rows_of("ab", 1), *rows_of("bc", 0)]))
+    planned = {entry.key: entry.parents[0].directory for entry in entries if isinstance(entry, Planned)}
+    assert planned == {"a": 1, "b": 0, "c": 0}
+    assert [(e.origin, e.reason) for e in entries if isinstance(e, Refused)] == [("b", "duplicate_key")]
+
+
+def test_samples_are_packed_byte_for_byte(disk, local_engine, make_config):
+    base, _, _ = run_step(disk, make_config(count=20), local_engine)
+    packed, manifest, _ = run_step(
+        disk, PackConfig(seed=4), local_engine, name="pack", inputs=[base], shard_size=6
+    )
+    assert manifest.shards == [6, 6, 6, 2]
+    before, after = Directory(base), Directory(packed)
+    assert sorted(after.places) == sorted(before.places)
+    for key, place in after.places.items():
+        parts = [(part.name, part.data) for part in after.packed(*place).parts]
+        assert parts == [(part.name, part.data) for part in before.packed(*before.places[key]).parts]

@@ -1,0 +1,79 @@
+"""Plans: written down before work starts, read a slice at a time, samples of earlier recipes re-used."""
+
+import pytest
+
+from fake_run import plan_step, run_step
+from fake_stage import FakeConfig
+from shards.index import Directory
+from shards.plan import PlanError, Refused, content_of, read_plan, read_summary, reasons_of, write_plan
+from shards.production import Production
+from shards.stage import Planned
+from shards.worker import Job
+
+
+def write(storage, planned, **changes):
+    settings = {"shard_size": 3, "recipe": {}, "made": {}, "copies_from": (), "read": None}
+    return write_plan(storage, planned, **(settings | changes))
+
+
+def test_a_plan_is_read_back_slice_by_slice(storage):
+    write(storage, [Planned(key=f"k{n}", spec={"n": n, "text": "é"}) for n in range(7)])
+    assert storage.names("work/plan") == ["00000.parquet", "00001.parquet", "00002.parquet", "summary.json"]
+    assert [row.key for row in read_plan(storage, 1, 1, 3)] == ["k4", "k5"]
+    assert read_plan(storage, 2, 0, 99)[0].spec == {"n": 6, "text": "é"}
+
+
+def test_a_plan_counts_what_it_read(storage):
+    entries = [Planned(key="a"), Refused(origin="x", reason="bad"), Refused(origin="y", reason="bad")]
+    summary = write(storage, entries)
+    assert (summary.planned, summary.read, summary.used) == (1, 3, 1)
+    assert reasons_of(summary.refused) == {"bad": 2}
+    assert read_summary(storage) == summary
+
+
+def test_a_key_planned_twice_is_an_error_of_the_step(storage):
+    with pytest.raises(PlanError, match="expected each key once, got 'a' twice"):
+        write(storage, [Planned(key=key) for key in "aba"])
+    assert read_summary(storage) is None
+
+
+def test_what_decides_a_sample_is_its_content_and_nothing_else():
+    entry = Planned(key="a", spec={"n": 1})
+    known = content_of(entry, {"version": 1})
+    assert content_of(Planned(key="a", spec={"n": 1}), {"version": 1}) == known
+    assert content_of(entry, {"version": 2}) != known
+    assert content_of(Planned(key="a", spec={"n": 2}), {"version": 1}) != known
+    assert content_of(Planned(key="b", spec={"n": 1}), {"version": 1}) != known
+    slower = FakeConfig(sleep_s=1, log="elsewhere")
+    assert slower.content() == slower.computed() == FakeConfig().computed()
+
+
+def test_samples_of_an_earlier_recipe_are_copied_and_not_made_again(disk, local_engine, make_config):
+    config = make_config(count=10)
+    before, _, _ = run_step(disk, config, local_engine)
+    made = {
+        by: (0, shard, row)
+        for shard in Directory(before).shards
+        for row, by in enumerate(Directory(before)._read(shard, ["made_by"]).column("made_by").to_pylist())
+    }
+    target = disk.child("again")
+    plan = write_plan(
+        target,
+        config.plan([]),
+        shard_size=8,
+        recipe=config.content(),
+        made=made,
+        copies_from=["x"],
+        read=None,
+    )
+    assert plan.copied == 10
+    job = Job(
+        name="again", identity="other", kind="samples", storage=target, inputs=(), ledger=disk,
+        config=config.model_copy(update={"raise_on": tuple(config.keys)}), copies_from=(before,),
+    )  # fmt: skip
+    production = Production(job, [8, 2], local_engine, slice_size=4, observe=lambda progress: None)
+    production.run()
+    assert production.progress.copied == 10
+    for name in ("shards/00000.tar", "shards/00001.tar", "index/00000.parquet"):
+        assert target.read(name) == before.read(name)
+    assert plan_step(disk.child("other"), config, (), 8).copied == 0

@@ -1,0 +1,47 @@
+"""What the driver hears of its workers: counts and names, never pixels."""
+
+import pickle
+
+from fake_run import run_step
+from shards.storage import Storage
+
+PIXELS = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF")
+MOST_BYTES = 4_000  # of one task's result
+
+
+class Overheard:
+    """An engine whose every result is written down on its way to the driver."""
+
+    def __init__(self, engine):
+        self._engine = engine
+        self.heard = []
+
+    @property
+    def has_room(self):
+        return self._engine.has_room
+
+    def submit(self, task):
+        self.heard.append(pickle.dumps(task))
+        self._engine.submit(task)
+
+    def wait(self, timeout_s):
+        found = self._engine.wait(timeout_s)
+        self.heard += [pickle.dumps(finished.result) for finished in found]
+        return found
+
+
+def test_no_pixels_pass_through_the_driver(disk, engine, make_config, monkeypatch):
+    opened = []
+    open_file = Storage.open
+
+    def note_and_open(storage, name):
+        opened.append(name)
+        return open_file(storage, name)
+
+    monkeypatch.setattr(Storage, "open", note_and_open)
+    overheard = Overheard(engine)
+    run_step(disk, make_config(count=24), overheard)
+    assert len(overheard.heard) > 4
+    assert all(len(said) < MOST_BYTES for said in overheard.heard)
+    assert not [said for said in overheard.heard if any(magic in said for magic in PIXELS)]
+    assert not [name for name in opened if name.endswith((".tar", ".arrow"))]

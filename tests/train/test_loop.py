@@ -1,0 +1,276 @@
+"""Whole training runs of a narrow model: what they leave, how they resume, on one rank and on two."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from train.checkpoint import finished
+from train.config import ConfigError
+from train.loop import train_stage
+from train.parallel import joined_world
+from train.pretrained import load_model
+from train.run import run_stages
+from train.settings import TrainSettings
+from train.stopping import Stopping
+
+ROOT = Path(__file__).parents[2]
+BRIDGE = {"relevance_layer": 0, "first_layer": 1, "last_layer": 2, "threshold": 0.05}
+
+
+def values(data, tiny, out, **changes):
+    return {
+        "base": str(tiny),
+        "out": str(out),
+        "data": {"base": [str(data)], "refined": [str(data)]},
+        "stages": ["stage1_base"],
+        "flavour": "paper",
+        "bridge": BRIDGE,
+        "budget": 400,
+        "packs_per_step": 2,
+        "checkpointing": "none",
+        "device": "cpu",
+        "loaders": 1,
+        "validation": {"samples": 2, "every": 100, "images": 1, "image_steps": 3, "times": [0.3, 0.7]},
+        "overrides": {"all": {"steps": 10, "warmup_steps": 0, "lr": 3e-3, "data": ["base"]}},
+    } | changes
+
+
+def settings(*arguments, **changes):
+    return TrainSettings.model_validate(values(*arguments, **changes))
+
+
+def lines(out, stage="stage1_base", kind="train"):
+    text = (out / stage / "log.jsonl").read_text().splitlines()
+    return [line for line in map(json.loads, text) if line["kind"] == kind]
+
+
+def losses(out, **where):
+    return [(line["step"], line["loss"], line["norm"]) for line in lines(out, **where)]
+
+
+class StopAfter(Stopping):
+    """Asked to stop after so many steps."""
+
+    def __init__(self, steps):
+        self.steps = steps
+        super().__init__()
+
+    @property
+    def is_asked(self):
+        self.steps -= 1
+        return self.steps <= 0
+
+    @is_asked.setter
+    def is_asked(self, _value):
+        pass
+
+
+def stop_after(run, steps):
+    with joined_world("cpu") as world:
+        assert train_stage(run, "stage1_base", Path(run.base), world, StopAfter(steps)) is None
+
+
+@pytest.fixture(scope="module")
+def whole(data, tiny, tmp_path_factory):
+    """Ten uninterrupted steps."""
+    out = tmp_path_factory.mktemp("whole")
+    assert run_stages(settings(data, tiny, out)) == 0
+    return out
+
+
+def test_a_run_leaves_log_pictures_and_a_model_that_loads(whole, tiny):
+    found = lines(whole)
+    assert [line["step"] for line in found] == list(range(1, 11))
+    assert found[-1]["loss"] < found[0]["loss"]
+    assert {"tokens_per_s", "seconds", "waited_s", "lr", "norm", "host_gb"} <= set(found[0])
+    (held,) = lines(whole, kind="held")
+    assert {"loss", "loss_t0.3", "loss_t0.7"} <= set(held)
+    assert len(list((whole / "stage1_base/samples").glob("*.png"))) == 1
+    model = load_model(whole / "stage1_base/model")
+    before = load_model(tiny)
+    changed = {
+        name
+        for name, value in model.state_dict().items()
+        if not torch.equal(value, before.state_dict()[name])
+    }
+    assert "language_model.model.layers.0.mlp_moe_gen.up_proj.weight" in changed
+    assert "language_model.lm_head.weight" in load_file(whole / "stage1_base/model/model.safetensors")
+    about = json.loads((whole / "stage1_base/model/bakery.json").read_text())
+    assert about["train"]["stage"]["steps"] == 10
+    assert about["train"]["versions"]["torch"]
+
+
+def test_the_page_shows_curves_losses_and_pictures(whole):
+    page = (whole / "page.html").read_text()
+    assert page.count("<polyline") >= 2
+    assert "held out, step 10" in page
+    assert "t = 0.3" in page
+    assert page.count("data:image/png;base64,") == 1
+
+
+def test_a_finished_stage_is_not_trained_again(whole, data, tiny):
+    before = (whole / "stage1_base/log.jsonl").read_bytes()
+    assert run_stages(settings(data, tiny, whole)) == 0
+    assert (whole / "stage1_base/log.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("steps", [1, 6])
+def test_stopped_and_resumed_gives_the_same_losses_bit_for_bit(whole, data, tiny, tmp_path, steps):
+    run = settings(data, tiny, tmp_path)
+    stop_after(run, steps)
+    assert len(losses(tmp_path)) == steps
+    assert run_stages(run) == 0
+    assert losses(tmp_path) == losses(whole)
+    name = "stage1_base/model/model.safetensors"
+    assert (tmp_path / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_a_resumed_run_must_be_the_same_run(data, tiny, tmp_path):
+    stop_after(settings(data, tiny, tmp_path), 1)
+    with pytest.raises(ConfigError, match="budget: expected 400, got 500; train into another directory"):
+        run_stages(settings(data, tiny, tmp_path, budget=500))
+
+
+def test_too_small_a_budget_of_any_stage_is_told_before_the_first_is_trained(data, tiny, tmp_path):
+    run = settings(data, tiny, tmp_path, budget=150, stages=["stage1_base", "stage1_refined"])
+    with pytest.raises(ConfigError) as error:
+        run_stages(run)
+    assert [line.split(":")[0] for line in str(error.value).splitlines()] == [
+        f"stage {n}" for n in run.stages
+    ]
+    assert not (tmp_path / "stage1_base").exists()
+
+
+def test_stages_follow_each_other_and_the_bridge_is_measured(data, tiny, tmp_path):
+    change = {"steps": 3, "warmup_steps": 0, "lr": 1e-3, "data": ["base"]}
+    run = settings(
+        data,
+        tiny,
+        tmp_path,
+        stages=["stage1_base", "stage2_und"],
+        overrides={"all": change},
+        checkpointing="full",
+    )
+    assert run_stages(run) == 0
+    first, second = (load_model(tmp_path / name / "model") for name in run.stages)
+    changed = {n for n, v in second.state_dict().items() if not torch.equal(v, first.state_dict()[n])}
+    assert any("layers.0.mlp.up_proj" in name for name in changed)
+    assert not any("_moe_gen" in name or name.startswith(("time_embedder", "vae2llm")) for name in changed)
+    found = lines(tmp_path, stage="stage2_und")
+    assert all(0 < line["bridge_keep_frac"] < 1 for line in found)
+    assert {"bridge_loss", "loss"} <= set(lines(tmp_path, stage="stage2_und", kind="held")[0])
+
+
+def test_lora_trains_adapters_and_exports_whole_weights(whole, data, tmp_path):
+    base = whole / "stage1_base/model"  # in the untrained model the way out is zero, and so is every gradient
+    change = {"steps": 3, "warmup_steps": 0, "lr": 1e-2, "data": ["base"], "ema": 0.5}
+    run = settings(data, base, tmp_path, lora={"rank": 4, "alpha": 4}, overrides={"all": change})
+    assert run_stages(run) == 0
+    before, after = load_model(base), load_model(tmp_path / "stage1_base/model")
+    changed = {
+        n
+        for n, v in after.state_dict().items()
+        if not torch.equal(v.bfloat16(), before.state_dict()[n].bfloat16())
+    }
+    assert changed
+    assert all(name.endswith("_proj.weight") or "_proj_moe_gen.weight" in name for name in changed)
+
+
+def torchrun(recipe, ranks):
+    """The command line on several ranks, as torchrun starts it."""
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    shared = {
+        "WORLD_SIZE": str(ranks),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+        "OMP_NUM_THREADS": "1",
+    }
+    return [
+        subprocess.Popen(
+            [sys.executable, "-m", "train.main", str(recipe)],
+            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        for rank in range(ranks)
+    ]
+
+
+def ended(processes):
+    outputs = [process.communicate(timeout=240)[0].decode() for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(processes), "\n".join(outputs)
+
+
+def recipe(path, data, tiny, out, **changes):
+    path.write_text(yaml.safe_dump(values(data, tiny, out, **changes)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole_by_two(data, tiny, tmp_path_factory):
+    """The same ten steps on two ranks."""
+    out = tmp_path_factory.mktemp("two")
+    ended(torchrun(recipe(out / "recipe.yaml", data, tiny, out), 2))
+    return out
+
+
+def test_two_ranks_equal_one_over_ten_steps(whole, whole_by_two):
+    for ours, theirs in zip(losses(whole_by_two), losses(whole), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-5)
+    one, two = (load_model(out / "stage1_base/model").state_dict() for out in (whole, whole_by_two))
+    assert all(torch.allclose(one[name], two[name], atol=1e-2) for name in one)
+
+
+def test_two_ranks_asked_to_stop_go_on_bit_for_bit_and_one_rank_can_take_over(
+    whole, whole_by_two, data, tiny, tmp_path
+):
+    path = recipe(tmp_path / "recipe.yaml", data, tiny, tmp_path)
+    log = tmp_path / "stage1_base/log.jsonl"
+    processes = torchrun(path, 2)
+    while not log.exists() or not losses(tmp_path):
+        assert processes[0].poll() is None
+        time.sleep(0.01)
+    processes[1].send_signal(signal.SIGTERM)  # one rank is asked, both stop
+    for process in processes:
+        process.communicate(timeout=240)
+    assert [process.returncode for process in processes] == [3, 3]
+    done = len(losses(tmp_path))
+    assert 0 < done < 10
+    shutil.copytree(tmp_path / "stage1_base", tmp_path / "alone/stage1_base")
+    ended(torchrun(path, 2))
+    assert losses(tmp_path) == losses(whole_by_two)
+    assert run_stages(settings(data, tiny, tmp_path / "alone")) == 0
+    for ours, theirs in zip(losses(tmp_path / "alone"), losses(whole), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-5)
+
+
+def test_a_kill_during_a_checkpoint_leaves_the_last_good_one(whole, data, tiny, tmp_path):
+    path = recipe(tmp_path / "recipe.yaml", data, tiny, tmp_path, save_every=2)
+    (process,) = torchrun(path, 1)
+    folder = tmp_path / "stage1_base/checkpoints"
+    partial = folder / ".step-0000004.partial"
+    while not partial.exists():
+        assert process.poll() is None
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert partial.exists()
+    assert [found.name for found in finished(folder)] == ["step-0000002"]
+    assert run_stages(settings(data, tiny, tmp_path, save_every=2)) == 0
+    assert losses(tmp_path)[-6:] == losses(whole)[-6:]
+    assert [found.name for found in finished(folder)] == ["step-0000008", "step-0000010"]

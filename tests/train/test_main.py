@@ -1,0 +1,118 @@
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+from PIL import Image
+
+from train.bridge_config import BridgeConfig
+from train.config import ConfigError
+from train.main import check_recipe, checkpoint_bridge, main_generate, main_relevance
+
+GOOD = {"out": "out", "stages": ["stage1_base"], "budget": 400, "ranks": 2}
+
+
+def size_of(path):
+    with Image.open(path) as image:
+        return image.size
+
+
+@pytest.fixture
+def write(tmp_path, tiny, data):
+    def write_recipe(**changes):
+        path = tmp_path / "recipe.yaml"
+        path.write_text(yaml.safe_dump({"base": str(tiny), "data": {"base": [str(data)]}, **GOOD, **changes}))
+        return path
+
+    return write_recipe
+
+
+def test_checking_a_recipe_imports_neither_torch_nor_ray(write):
+    code = (
+        "import sys; from pathlib import Path; from train.main import check_recipe;"
+        f"check_recipe(Path({str(write())!r})); assert not {{'torch', 'ray'}} & set(sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_every_mistake_of_a_recipe_is_told_at_once(write):
+    path = write(
+        stages=["stage1_base", "stage2_joint", "stage9"],
+        packs_per_step=3,
+        overrides={"stage1_base": {"trains": [], "bridge": "best"}, "stage7": {"lr": 1}},
+        bridge={"last_layer": 90},
+    )
+    with pytest.raises(ConfigError) as error:
+        check_recipe(path)
+    text = str(error.value)
+    for words in (
+        "packs_per_step: expected a multiple of the 2 ranks, got 3",
+        "overrides: expected all or a stage of stage1_base, stage2_joint, stage9, got 'stage7'",
+        "nothing would change",
+        "bridge: expected paper, released, recommended or null, got 'best'",
+        "expected directories of refined, multi_candidate, multi_input, got none",
+        "last_layer < 4 layers",
+        "stages: expected names of stage1_base, stage1_refined",
+    ):
+        assert words in text, words
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"learning_rate": 1}, "learning_rate: extra inputs are not permitted, got 1"),
+        ({"budget": 0}, "budget: input should be greater than 0, got 0"),
+        ({"overrides": {"all": {"steps": "many"}}}, "overrides.stage1_base: steps"),
+        ({"bridge": {"tau": 1}, "overrides": {"all": {"bridge": "paper"}}}, "got tau"),
+        ({"lora": {}, "overrides": {"all": {"trains": ["vit"]}}}, "expected layers for lora to adapt"),
+    ],
+)
+def test_a_mistake_is_named_with_its_place(write, change, words):
+    with pytest.raises(ConfigError, match=words):
+        check_recipe(write(**change))
+
+
+def test_missing_recipe_and_missing_base_are_named(tmp_path, write):
+    with pytest.raises(ConfigError, match="found no such file"):
+        check_recipe(tmp_path / "none.yaml")
+    with pytest.raises(ConfigError, match="expected a model directory"):
+        check_recipe(write(base=str(tmp_path / "nowhere")))
+
+
+def test_generate_draws_the_same_image_for_the_same_seed(tiny, samples, tmp_path):
+    reference = tmp_path / "a.png"
+    reference.write_bytes(samples[0].target.data)
+    made = [
+        main_generate(
+            tiny,
+            [reference],
+            "A fox.",
+            tmp_path / f"{n}.png",
+            size=(96, 64),
+            steps=3,
+            seed=seed,
+            device="cpu",
+        ).read_bytes()
+        for n, seed in enumerate((0, 0, 1))
+    ]
+    assert size_of(tmp_path / "0.png") == (96, 64)
+    assert made[0] == made[1] != made[2]
+    with pytest.raises(ConfigError, match="at most 168"):
+        main_generate(tiny, [], "x", tmp_path / "x.png", vit_px=980, device="cpu")
+    with pytest.raises(ConfigError, match="2 points in time"):
+        main_generate(tiny, [], "x", tmp_path / "x.png", steps=1)
+
+
+def test_relevance_sheet_has_a_row_a_layer_and_two_columns_a_reference(tiny, data, samples, tmp_path):
+    sample = next(sample for sample in samples if len(sample.references) == 2)
+    path = main_relevance(tiny, str(data), sample.key, tmp_path / "sheet.png", device="cpu")
+    assert size_of(path) == (4 * 160, 4 * 174)
+    with pytest.raises(ConfigError, match="got 'nobody'"):
+        main_relevance(tiny, str(data), "nobody", tmp_path / "x.png", device="cpu")
+
+
+def test_checkpoint_remembers_its_bridge(tmp_path):
+    assert checkpoint_bridge(tmp_path).fallback_frac == 0.1
+    (tmp_path / "bakery.json").write_text(json.dumps({"bridge": {"threshold": 0.5, "fallback_frac": 0.0}}))
+    assert checkpoint_bridge(tmp_path) == BridgeConfig(threshold=0.5)

@@ -1,0 +1,94 @@
+"""Takes the README's pictures of a report: `python -m tools.screenshots PAGE docs/images`."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageChops
+
+WIDTH_PX, TALLEST_PX, MARGIN_PX = 1280, 9000, 24
+MOST_BYTES = 300_000
+OPTIONS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars"),
+)
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One picture: which sections of the page it shows, and rules that hide some of those."""
+
+    name: str
+    sections: tuple[str, ...]
+    hides: str = ""
+
+
+def shots(html: str) -> list[Shot]:
+    """The README's pictures; the gallery shows refusals of the first selection and what the last one kept."""
+    sections = re.findall(r'<section aria-labelledby="([^"]+)"', html)
+    selections = sections[3 : sections.index("judge")]
+    judge = "#judge ~ h3 ~ h3, #judge ~ h3 ~ h3 ~ * { display: none }"
+    looks = {selections[0]: "Refused", selections[-1]: "Kept"}
+    gallery = ".card:nth-child(n + 5) { display: none }" + "\n".join(
+        f'section[aria-labelledby="{name}"] > :not(h2, [data-of="{look}"]) {{ display: none }}'
+        for name, look in looks.items()
+    )
+    return [
+        Shot("report-funnel", ("funnel", "books")),
+        Shot("report-gallery", tuple(looks), hides=gallery),
+        Shot("report-truth", ("judge",), hides=judge),
+    ]
+
+
+def take(html: str, shot: Shot) -> Image.Image:
+    """The page with nothing but the shot's sections, cut to what is there."""
+    hidden = [
+        name for name in re.findall(r'<section aria-labelledby="([^"]+)"', html) if name not in shot.sections
+    ]
+    rules = [f'section[aria-labelledby="{name}"] {{ display: none }}' for name in hidden]
+    rules += ["footer { display: none }", shot.hides]
+    rules += [] if "funnel" in shot.sections else ["header.top { display: none } h2 { margin-top: 22px }"]
+    with tempfile.TemporaryDirectory() as folder:
+        page, picture = Path(folder) / "page.html", Path(folder) / "page.png"
+        page.write_text(html.replace("</style>", "\n".join(rules) + "</style>"), encoding="utf-8")
+        command = ["chromium", *OPTIONS, f"--user-data-dir={folder}", f"--screenshot={picture}"]
+        size = f"--window-size={WIDTH_PX},{TALLEST_PX}"
+        subprocess.run([*command, size, page.as_uri()], check=True, capture_output=True, timeout=120)
+        return cut(Image.open(picture).convert("RGB"))
+
+
+def cut(image: Image.Image) -> Image.Image:
+    """Without the empty page below."""
+    blank = Image.new("RGB", image.size, image.getpixel((1, 1)))
+    box = ImageChops.difference(image, blank).getbbox() or (0, 0, *image.size)
+    return image.crop((0, 0, image.width, min(image.height, box[3] + MARGIN_PX)))
+
+
+def save(image: Image.Image, path: Path) -> None:
+    """As a palette PNG, made narrower until it is small enough for a README."""
+    for width in (WIDTH_PX, 1100, 960, 840, 720):
+        size = (width, round(image.height * width / image.width))
+        shown = image.resize(size, Image.Resampling.LANCZOS).quantize(256, dither=Image.Dither.NONE)
+        shown.save(path, optimize=True)
+        if path.stat().st_size <= MOST_BYTES:
+            return
+
+
+def main() -> None:
+    """Take every picture."""
+    page, folder = Path(sys.argv[1]), Path(sys.argv[2])
+    folder.mkdir(parents=True, exist_ok=True)
+    html = page.read_text(encoding="utf-8")
+    for shot in shots(html):
+        path = folder / f"{shot.name}.png"
+        save(take(html, shot), path)
+        print(path, Image.open(path).size, path.stat().st_size)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""Checkpoints of a run: written aside by all ranks, then renamed; the last few are kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from torch.distributed import checkpoint as dcp
+
+from train.config import ConfigError
+from train.parallel import World
+
+_NAME = re.compile(r"step-(\d{7})")
+ABOUT = "about.json"
+
+
+def checkpoint_path(root: Path, step: int) -> Path:
+    """Where the checkpoint after so many steps is."""
+    return root / f"step-{step:07d}"
+
+
+def finished(root: Path) -> list[Path]:
+    """Whole checkpoints, oldest first; anything else in the folder is left alone."""
+    if not root.exists():
+        return []
+    return sorted(path for path in root.iterdir() if _NAME.fullmatch(path.name) and (path / ABOUT).exists())
+
+
+def save(
+    root: Path, step: int, state: Mapping[str, Any], about: Mapping[str, Any], keep: int, world: World
+) -> Path:
+    """Write a checkpoint; all ranks call it.
+
+    A process killed at any moment leaves the last good one: the new one has its name only when every rank
+    has written and what describes it is on disk.
+
+    Args:
+        root: folder of the run's checkpoints.
+        step: steps done.
+        state: tensors, sharded as they are.
+        about: JSON beside them.
+        keep: how many to keep.
+        world: the processes.
+    """
+    path, partial = checkpoint_path(root, step), root / f".step-{step:07d}.partial"
+    if path.exists():
+        return path
+    if world.is_first:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+    world.wait()
+    dcp.save(dict(state), checkpoint_id=partial)
+    world.wait()
+    if world.is_first:
+        _write_synced(partial / ABOUT, json.dumps({"step": step, **about}, indent=2, default=str) + "\n")
+        partial.rename(path)
+        _sync_folder(root)
+        for old in finished(root)[:-keep]:
+            shutil.rmtree(old)
+    world.wait()
+    return path
+
+
+def restore(root: Path, state: dict[str, Any], run: Mapping[str, Any]) -> int:
+    """Read the last checkpoint into `state`'s tensors, resharding where needed; return its steps, 0 if none.
+
+    Args:
+        root: folder of the run's checkpoints.
+        state: tensors of the right names and shapes, overwritten.
+        run: what must be as it was, or the run would not be the same run.
+
+    Raises:
+        ConfigError: the checkpoint is of another run.
+    """
+    found = finished(root)
+    if not found:
+        return 0
+    about = json.loads((found[-1] / ABOUT).read_text("utf-8"))
+    changed = {name: (about.get("run", {}).get(name), value) for name, value in run.items()}
+    changed = {name: pair for name, pair in changed.items() if pair[0] != pair[1]}
+    if changed:
+        lines = "; ".join(f"{name}: expected {was!r}, got {now!r}" for name, (was, now) in changed.items())
+        raise ConfigError(f"{found[-1]}: {lines}; train into another directory, or set it back")
+    dcp.load(state, checkpoint_id=found[-1])
+    return int(about["step"])
+
+
+def _write_synced(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def versions() -> dict[str, str]:
+    """Of the software that trains, with the git commit where there is one."""
+    found = {}
+    for name in ("scone-bakery", "torch", "safetensors", "transformers"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "absent"
+    git = shutil.which("git")
+    if git:
+        command = [git, "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - fixed words
+        if done.returncode == 0:
+            found["commit"] = done.stdout.strip()
+    return found

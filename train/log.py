@@ -1,0 +1,65 @@
+"""What a run tells: one JSON line a logged step, the same in TensorBoard, pictures beside them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch.utils.tensorboard import SummaryWriter
+
+
+class Log:
+    """Writes on the first rank only; elsewhere it does nothing."""
+
+    def __init__(self, folder: Path, *, is_written: bool) -> None:
+        self.folder = folder
+        self._file = self._board = None
+        if is_written:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = (folder / "log.jsonl").open("a", encoding="utf-8")
+            self._board = SummaryWriter(str(folder / "tensorboard"))
+
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None and self._board is not None:
+            self._file.close()
+            self._board.close()
+
+    def write(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
+        """One line; numbers go to TensorBoard as `kind/name`. A number that is none (NaN) is null."""
+        if self._file is None or self._board is None:
+            return
+        line = {"kind": kind, "step": step, **{name: _finite(value) for name, value in values.items()}}
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+        for name, value in values.items():
+            if isinstance(value, int | float) and _finite(value) is not None:
+                self._board.add_scalar(f"{kind}/{name}", value, step)
+
+    def picture(self, name: str, step: int, image: Image.Image) -> None:
+        """A picture as `samples/<step>-<name>.png`; any rank may write its own."""
+        path = self.folder / "samples" / f"{step:07d}-{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save(path)
+        if self._board is not None:
+            self._board.add_image(f"samples/{name}", np.asarray(image), step, dataformats="HWC")
+
+    def say(self, text: str) -> None:
+        """A line for people."""
+        if self._file is not None:
+            sys.stdout.write(text + "\n")
+            sys.stdout.flush()
+
+
+def _finite(value: object) -> object:
+    return None if isinstance(value, float) and not np.isfinite(value) else value

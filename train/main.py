@@ -1,0 +1,169 @@
+"""What `bakery train`, `bakery generate` and `bakery relevance` call. Importing it imports no torch."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from train.bridge_config import BridgeConfig, bridge_preset
+from train.config import TINY, ConfigError
+from train.config_files import read_config
+from train.guidance import SamplerConfig
+from train.settings import TINY_BASE, TrainSettings, load_settings
+
+if TYPE_CHECKING:
+    from train.draw import Studio
+
+
+def main_train(path: Path, changes: Mapping[str, Any] | None = None) -> int:
+    """Train every stage of a recipe, one after the other; finished ones are skipped.
+
+    Several ranks are started by Ray, unless torchrun started this process.
+
+    Args:
+        path: YAML of `train.settings.TrainSettings`.
+        changes: settings that the command line changed.
+
+    Returns:
+        0 when all stages are done, 3 when stopped by a signal (run again to go on).
+
+    Raises:
+        ConfigError: with everything that is wrong with the recipe, before anything is loaded.
+    """
+    settings = check_recipe(path, changes)
+    from train.launch import launch
+
+    return launch(settings)
+
+
+def check_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> TrainSettings:
+    """A training recipe, checked as far as is possible without its data.
+
+    Raises:
+        ConfigError: with every problem, one a line.
+    """
+    settings = load_settings(path, changes)
+    model = TINY if settings.base == TINY_BASE else read_config(Path(settings.base))
+    problems = settings.problems(model)
+    if problems:
+        raise ConfigError("\n".join(f"{path}: {problem}" for problem in problems))
+    return settings
+
+
+def main_generate(
+    checkpoint: Path,
+    references: Sequence[Path],
+    instruction: str,
+    into: Path,
+    *,
+    size: tuple[int, int] = (1024, 1024),
+    seed: int = 0,
+    steps: int = 50,
+    uses_bridge: bool = False,
+    vit_px: int | None = None,
+    device: str = "auto",
+) -> Path:
+    """Draw one image; the seed alone decides the noise.
+
+    Args:
+        checkpoint: a model directory.
+        references: image files, in the order the instruction counts them.
+        instruction: what to draw.
+        into: PNG file to write.
+        size: wished (width, height) in pixels; the model's resize rule has the last word.
+        seed: of the noise.
+        steps: points in time; one less step is made.
+        uses_bridge: apply the checkpoint's bridge while sampling, which the released code never does.
+        vit_px: longest side of references for the ViT; None: as in training (518). The released inference
+            has 980.
+        device: cpu, cuda or auto.
+
+    Raises:
+        ConfigError: the directory is no model, or a setting cannot be sampled.
+    """
+    from train.draw import draw
+    from train.pixels import open_rgb
+
+    sampler = SamplerConfig(steps=steps, uses_bridge=uses_bridge)
+    if sampler.problems():
+        raise ConfigError("\n".join(sampler.problems()))
+    studio, bridge = _open_studio(checkpoint, device), checkpoint_bridge(checkpoint)
+    if vit_px is not None:
+        rule = replace(studio.config.vit_resize, max_px=vit_px)
+        studio = replace(studio, config=replace(studio.config, vit_resize=rule).check())
+    images = [open_rgb(path.read_bytes()) for path in references]
+    image = draw(studio, images, instruction, size, "generate", sampler, bridge, seed)
+    into.parent.mkdir(parents=True, exist_ok=True)
+    image.save(into)
+    return into
+
+
+def main_relevance(checkpoint: Path, directory: str, key: str, into: Path, *, device: str = "auto") -> Path:
+    """Draw a model's relevance over a sample's reference images, per layer and expert.
+
+    Args:
+        checkpoint: a model directory.
+        directory: finished directory or selection that the sample is in.
+        key: of the sample.
+        into: PNG file to write.
+        device: cpu, cuda or auto.
+
+    Raises:
+        ConfigError: the directory is no model, or has no such sample.
+    """
+    from train.batch import Noising, make_batch, to_device
+    from train.pixels import decode
+    from train.relevance_map import draw_maps, relevance_maps
+    from train.source import Source
+
+    directory_of_sample = Source(directory).directory
+    if key not in directory_of_sample.places:
+        raise ConfigError(
+            f"{directory}: expected a key of its samples, got {key!r}; `bakery show` lists them"
+        )
+    sample, studio = directory_of_sample[key], _open_studio(checkpoint, device)
+    batch = make_batch([sample], studio.config, studio.tokenizer, Noising(key=("relevance", key)))
+    inputs = to_device(batch, studio.autoencoder, studio.config, studio.device, None)
+    maps = relevance_maps(studio.model, batch, inputs)
+    images = [decode(image, f"sample {key}") for image in sample.references]
+    into.parent.mkdir(parents=True, exist_ok=True)
+    draw_maps(maps, images).save(into)
+    return into
+
+
+def checkpoint_bridge(checkpoint: Path) -> BridgeConfig:
+    """The bridge that a checkpoint was last trained with; the recommended one where it says nothing."""
+    path = checkpoint / "bakery.json"
+    stored = json.loads(path.read_text("utf-8")).get("bridge") if path.exists() else None
+    return replace(bridge_preset("recommended"), **stored) if stored else bridge_preset("recommended")
+
+
+def _open_studio(checkpoint: Path, device: str) -> Studio:
+    import torch
+
+    from train.draw import Studio
+    from train.pretrained import load_autoencoder, load_model
+    from train.tokenizer import load_tokenizer
+
+    kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    dtype = torch.bfloat16 if kind == "cuda" else torch.float32
+    config = read_config(checkpoint)
+    return Studio(
+        model=load_model(checkpoint, kind, dtype),
+        autoencoder=load_autoencoder(checkpoint, config, kind, dtype),
+        tokenizer=load_tokenizer(checkpoint, config),
+        config=config,
+        device=torch.device(kind),
+    )
+
+
+if __name__ == "__main__":
+    try:
+        raise SystemExit(main_train(Path(sys.argv[1])))
+    except ConfigError as problem:
+        sys.stderr.write(f"{problem}\n")
+        raise SystemExit(2) from problem

@@ -1,0 +1,126 @@
+"""Processes and how the model is split over them: FSDP2, or nothing at all on one CPU process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor
+
+from train.config import ConfigError
+from train.model import Bagel
+
+FIRST_STEP_TIMEOUT = timedelta(minutes=60)  # loading and compiling; ranks differ widely there
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among the others."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether the model is under FSDP: on GPUs, where it also casts, and on several CPU ranks."""
+        return self.size > 1 or self.device.type == "cuda"
+
+    def mesh(self) -> DeviceMesh:
+        """All processes in one row."""
+        return init_device_mesh(self.device.type, (self.size,))
+
+    def wait(self) -> None:
+        """Until every rank is here."""
+        if self.size > 1:
+            dist.barrier()
+
+    def total(self, values: Tensor) -> Tensor:
+        """The sum over ranks, on every rank."""
+        if self.size > 1:
+            dist.all_reduce(values)
+        return values
+
+
+@contextmanager
+def joined_world(device: str = "auto") -> Iterator[World]:
+    """Join the processes that torchrun or Ray started, or be the only one; leave again at the end."""
+    kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device: expected a GPU, found none; set device: cpu")
+    rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    place = (
+        torch.device(kind, int(os.environ.get("LOCAL_RANK", "0"))) if kind == "cuda" else torch.device(kind)
+    )
+    is_joined = dist.is_initialized()
+    if kind == "cuda":
+        torch.cuda.set_device(place)
+    if not is_joined:
+        _join(kind, rank, size)
+    try:
+        yield World(rank, size, place)
+    finally:
+        if not is_joined and dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _join(kind: str, rank: int, size: int) -> None:
+    backend = "cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo"
+    store: dict[str, Any] = {} if size > 1 else {"store": dist.HashStore()}
+    dist.init_process_group(backend, rank=rank, world_size=size, timeout=FIRST_STEP_TIMEOUT, **store)
+
+
+def shard(model: Bagel, world: World, compute: torch.dtype) -> None:
+    """Split a (meta) model over all ranks, in place: a unit a layer, the ViT, the two embeddings, the rest.
+
+    Gradients are summed, never averaged: the loss is already divided by the step's target tokens.
+    """
+    if not world.is_sharded:
+        return
+    # Inputs are not cast: the rotary angles stay in float32, everything else already has the right dtype.
+    policy = MixedPrecisionPolicy(param_dtype=compute, reduce_dtype=torch.float32, cast_forward_inputs=False)
+    mesh = world.mesh()
+    for unit in (*_units(model), model):
+        fully_shard(unit, mesh=mesh, mp_policy=policy)
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.set_gradient_divide_factor(1.0)
+            # Without this gloo is asked for a scaled sum, which it does not have (facts 3.4).
+            module.set_force_sum_reduction_for_comms(True)
+
+
+def _units(model: Bagel) -> Iterable[nn.Module]:
+    language = model.language_model
+    # The text head is a unit of its own: no image loss calls it, so it is never gathered.
+    return (*language.model.layers, language.model.embed_tokens, language.lm_head, model.vit_model)
+
+
+@contextmanager
+def outside_forward(model: nn.Module) -> Iterator[None]:
+    """Let the sampler call the root's own parts (projections and others), which only `forward` gathers."""
+    if not isinstance(model, FSDPModule):
+        yield
+        return
+    model.unshard()
+    try:
+        yield
+    finally:
+        model.reshard()
+
+
+def whole(value: Tensor) -> Tensor:
+    """A tensor gathered from all ranks, where it is sharded."""
+    return value.full_tensor() if isinstance(value, DTensor) else value

@@ -1,0 +1,61 @@
+"""Encoded images as pixels of the size an encoder wants."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from shards.sample import EncodedImage
+from train.config import ResizeRule
+from train.resize import resized_hw
+
+# C channels, H and W pixels
+
+
+def open_rgb(data: bytes) -> Image.Image:
+    """An image in RGB; transparent parts on white. Source: facts 1.8.
+
+    Raises:
+        OSError: the file breaks off or is no image.
+    """
+    image = Image.open(io.BytesIO(data))
+    if image.mode in ("RGBA", "LA", "P") and (image.mode != "P" or "transparency" in image.info):
+        layer = image.convert("RGBA")
+        image = Image.new("RGB", layer.size, "white")
+        image.paste(layer, mask=layer.getchannel("A"))
+    return image.convert("RGB")
+
+
+def resized_pixels(image: Image.Image, rule: ResizeRule) -> Tensor:
+    """[3, H, W] uint8 of the size that `rule` gives, bicubic."""
+    height, width = resized_hw(image.width, image.height, rule)
+    resized = (
+        image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BICUBIC)
+    )
+    return torch.from_numpy(np.array(resized)).permute(2, 0, 1).contiguous()
+
+
+def as_unit(pixels: Tensor) -> Tensor:
+    """uint8 as float32 in [-1, 1]."""
+    return pixels.float() / 127.5 - 1
+
+
+def to_image(image_CHW: Tensor) -> Image.Image:
+    """A picture of values about [-1, 1]; what lies outside is cut off."""
+    pixels = ((image_CHW.float().clamp(-1, 1) + 1) * 127.5).round().byte()
+    return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
+
+
+def decode(image: EncodedImage, where: str) -> Image.Image:
+    """An encoded image in RGB, all of it; errors say which."""
+    try:
+        return open_rgb(image.data)
+    except OSError as error:
+        error.add_note(
+            f"{where}: expected a whole image; make its directory again, with `damaged` files refused"
+        )
+        raise

@@ -1,0 +1,172 @@
+"""What a training recipe sets; checked whole, without torch, before anything is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError
+
+from shards.settings import Settings
+from train.bridge_config import BRIDGE_PRESETS, BridgeConfig
+from train.config import ConfigError, ModelConfig
+from train.guidance import SamplerConfig
+from train.stages import FOUR_STEPS, Stage, stage_preset
+
+TINY_BASE = "tiny"  # as `base`: a small untrained model, written into the run's own directory
+
+
+class LoraSettings(Settings):
+    """Adapters in place of whole weights: one GPU of 48 or 80 GB. Not the paper's setting."""
+
+    rank: int = Field(default=64, gt=0)
+    alpha: float = Field(default=64.0, gt=0, description="adapters count alpha / rank times")
+
+
+class Validation(Settings):
+    """Held-out samples, and what is measured on them."""
+
+    samples: int = Field(default=64, ge=0, description="held out of each data set, chosen by key")
+    every: int = Field(default=200, gt=0, description="steps")
+    times: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9)
+    images: int = Field(default=4, ge=0, description="held-out samples drawn as pictures")
+    image_steps: int = Field(default=50, gt=1)
+
+
+class TrainSettings(Settings):
+    """A training run: from a base model, through stages, to a model that loads where the base loads.
+
+    Attributes:
+        base: model directory (BAGEL-7B-MoT's layout), or `tiny`.
+        out: where each stage's directory goes.
+        data: finished directories or selections, by the names that stages read (see `train.stages.DATA`).
+        overrides: settings changed, by stage name or for `all`.
+        bridge: settings changed of every stage's bridge preset.
+        packs_per_step: over all ranks; ranks must divide it.
+        window: samples that a pack is chosen from.
+        checkpointing: activations kept, `none`, `full` or `attention`.
+        is_compiled: none compiles on GPUs only.
+    """
+
+    base: str
+    out: str
+    data: dict[str, tuple[str, ...]]
+    flavour: Literal["released", "paper", "recommended"] = "recommended"
+    stages: tuple[str, ...] = FOUR_STEPS
+    overrides: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    bridge: dict[str, Any] = Field(default_factory=dict)
+    seed: int = 0
+    budget: int = Field(default=26_496, gt=0, description="tokens of a pack")
+    packs_per_step: int = Field(default=8, gt=0)
+    window: int = Field(default=64, gt=0)
+    precision: Literal["bfloat16", "float32"] = "bfloat16"
+    checkpointing: Literal["none", "full", "attention"] = "full"
+    is_compiled: bool | None = None
+    lora: LoraSettings | None = None
+    validation: Validation = Validation()
+    log_every: int = Field(default=1, gt=0)
+    save_every: int = Field(default=500, gt=0)
+    keep: int = Field(default=2, gt=0, description="checkpoints")
+    loaders: int = Field(default=4, gt=0, description="threads that read and resize images, per rank")
+    ranks: int = Field(default=1, gt=0, description="processes, one a GPU; several are started by Ray")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    def stage(self, name: str) -> Stage:
+        """A stage with what this run changes of it.
+
+        Raises:
+            ConfigError: no such stage, or a change is none of its settings.
+        """
+        changes = {**self.overrides.get("all", {}), **self.overrides.get(name, {})}
+        preset = stage_preset(self.flavour, name)
+        try:
+            return Stage.model_validate(preset.model_dump() | changes)
+        except ValidationError as error:
+            raise ConfigError("\n".join(_lines(f"overrides.{name}", error))) from error
+
+    def bridge_of(self, stage: Stage) -> BridgeConfig | None:
+        """The bridge of a stage, or None."""
+        if stage.bridge is None:
+            return None
+        preset = BRIDGE_PRESETS[stage.bridge]
+        unknown = sorted(set(self.bridge) - set(vars(preset)))
+        if unknown:
+            raise ConfigError(f"bridge: expected {', '.join(vars(preset))}, got {', '.join(unknown)}")
+        return BridgeConfig(**(vars(preset) | self.bridge))
+
+    def sampler(self) -> SamplerConfig:
+        """How the run draws its sample images."""
+        return SamplerConfig(steps=self.validation.image_steps)
+
+    def problems(self, model: ModelConfig) -> list[str]:
+        """Everything that cannot work, at once; sizes of samples are checked by the plan."""
+        found = model.problems()
+        for name in sorted(set(self.overrides) - {"all", *self.stages}):
+            found.append(f"overrides: expected all or a stage of {', '.join(self.stages)}, got {name!r}")
+        if self.packs_per_step % self.ranks:
+            found.append(
+                f"packs_per_step: expected a multiple of the {self.ranks} ranks, got {self.packs_per_step!r}"
+            )
+        for name in self.stages:
+            found += self._stage_problems(name, model)
+        return found
+
+    def _stage_problems(self, name: str, model: ModelConfig) -> list[str]:
+        try:
+            stage = self.stage(name)
+            bridge = self.bridge_of(stage) if stage.bridge in BRIDGE_PRESETS else None
+        except ConfigError as error:
+            return [str(error)]
+        found = stage.problems()
+        missing = [part for part in stage.data if part not in self.data]
+        if missing:
+            found.append(
+                f"stage {name}: data: expected directories of {', '.join(missing)}, got none; name them in "
+                "data, or change the stage's data under overrides"
+            )
+        if self.lora is not None and not {"und_layers", "gen_layers"} & set(stage.trains):
+            found.append(f"stage {name}: trains: expected layers for lora to adapt, got {stage.trains!r}")
+        return found if bridge is None else found + bridge.problems(model.language)
+
+
+def load_settings(path: Path, changes: Mapping[str, Any] | None = None) -> TrainSettings:
+    """The settings of a training recipe (YAML), with changes; `data.base` changes one name inside `data`.
+
+    Raises:
+        ConfigError: with every unknown name and impossible value, one a line.
+    """
+    try:
+        values = yaml.safe_load(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: expected a training recipe, found no such file") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: expected YAML, got {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected settings by name, got {values!r}")
+    try:
+        return TrainSettings.model_validate(_changed(values, changes or {}))
+    except ValidationError as error:
+        raise ConfigError("\n".join(_lines(str(path), error))) from error
+
+
+def _changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Values with changes by dotted name.
+
+    >>> _changed({"data": {"base": ["a"], "refined": ["b"]}}, {"data.base": ["c"], "seed": 2})
+    {'data': {'base': ['c'], 'refined': ['b']}, 'seed': 2}
+    """
+    found = dict(values)
+    for name, value in changes.items():
+        first, dot, rest = name.partition(".")
+        below = found.get(first)
+        found[first] = _changed(below if isinstance(below, Mapping) else {}, {rest: value}) if dot else value
+    return found
+
+
+def _lines(where: str, error: ValidationError) -> list[str]:
+    return [
+        f"{where}: {'.'.join(map(str, one['loc']))}: {one['msg'].lower()}, got {one['input']!r}"
+        for one in error.errors()
+    ]
