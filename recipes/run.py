@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -87,6 +88,7 @@ class Run:
         self._stack = ExitStack()
         self._executors: dict[RunSettings, Executor] = {}
         self._servers = Servers(recipe, out)
+        self._found_ray = ray_is_up()
         display.lines = {step.name: Line(step.name, step.type) for step in recipe.steps.values()}
 
     def __enter__(self) -> Run:
@@ -99,9 +101,8 @@ class Run:
     ) -> None:
         for executor in self._executors.values():
             executor.close()
-        is_on_ray = self._servers.is_on_ray or any(s.engine == "ray" for s in self._executors)
         self._servers.close()
-        if is_on_ray:
+        if ray_is_up() and not self._found_ray:  # what this run started, also where a step could not begin
             from shards import ray_executor
 
             ray_executor.stop()
@@ -276,6 +277,12 @@ def _make_beside(job: Job, inputs: Sequence[Samples]) -> Mapping[str, float]:
     rows = [row for number, samples in enumerate(inputs) for row in samples.rows(number)]
     cost: Mapping[str, float] = make(rows, job.inputs, Ledger(job.ledger), job.storage)
     return cost
+
+
+def ray_is_up() -> bool:
+    """Whether this process is in a Ray cluster; imports nothing of Ray to tell."""
+    ray_executor = sys.modules.get("shards.ray_executor")
+    return ray_executor is not None and bool(ray_executor.is_up())
 
 
 def start_executor(run: RunSettings) -> Executor:

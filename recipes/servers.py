@@ -85,8 +85,3 @@ class Servers:
             servers.close()
         self._folder.delete("")
         self._running = {}
-
-    @property
-    def is_on_ray(self) -> bool:
-        """Whether any was started."""
-        return bool(self._running)

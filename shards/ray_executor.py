@@ -252,6 +252,11 @@ def cluster_versions(address: str) -> dict[str, dict[str, str]]:
     return {address: ray.get(ref) for address, ref in asked.items()}
 
 
+def is_up() -> bool:
+    """Whether this process is in a cluster."""
+    return bool(ray.is_initialized())
+
+
 def stop() -> None:
     """Leave the cluster; a local one ends with it."""
     if ray.is_initialized():

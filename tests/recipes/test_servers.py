@@ -11,7 +11,7 @@ from rich.console import Console
 
 from filters.fake_server import MODEL
 from recipes.display import Display
-from recipes.run import Run
+from recipes.run import Run, ray_is_up
 from recipes.schema import RecipeError, load_recipe
 from shards.executor import EngineError
 from shards.storage import Storage
@@ -93,6 +93,7 @@ def test_a_cluster_without_the_gpus_is_refused_with_both_counts(recipe):
         EngineError, match=r"resources.judge: needs 4 GPUs \(2 replicas of 2\), cluster has 0"
     ):
         run(recipe, "resources.judge.gpus=2")
+    assert not ray_is_up(), "the run started Ray and left it"
 
 
 def test_an_unknown_server_is_refused_with_those_there_are(recipe):

@@ -99,8 +99,9 @@ class Engines:
             stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def engines(environment):
+    """Ended with the module: a later test's own Ray must not find this one, whose cores are taken."""
     with closing(Engines()) as engines:
         yield engines
 
