@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+PACKAGES = shards datagen filters recipes train
 VLLM_VENV ?= .venv-vllm
 .DEFAULT_GOAL := help
 
@@ -23,6 +24,7 @@ lint: $(VENV)/.installed  ## format, lint and types
 	$(BIN)/mypy
 
 test: $(VENV)/.installed  ## every test that needs no server
+	$(BIN)/pytest --doctest-modules $(PACKAGES)
 	$(BIN)/pytest -m 'not bench and not soak and not vllm'
 
 # vLLM does not need sound and video; their wheels are built for another torch and fail to load beside this one.
@@ -38,7 +40,10 @@ test-vllm: $(VENV)/.installed $(VLLM_VENV)/.installed  ## the served judge again
 soak: $(VENV)/.installed  ## the kill test at 200 random points
 	$(BIN)/pytest -m soak --timeout 7200
 
+fuzz: $(VENV)/.installed  ## ten thousand damaged sets through the importers
+	BAKERY_FUZZ_CASES=10000 $(BIN)/pytest tests/datagen/importers/test_fuzz.py --timeout 7200
+
 bench: $(VENV)/.installed  ## the measurements of docs/performance.md
 	$(BIN)/pytest -m bench tests/benchmarks -s --timeout 3600
 
-.PHONY: help demo lint test test-vllm soak bench
+.PHONY: help demo lint test test-vllm soak fuzz bench

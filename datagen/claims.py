@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from datagen.cases import kinds_of
 from datagen.catalogue import Catalogue, Subject
 from datagen.instructions import Mention, Wish
 from datagen.panoramas import Panorama, View
@@ -60,14 +59,13 @@ def draw_claim(
     catalogue: Catalogue,
     panoramas: Sequence[Panorama],
     *,
-    case: str,
-    references: int,
+    kinds: Sequence[str],
     is_ordered: bool,
     is_terse: bool,
 ) -> Claim:
-    """A claim of the given case; all its subjects can be told apart by name and at a glance."""
+    """A claim with a subject of each kind, in order; all can be told apart by name and at a glance."""
     subjects: list[Subject | None] = []
-    for kind in kinds_of(random, case, references):
+    for kind in kinds:
         chosen = [subject for subject in subjects if subject]
         subjects.append(None if kind == "scene" else draw_subject(random, catalogue.of_kind(kind), chosen))
     panorama = random.choice(panoramas)

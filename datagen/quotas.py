@@ -7,7 +7,7 @@ from fractions import Fraction
 from math import ceil
 
 
-def share_out(shares: Mapping[str, float], rest: str) -> Iterator[str]:
+def share_out(shares: Mapping[str, float | Fraction], rest: str) -> Iterator[str]:
     """A name for each sample, endlessly, in the given shares; `rest` takes what they leave.
 
     Any first n hold share x n of each name, to within one, and exactly where that is whole. So a plan that

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, TypeVar, cast
 
 from pydantic import Field, model_validator
 
-from datagen.cases import CASES, is_possible
+from datagen.cases import CASES, is_possible, kinds_of
 from datagen.catalogue import EMBEDDED, CatalogueError, Subject, load_catalogue
 from datagen.claims import Claim, draw_claim
 from datagen.encoding import encode_jpeg
@@ -171,12 +171,12 @@ class SingleCandidateBuilder:
         return keyed_random(self._config.prefix, self._config.seed, work.spec["number"], *what)
 
     def _claim(self, work: Work) -> Claim:
+        random = self._random(work, "claim")
         return draw_claim(
-            self._random(work, "claim"),
+            random,
             self._renderer.catalogue,
             self._panoramas,
-            case=str(work.spec["case"]),
-            references=cast(int, work.spec["references"]),
+            kinds=_kinds(random, work),
             is_ordered=bool(work.spec["ordered"]),
             is_terse=bool(work.spec["terse"]),
         )
@@ -250,6 +250,13 @@ class Target:
     claimed: tuple[Figure, ...]
     shown: tuple[Figure, ...]
     truth: Mapping[str, Json]
+
+
+def _kinds(random: Random, work: Work) -> Sequence[str]:
+    """The kind of each reference, as planned, or drawn to fit the planned case."""
+    if "kinds" in work.spec:
+        return cast(Sequence[str], work.spec["kinds"])
+    return kinds_of(random, str(work.spec["case"]), cast(int, work.spec["references"]))
 
 
 def _fault(work: Work) -> str:

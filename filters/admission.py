@@ -16,7 +16,7 @@ from shards.endpoints import Ask
 from shards.http_client import EndpointError, RequestError
 from shards.sample import EncodedImage, Json, canonical_json
 
-# Far above what batching changes (vLLM on a CPU: below 1e-3), far below what another model changes.
+# Chosen, not measured: batching moves probabilities a little, another model or precision much more.
 PROBE_TOLERANCE = 0.05
 PROBE_TEXT = "Is the left half of this image brighter than its right half? Answer with one word, yes or no."
 

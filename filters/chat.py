@@ -119,6 +119,18 @@ def read_probabilities(answer: Any, model: str, labels: Mapping[str, int]) -> di
     return {label: min(math.exp(chances[f"token_id:{token}"]), 1.0) for label, token in labels.items()}
 
 
+def read_text(answer: Any) -> str:  # noqa: ANN401, what a server says
+    """What was written.
+
+    Raises:
+        RequestError: the answer holds no text.
+    """
+    try:
+        return str(answer["choices"][0]["message"]["content"])
+    except (KeyError, IndexError, TypeError) as error:
+        raise RequestError("no_text", f"expected a message, got {json.dumps(answer)[:200]}") from error
+
+
 def tokens_of(answer: Any) -> dict[str, int]:  # noqa: ANN401, what a server says
     """What an answer cost: prompt, cached and completion tokens; 0 where the server does not say."""
     usage = answer.get("usage") if isinstance(answer, Mapping) else None

@@ -209,7 +209,7 @@ class FakeJudge:
 
     def _written(self, prompt: str) -> dict[str, Any]:
         """A written rationale, for the second pass."""
-        content = json.dumps({"rationale": "it says so", "score": len(prompt) % 5})
+        content = json.dumps({"reason": f"as {len(prompt)} letters ask", "answer": "2"})
         return {
             "model": self.behaviour.model,
             "choices": [{"message": {"role": "assistant", "content": content}, "finish_reason": "stop"}],

@@ -4,55 +4,54 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from filters.admission import Admission, probe_address
-from filters.chat import CONTEXT, PATH, image_part, question_body, read_probabilities, tokens_of
+from filters.chat import (
+    CONTEXT,
+    PATH,
+    image_part,
+    question_body,
+    read_probabilities,
+    read_text,
+    tokens_of,
+    written_body,
+)
 from filters.judge import Answer, Asked, Request, reply_bytes
+from filters.rationale import MAX_TOKENS, is_written, schema
 from filters.rubrics import Question
 from filters.sizing import VERSION as SIZING
 from filters.sizing import size_image
-from shards.endpoints import EndpointPool, PoolSettings, Session
+from shards.endpoints import Endpoint, EndpointPool, Session
 from shards.http_client import RequestError
 from shards.image import ImageError
 from shards.ledger import Ledger
 from shards.sample import Json, Sample
-from shards.server import published_urls
-from shards.settings import RUN, Settings
-from shards.storage import Storage
+from shards.served_settings import ServedSettings
+from shards.settings import RUN
 
 AHEAD = 4  # samples whose images are made ready while all places are taken
 SIZING_THREADS = 2
 
 
-class ServedEngineConfig(Settings):
+class ServedEngineConfig(ServedSettings):
     """A judge behind an HTTP API as vLLM has it. What is declared of the model is trusted, and probed."""
 
     VERSION: ClassVar[int] = 1
 
     kind: Literal["served"] = "served"
-    model: str = Field(min_length=1, description="name that the endpoints serve")
-    revision: str = Field(min_length=1, description="of the model's weights; no server tells it")
     dtype: str = Field(default="bfloat16", description="that the server was started with")
     quantization: str = Field(default="none", description="that the server was started with")
     max_pixels: int = Field(default=1 << 20, ge=1024, description="larger images are made smaller")
     processor: dict[str, int | float | str | bool] = Field(
         default={}, description="settings of the model's image processor, sent along"
-    )
-    endpoints: Annotated[tuple[str, ...], Field(**RUN)] = Field(
-        default=("http://127.0.0.1:8000",), min_length=1, description="servers that exist"
-    )
-    server: Annotated[str, Field(**RUN)] = Field(
-        default="", description="of the recipe's `resources`, started for the run; instead of endpoints"
-    )
-    endpoints_at: Annotated[str, Field(**RUN)] = Field(
-        default="", description="folder where servers publish their addresses as they come"
     )
     in_flight: Annotated[int, Field(**RUN)] = Field(
         default=32, ge=1, le=1024, description="samples at once at each endpoint, for each worker"
@@ -60,41 +59,11 @@ class ServedEngineConfig(Settings):
     samples_at_once: Annotated[int, Field(**RUN)] = Field(
         default=256, ge=1, le=4096, description="samples a worker reads at once"
     )
-    timeout_s: Annotated[float, Field(**RUN)] = Field(default=120, gt=0, description="of one request")
-    attempts: Annotated[int, Field(**RUN)] = Field(default=6, ge=1, description="at one request")
-    outage_s: Annotated[float, Field(**RUN)] = Field(
-        default=120, gt=0, description="how long all endpoints may be silent, their start included"
-    )
-    api_key_env: Annotated[str, Field(**RUN)] = Field(
-        default="", description="environment variable that holds the key; the key itself is written nowhere"
-    )
-
-    @field_validator("endpoints")
-    @classmethod
-    def _plain(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
-        for url in urls:
-            if not url.startswith(("http://", "https://")) or "@" in url:
-                raise ValueError(f"URLs like http://127.0.0.1:8000, without a key in them, not {url!r}")
-        return tuple(url.rstrip("/").removesuffix("/v1") for url in urls)
 
     @property
     def identity(self) -> Mapping[str, Json]:
         """What its answers depend on, as declared."""
         return {"engine": "served", "version": self.VERSION, "sizing": SIZING, **self.computed()}
-
-    def pool_settings(self) -> PoolSettings:
-        """How to speak to the endpoints."""
-        return PoolSettings(
-            in_flight=self.in_flight,
-            timeout_s=self.timeout_s,
-            attempts=self.attempts,
-            outage_s=self.outage_s,
-            api_key_env=self.api_key_env,
-        )
-
-    def find_endpoints(self) -> list[str]:
-        """Servers that came since, or came back elsewhere."""
-        return published_urls(Storage(self.endpoints_at), self.server) if self.endpoints_at else []
 
     def build(self, questions: Sequence[Question], ledger: Ledger) -> ServedEngine:
         """The engine on its worker; it speaks to no one before it is asked something."""
@@ -108,6 +77,23 @@ class ServedEngineConfig(Settings):
 
 
 Put = Callable[[Answer | None], None]
+
+
+@dataclass(eq=False)
+class _InWork:
+    """A sample that is being asked about.
+
+    Attributes:
+        parts: the JSON of its images, by member name.
+        left: what is not asked yet.
+        endpoint: where its images are in the cache.
+        is_cached: whether they are.
+    """
+
+    parts: Mapping[str, bytes]
+    left: deque[tuple[bytes, Request]]
+    endpoint: Endpoint | None = None
+    is_cached: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class ServedEngine:
@@ -169,11 +155,15 @@ class ServedEngine:
             self._pool = EndpointPool(
                 config.endpoints, config.pool_settings(), self._admission, config.find_endpoints
             )
-        todo = iter(asked)
+        todo, working = iter(asked), set[_InWork]()
         places = config.in_flight * len(config.endpoints) + AHEAD
-        await _all([self._consume(self._pool, todo, put) for _ in range(min(places, len(asked)))])
+        most = sum(len(requests) for _, requests in asked)
+        consumers = [self._consume(self._pool, todo, working, put) for _ in range(min(places, most))]
+        await _all(consumers)
 
-    async def _consume(self, pool: EndpointPool, todo: Iterator[Asked], put: Put) -> None:
+    async def _consume(
+        self, pool: EndpointPool, todo: Iterator[Asked], working: set[_InWork], put: Put
+    ) -> None:
         for sample, requests in todo:
             try:
                 parts = await self._parts(sample)
@@ -181,10 +171,32 @@ class ServedEngine:
                 for address in requests:
                     put(self._failed(address, RequestError(error.reason, str(error))))
                 continue
-            async with pool.session() as session:
-                self._note_probe(put)
-                for address, request in requests.items():
-                    put(await self._ask(session, address, request, parts))
+            await self._ask_in_turn(pool, _InWork(parts, deque(requests.items())), working, put)
+        await self._help(pool, working, put)
+
+    async def _ask_in_turn(self, pool: EndpointPool, job: _InWork, working: set[_InWork], put: Put) -> None:
+        """A sample's questions at one endpoint, one after the other."""
+        working.add(job)
+        async with pool.session() as session:
+            self._note_probe(put)
+            while job.left:
+                put(await self._ask(session, *job.left.popleft(), job.parts))
+                job.endpoint = session.endpoint
+                job.is_cached.set()
+        job.is_cached.set()
+        working.discard(job)
+
+    async def _help(self, pool: EndpointPool, working: set[_InWork], put: Put) -> None:
+        """Where no sample is left, ask the further questions of those in work: so that the last samples do
+        not leave most places idle. An endpoint has a sample's images in its cache once it answered the first.
+        """
+        while job := max(working, key=lambda job: len(job.left), default=None):
+            if not job.left:
+                return
+            await job.is_cached.wait()
+            async with pool.session(job.endpoint) as session:
+                if job.left:
+                    put(await self._ask(session, *job.left.popleft(), job.parts))
 
     async def _parts(self, sample: Sample) -> dict[str, bytes]:
         """The JSON of each image, made once a sample."""
@@ -200,6 +212,8 @@ class ServedEngine:
     async def _ask(
         self, session: Session, address: bytes, request: Request, parts: Mapping[str, bytes]
     ) -> Answer:
+        if is_written(request):
+            return await self._ask_in_words(session, address, request, parts)
         tokens = {label: self._admission.tokens[label] for label in request.labels}
         body = question_body(
             self._config.model,
@@ -217,6 +231,24 @@ class ServedEngine:
             return self._failed(address, error)
         mass = min(sum(probabilities.values()), 1.0)
         return Answer(address=address, reply=reply_bytes(probabilities, mass), is_paid=True)
+
+    async def _ask_in_words(
+        self, session: Session, address: bytes, request: Request, parts: Mapping[str, bytes]
+    ) -> Answer:
+        body = written_body(
+            self._config.model,
+            [parts[name] for name in request.images],
+            request.text,
+            schema(request.labels),
+            max_tokens=MAX_TOKENS,
+            processor=self._config.processor,
+        )
+        try:
+            answer = await session.post(PATH, body)
+            self.counts.update(tokens_of(answer))
+            return Answer(address=address, reply=read_text(answer).encode(), is_paid=True)
+        except RequestError as error:
+            return self._failed(address, error)
 
     def _failed(self, address: bytes, error: RequestError) -> Answer:
         """An answer that was none. It is not paid for and not kept, so `bakery retry` asks it again."""

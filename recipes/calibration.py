@@ -69,7 +69,7 @@ def calibrate(recipe: Recipe, out: Storage, name: str, labels: Path | None, agai
         RecipeError: it is no judged step, or not finished.
         CalibrateError: there is nothing to measure against.
     """
-    step, scores, samples = _open(recipe, out, name)
+    step, scores, samples = open_judged(recipe, out, name)
     questions = pick_questions(step.settings.questions)  # type: ignore[attr-defined]
     rows = {question.id: read_table(scores, question.id).to_pylist() for question in questions}
     right = (
@@ -89,7 +89,12 @@ def calibrate(recipe: Recipe, out: Storage, name: str, labels: Path | None, agai
     )
 
 
-def _open(recipe: Recipe, out: Storage, name: str) -> tuple[Step, Storage, Samples]:
+def open_judged(recipe: Recipe, out: Storage, name: str) -> tuple[Step, Storage, Samples]:
+    """A finished judged step, its tables, and the samples it judged.
+
+    Raises:
+        RecipeError: it is no judged step, or not finished.
+    """
     if name not in recipe.steps or recipe.steps[name].type != "judge":
         judged = ", ".join(step.name for step in recipe.steps.values() if step.type == "judge")
         raise RecipeError([f"{recipe.path}: expected a judged step of {judged or 'none'}, got {name!r}"])

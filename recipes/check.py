@@ -53,7 +53,9 @@ def expectations(recipe: Recipe, out: Storage) -> list[Expectation]:
 
 
 def _most(step: Step, found: Mapping[str, Expectation]) -> int | None:
-    asked = getattr(step.settings, "samples", None) or getattr(step.settings, "best", None)
+    asked = next(
+        (n for name in ("samples", "sample", "best") if (n := getattr(step.settings, name, None))), None
+    )
     read = [found[name].most for role, names in step.inputs.items() for name in names if role == "input"]
     known = [count for count in read if count is not None]
     if step.step_type.kind == "page":

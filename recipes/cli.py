@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from recipes import train_commands
 from recipes.judge_commands import commands, print_bills
 from recipes.schema import Recipe, RecipeError, load_recipe
 from shards.storage import Storage
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 # Where nobody draws a window, names are not to be cut to 80 columns.
 app.add_typer(commands)
+app.add_typer(train_commands.commands)
 console = Console(width=None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "160")))
 problems = Console(stderr=True)
 
@@ -120,6 +122,9 @@ def check(
             found.directory,
         )
     console.print(table)
+    for step in loaded.steps.values():
+        for what in step.settings.missing():
+            console.print(f"missing for {step.name}: {what}", highlight=False, soft_wrap=True)
 
 
 def _count(most: int | None, *, is_exact: bool) -> str:
@@ -216,6 +221,28 @@ def report(
 
 
 @app.command()
+def export(
+    directory: Annotated[str, typer.Argument(help="a finished directory of samples, or a selection")],
+    to: Annotated[str, typer.Option("--out", help="an empty folder or s3:// URI")],
+    form: Annotated[str, typer.Option("--format", help="scone-parquet, hf, omnigen2-jsonl or energon")],
+    name: Annotated[str | None, typer.Option(help="of the set; the step's name if unset")] = None,
+    gpus: Annotated[int, typer.Option(min=1, help="scone-parquet: GPUs of the training run")] = 8,
+    workers: Annotated[int, typer.Option(min=1, help="scone-parquet: loader workers of a GPU")] = 3,
+    rows_a_file: Annotated[int, typer.Option(min=1, help="scone-parquet: samples in a file, about")] = 1000,
+    data_dir: Annotated[str, typer.Option(help="scone-parquet: where the trainer finds the files")] = "",
+) -> None:
+    """Write a set as another trainer or hub reads it; pictures stay the bytes they are."""
+    from datagen.exporters.scone_parquet import SconeOptions
+    from recipes.export import export_directory
+
+    options = SconeOptions(
+        name=name or "", gpus=gpus, workers=workers, rows_a_file=rows_a_file, data_dir=data_dir
+    )
+    for line in export_directory(directory, to, form, options):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
 def show(
     out: Annotated[str, typer.Argument(help="an output directory")],
     key: Annotated[str, typer.Argument(help="a sample's key")],
@@ -272,6 +299,39 @@ def gc(
         if is_real:
             collect(storage, found)
         console.print(f"{total:.1f} MB {'deleted' if is_real else 'could go: say --delete'}", highlight=False)
+
+
+@app.command()
+def forget(
+    out: Annotated[str, typer.Argument(help="an output directory")],
+    keys: Annotated[Path | None, typer.Option(help="a file with a key a line")] = None,
+    source: Annotated[str | None, typer.Option(help="a source as `bakery ls` and the index name it")] = None,
+    is_real: Annotated[
+        bool, typer.Option("--delete", help="do it; without it only say what would go")
+    ] = False,
+) -> None:
+    """Take samples down: what holds them or was made of them goes, and they never come back."""
+    from recipes import forget as takedown
+    from shards.lease import Lease
+
+    if (keys is None) == (source is None):
+        raise RecipeError(["forget: expected either --keys FILE or --source NAME"])
+    storage = Storage(out)
+    with Lease(storage):
+        named = takedown.read_keys(Storage(str(keys.absolute().parent)), keys.name) if keys else []
+        found = takedown.descendants(storage, named, source)
+        gone = takedown.affected(storage, found)
+        for entry in gone:
+            why = f"{entry.rows} of {entry.of} rows" if entry.rows else "made from one that goes"
+            console.print(f"{entry.name}: {why}", highlight=False)
+        if is_real:
+            takedown.forget(storage, found, source, gone)
+        told = "taken down" if is_real else "would be taken down: say --delete"
+        console.print(
+            f"{len(found)} samples in {len(gone)} directories {told}; `bakery run` makes the directories "
+            "again without them. Exports lie elsewhere: make them again.",
+            highlight=False,
+        )
 
 
 @app.command()

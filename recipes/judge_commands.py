@@ -91,6 +91,36 @@ def calibrate(
 
 
 @commands.command()
+def explain(
+    recipe: RecipePath,
+    step: StepName,
+    near: Annotated[str, typer.Option(metavar="QUESTION=VALUE", help="a score and a threshold")],
+    within: Annotated[float, typer.Option(min=0, help="of the threshold")] = 0.5,
+    most: Annotated[int, typer.Option(min=1, help="samples")] = 20,
+    to: Annotated[Path | None, typer.Option("--to", help="JSON lines to write")] = None,
+    out: OutOption = None,
+    changes: SetOption = None,
+) -> None:
+    """Have a served judge write down its reasons for the scores nearest to a threshold."""
+    from recipes.rationales import explain as ask
+    from recipes.rationales import write_jsonl
+
+    score, _, value = near.partition("=")
+    try:
+        threshold = float(value)
+    except ValueError as error:
+        raise RecipeError([f"--near {near}: expected QUESTION=NUMBER, got {value!r}"]) from error
+    loaded = load_recipe(recipe, changes or [])
+    found = ask(loaded, Storage(out or f"out/{loaded.name}"), step, score, threshold, within, most)
+    for each in found:
+        place = f" reference {each.reference}" if each.reference >= 0 else ""
+        words = f"{each.expected:.2f}, then {each.rationale.answer}: {each.rationale.reason}"
+        console.print(f"{each.key}{place}: {words}", highlight=False, markup=False, soft_wrap=True)
+    if to:
+        write_jsonl(found, to)
+
+
+@commands.command()
 def label(
     directory: Annotated[str, typer.Argument(metavar="DIR", help="a finished directory of samples")],
     questions: Annotated[list[str], typer.Option("--question", help="of the rubric; repeatable")],

@@ -13,6 +13,7 @@ from types import TracebackType
 import pyarrow.parquet as pq
 
 from recipes.display import Display, Line
+from recipes.forget import read_forgotten
 from recipes.identity import computed, content, hashes
 from recipes.schema import Recipe, RunSettings, Step
 from recipes.servers import Servers
@@ -32,7 +33,7 @@ from shards.manifest import (
     versions,
     write_manifest,
 )
-from shards.plan import Place, PlanSummary, Refused, plan_sizes, read_summary, write_plan
+from shards.plan import Place, PlanSummary, Refused, Unused, plan_sizes, read_summary, write_plan
 from shards.production import Production, Progress
 from shards.sample import Json
 from shards.selection import kept_keys
@@ -184,7 +185,7 @@ class Run:
             kind="samples" if draft.kind == "samples" else "scores",
             storage=storage,
             inputs=tuple(samples.storage for samples in inputs),
-            config=settings,  # type: ignore[arg-type]
+            config=settings.prepared(storage),  # type: ignore[arg-type]
             ledger=self._out.child(LEDGER),
             copies_from=tuple(self._out.child(name) for name in plan.copies_from),
         )
@@ -205,12 +206,12 @@ class Run:
     def _plan(self, step: Step, inputs: Sequence[Samples]) -> PlanSummary:
         rows = [row for number, samples in enumerate(inputs) for row in samples.rows(number)]
         made, copies_from = self._copies(step)
-        planned: Iterable[Planned | Refused] = step.settings.plan(rows)  # type: ignore[attr-defined]
+        planned: Iterable[Planned | Refused | Unused] = step.settings.plan(rows)  # type: ignore[attr-defined]
         storage = self.storage(step.name)
         storage.delete("work")
         return write_plan(
             storage,
-            _limited(planned, step.limit),
+            read_forgotten(self._out).refuse(_limited(planned, step.limit), step.settings),
             shard_size=step.shard_size,
             recipe=content(step),
             made=made,
@@ -289,7 +290,9 @@ def start_executor(run: RunSettings) -> Executor:
     return RayExecutor(workers, address=run.ray_address, cpus=run.cpus_per_worker, gpus=run.gpus_per_worker)
 
 
-def _limited(planned: Iterable[Planned | Refused], limit: int | None) -> Iterator[Planned | Refused]:
+def _limited(
+    planned: Iterable[Planned | Refused | Unused], limit: int | None
+) -> Iterator[Planned | Refused | Unused]:
     if limit is None:
         yield from planned
         return

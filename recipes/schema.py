@@ -267,7 +267,7 @@ def _step(where: str, name: str, entry: object, shared: Mapping[str, Any], error
         errors.extend(f"{where}.step: {hint}" for hint in _unknown({kind: 0}, STEPS, ""))
         return None
     step_type = STEPS[kind]
-    roles = {role.rstrip("*"): role for role in step_type.inputs}
+    roles = {role.rstrip("*?"): role for role in step_type.inputs}
     model = step_type.settings_class()
     own = {key: each for key, each in entry.items() if key not in (*OWN, *roles)}
     errors.extend(_unknown(own, [*model.model_fields, *OWN, *roles], f"{where}."))
@@ -308,11 +308,11 @@ def _bad_inputs(
     where: str, step: Step, steps: Mapping[str, Step], written: Mapping[str, Any]
 ) -> Iterator[str]:
     for role, kinds in step.step_type.inputs.items():
-        names = step.inputs[role.rstrip("*")]
+        names = step.inputs[role.rstrip("*?")]
         place = f"{where}.{role.rstrip('*?')}"
-        if not names:
+        if not names and not role.endswith("?"):
             yield f"{place}: expected the name of a step that makes {' or '.join(kinds)}, got none"
-        if len(names) > 1 and not role.endswith("*"):
+        if len(names) > 1 and not role.endswith(("*", "?")):
             yield f"{place}: expected one step, got {', '.join(names)}"
         for name in names:
             if name not in written:

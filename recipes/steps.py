@@ -19,7 +19,7 @@ class StepType:
         settings: where its settings class is, "module:class"; imported when a recipe names the step.
         kind: what its directory holds.
         inputs: roles it takes other steps in, each with the kinds it accepts; a role that ends in "*" takes
-            any number.
+            any number, one that ends in "?" none or more.
         does: one line for `bakery check` and the README.
         is_costly: whether a sample that an earlier directory holds is copied from there, not made again.
     """
@@ -46,11 +46,78 @@ STEPS: dict[str, StepType] = {
         {},
         "reads tars of another hand into clean shards",
     ),
+    "import_table": StepType(
+        "datagen.importers.table:TableSettings",
+        "samples",
+        {},
+        "reads a folder of pictures with a CSV or jsonl",
+    ),
+    "import_jsonl": StepType(
+        "datagen.importers.jsonl:JsonlSettings",
+        "samples",
+        {},
+        "reads OmniGen2-style jsonl, pictures loose or in archives",
+    ),
+    "import_parquet": StepType(
+        "datagen.importers.parquet:HfSettings",
+        "samples",
+        {},
+        "reads parquet with pictures as structs, binary or base64",
+    ),
+    "import_directory": StepType(
+        "datagen.importers.directory:DirectorySettings",
+        "samples",
+        {},
+        "copies samples of a finished directory of another output",
+    ),
+    "import_scone_parquet": StepType(
+        "datagen.importers.scone_parquet:SconeParquetSettings",
+        "samples",
+        {},
+        "reads Scone-S2I-57K as released",
+    ),
+    "import_musar_gen": StepType(
+        "datagen.importers.musar_gen:MusarGenSettings",
+        "samples",
+        {},
+        "reads MUSAR-Gen; writes instructions that name both images",
+    ),
+    "import_subjects200k": StepType(
+        "datagen.importers.subjects200k:Subjects200kSettings",
+        "samples",
+        {},
+        "reads Subjects200K; cuts its composites apart",
+    ),
+    "import_uno_1m": StepType(
+        "datagen.importers.uno_1m:Uno1mSettings",
+        "samples",
+        {},
+        "reads UNO-1M; recomputes its scores",
+    ),
+    "import_echo_4o": StepType(
+        "datagen.importers.echo_4o:Echo4oSettings",
+        "samples",
+        {},
+        "reads Echo-4o-Image",
+    ),
+    "import_x2i": StepType(
+        "datagen.importers.x2i:X2iSettings",
+        "samples",
+        {},
+        "reads X2I-subject-driven, split archives as one stream",
+    ),
     "single_candidate": StepType(
         "datagen.single_candidate:SingleCandidateConfig",
         "samples",
         {},
         "renders base samples: 1 to 4 references, an instruction, a target",
+        is_costly=True,
+    ),
+    "multi_input": StepType(
+        "datagen.multi_input:MultiInputConfig",
+        "samples",
+        {},
+        "makes samples of 3 and 4 references in planned case types, rendered or by image models",
         is_costly=True,
     ),
     "multi_candidate": StepType(
@@ -71,6 +138,30 @@ STEPS: dict[str, StepType] = {
         "selection",
         {"input": SETS, "scores*": ("scores",)},
         "keeps samples by rules over scores; each other one has its reason",
+    ),
+    "published_scores": StepType(
+        "datagen.published_scores:PublishedScoresConfig",
+        "scores",
+        {"input": SETS},
+        "makes tables of the scores that a set was published with, for select",
+    ),
+    "mix": StepType(
+        "shards.mix:MixConfig",
+        "samples",
+        {"input*": SETS},
+        "draws an exact number from several sets, by weight or count, balanced",
+    ),
+    "fingerprint": StepType(
+        "filters.fingerprint:FingerprintConfig",
+        "scores",
+        {"input": SETS},
+        "hashes or embeds every picture, for dedup",
+    ),
+    "dedup": StepType(
+        "filters.dedup:DedupConfig",
+        "selection",
+        {"input": SETS, "prints?": ("scores",), "scores?": ("scores",), "against?": ("samples", "scores")},
+        "keeps the best of equal and near samples; drops those that benchmarks hold",
     ),
     "pack": StepType(
         "shards.pack:PackConfig",

@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeAlias
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
 from tenacity.wait import wait_exponential_jitter
 
-from shards.http_client import EndpointsDownError, JsonClient, RequestError, TransientError
+from shards.http_client import Body, EndpointsDownError, JsonClient, RequestError, TransientError
 
 FAILURES_TO_SET_ASIDE = 3  # one lost connection or slow answer is no outage
 FIND_EVERY_S = 5.0
@@ -67,7 +67,7 @@ class Endpoint:
 class Ask(Protocol):
     """Asks one endpoint one thing: path, body (None to get), and returns its JSON."""
 
-    def __call__(self, path: str, body: bytes | None = None) -> Awaitable[Any]: ...
+    def __call__(self, path: str, body: Body | None = None) -> Awaitable[Any]: ...
 
 
 Admit: TypeAlias = Callable[[str, Ask], Awaitable[None]]
@@ -114,8 +114,8 @@ class EndpointPool:
         await self._client.close()
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[Session]:
-        """A place at the endpoint with the most room, kept until the session ends.
+    async def session(self, prefer: Endpoint | None = None) -> AsyncIterator[Session]:
+        """A place at `prefer` if it has room, or where there is most; kept until the session ends.
 
         Requests made in it go to that endpoint one after the other, so that it finds in its cache what they
         share; to another one if it is set aside.
@@ -123,7 +123,7 @@ class EndpointPool:
         Raises:
             EndpointsDownError: no endpoint has answered for `outage_s`.
         """
-        session = Session(self, await self._take())
+        session = Session(self, await self._take(prefer))
         try:
             yield session
         finally:
@@ -131,13 +131,13 @@ class EndpointPool:
 
     # Places
 
-    async def _take(self) -> Endpoint:
+    async def _take(self, prefer: Endpoint | None = None) -> Endpoint:
         while True:
             await self._readmit()
             async with self._changed:
                 free = [e for e in self._endpoints if e.is_admitted and e.busy < self._settings.in_flight]
                 if free:
-                    endpoint = min(free, key=lambda e: e.busy)
+                    endpoint = min(free, key=lambda e: (e is not prefer, e.busy))
                     endpoint.busy += 1
                     return endpoint
                 await self._wait_for_change()
@@ -213,7 +213,7 @@ class EndpointPool:
 
     # Requests
 
-    async def post(self, session: Session, path: str, body: bytes) -> Any:  # noqa: ANN401, what a server says
+    async def post(self, session: Session, path: str, body: Body) -> Any:  # noqa: ANN401, what a server says
         """The JSON that answers `body`; asked again as often as `attempts` allows."""
         retrying = AsyncRetrying(
             stop=stop_after_attempt(self._settings.attempts),
@@ -227,7 +227,7 @@ class EndpointPool:
                 return await self._try(session, path, body)
         raise AssertionError("tenacity returns or raises")
 
-    async def _try(self, session: Session, path: str, body: bytes) -> Any:  # noqa: ANN401
+    async def _try(self, session: Session, path: str, body: Body) -> Any:  # noqa: ANN401
         if not session.endpoint.is_admitted:
             session.endpoint = await self.move(session.endpoint)
         endpoint = session.endpoint
@@ -253,7 +253,7 @@ class Session:
     pool: EndpointPool
     endpoint: Endpoint
 
-    async def post(self, path: str, body: bytes) -> Any:  # noqa: ANN401, what a server says
+    async def post(self, path: str, body: Body) -> Any:  # noqa: ANN401, what a server says
         """The JSON that answers `body`.
 
         Raises:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import aiohttp
+
+from shards.sample import EncodedImage
 
 LONGEST_RETRY_AFTER_S = 120.0
 MAX_REPLY_BYTES = 16 << 20
@@ -51,6 +54,33 @@ class TransientError(RequestError):
         self.retry_after_s = retry_after_s
 
 
+@dataclass(frozen=True)
+class Form:
+    """A multipart form. Unlike JSON it carries images as they are.
+
+    Attributes:
+        fields: name and value, in order; a name may come again.
+    """
+
+    fields: tuple[tuple[str, str | EncodedImage], ...]
+
+    def data(self) -> aiohttp.FormData:
+        """The form for one request; it cannot be sent twice."""
+        form = aiohttp.FormData(default_to_multipart=True)
+        for number, (name, value) in enumerate(self.fields):
+            if isinstance(value, str):
+                form.add_field(name, value)
+            else:
+                kind = value.extension.replace("jpg", "jpeg")
+                file = f"{number}.{value.extension}"
+                form.add_field(name, value.data, filename=file, content_type=f"image/{kind}")
+        return form
+
+
+Body: TypeAlias = bytes | Form
+"""What is posted: JSON as bytes, or a form."""
+
+
 class JsonClient:
     """One connection pool to any number of servers; lives in one event loop.
 
@@ -67,7 +97,7 @@ class JsonClient:
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         self._http = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
-            headers={"Content-Type": "application/json", **headers},
+            headers=headers,
             timeout=aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_S),
         )
 
@@ -75,7 +105,7 @@ class JsonClient:
         """Close all connections."""
         await self._http.close()
 
-    async def ask(self, url: str, path: str, body: bytes | None = None) -> Any:  # noqa: ANN401, what a server says
+    async def ask(self, url: str, path: str, body: Body | None = None) -> Any:  # noqa: ANN401, what a server says
         """The JSON at `path`, posted `body` if there is one. A redirect is not followed: the key stays here.
 
         Raises:
@@ -83,9 +113,10 @@ class JsonClient:
             RequestError: the server refused it.
             EndpointError: the server refuses the key.
         """
-        method = "GET" if body is None else "POST"
         try:
-            async with self._http.request(method, url + path, data=body, allow_redirects=False) as response:
+            async with self._http.request(
+                url=url + path, allow_redirects=False, **_sending(body)
+            ) as response:
                 text = await _read_body(response, path)
                 self._check_status(url, path, response, text)
         except TimeoutError as error:
@@ -125,6 +156,14 @@ class JsonClient:
     def _hide(self, text: str) -> str:
         """A server's words without the key, which some repeat."""
         return text.replace(self._key, "***") if self._key else text
+
+
+def _sending(body: Body | None) -> dict[str, Any]:
+    if body is None:
+        return {"method": "GET"}
+    if isinstance(body, Form):
+        return {"method": "POST", "data": body.data()}
+    return {"method": "POST", "data": body, "headers": {"Content-Type": "application/json"}}
 
 
 async def _read_body(response: aiohttp.ClientResponse, path: str) -> bytes:

@@ -53,14 +53,25 @@ def check_image(image: EncodedImage) -> ImageFacts:
     Raises:
         ImageError: as `image_facts`, or the pixels are damaged or cut off.
     """
-    with _opened(image) as opened:
-        try:
-            opened.load()
-        except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
-            raise ImageError(
-                "undecodable", f"expected a whole image, got one that breaks off: {error}"
-            ) from error
-        return ImageFacts(*opened.size)
+    with load_image(image) as loaded:
+        return ImageFacts(*loaded.size)
+
+
+def load_image(image: EncodedImage) -> ImageFile.ImageFile:
+    """An image with all its pixels decoded, checked.
+
+    Raises:
+        ImageError: as `image_facts`, or the pixels are damaged or cut off.
+    """
+    opened = _opened(image)
+    try:
+        opened.load()
+    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
+        opened.close()
+        raise ImageError(
+            "undecodable", f"expected a whole image, got one that breaks off: {error}"
+        ) from error
+    return opened
 
 
 def check_sample(sample: Sample) -> dict[str, ImageFacts]:

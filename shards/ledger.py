@@ -1,8 +1,8 @@
 """The ledger: every paid reply, by the hash of its request, in segments that never change.
 
 A reply is committed before anything is derived from it. Each writer publishes segments of its own, named
-by their content; readers merge. The same reply twice is one reply: the first by segment name wins, the
-same one for every reader.
+by their content; readers merge. Of two replies to one request the one with the lowest hash counts: the same
+one for every reader, however segments are merged.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ SCHEMA = pa.schema([("request", pa.binary(32)), ("reply", pa.large_binary()), ("
 COMPACT_FROM = 64  # segments: a reader opens each one
 REFRESHES = 5
 MERGE_FROM = 8  # segments of like size that one writer made: it makes one of them
+FULL_BYTES = (
+    64 << 20
+)  # a segment of this size is merged no more: replies may be pictures, and a merge holds all
 
 
 class LedgerError(ValueError):
@@ -43,19 +46,30 @@ class _Segment:
     order: npt.NDArray[np.int64]
     table: Any = field(repr=False)
 
-    def find(self, request: bytes) -> bytes | None:
+    def find(self, request: bytes) -> int | None:
+        """The row of a request, if it is here."""
         prefix = np.uint64(int.from_bytes(request[:8], "big"))
         place = int(np.searchsorted(self.prefixes, prefix))
         while place < len(self.prefixes) and self.prefixes[place] == prefix:
             row = int(self.order[place])
             if self.table["request"][row].as_py() == request:
-                return self._reply(row)
+                return row
             place += 1
         return None
 
-    def _reply(self, row: int) -> bytes:
+    def digest(self, row: int) -> bytes:
+        """Hash of a row's reply, as it was committed."""
+        digest: bytes = self.table["sha256"][row].as_py()
+        return digest
+
+    def reply(self, row: int) -> bytes:
+        """A row's reply.
+
+        Raises:
+            LedgerError: its bytes have changed.
+        """
         reply = bytes(self.table["reply"][row].as_py())
-        if hashlib.sha256(reply).digest() != self.table["sha256"][row].as_py():
+        if hashlib.sha256(reply).digest() != self.digest(row):
             raise LedgerError(
                 f"{self.where}: expected the reply that was committed, got other bytes; delete the file: "
                 "its replies will be asked again"
@@ -108,10 +122,12 @@ class Ledger:
 
     def get(self, request: bytes) -> bytes | None:
         """The reply to a request hash, or None if it was never paid for."""
-        for segment in self._segments.values():
-            if (reply := segment.find(request)) is not None:
-                return reply
-        return None
+        held = self._segments.values()
+        found = [(segment, row) for segment in held if (row := segment.find(request)) is not None]
+        if not found:
+            return None
+        segment, row = min(found, key=lambda each: each[0].digest(each[1]))
+        return segment.reply(row)
 
     def commit(self, replies: Mapping[bytes, bytes]) -> None:
         """Publish replies as one new segment, durably; then they are there for every reader."""
@@ -131,9 +147,9 @@ class Ledger:
         """
         while len(last := self._own[-MERGE_FROM:]) == MERGE_FROM:
             sizes = [size for _, size in last]
-            if max(sizes) >= MERGE_FROM * min(sizes):
-                return
             names = [name for name, _ in last]
+            if max(sizes) >= MERGE_FROM * min(sizes) or self._bytes(names) > FULL_BYTES:
+                return
             name = self._merge(names)
             del self._own[-MERGE_FROM:]
             self._own.append((name, len(self._segments[name].order)))
@@ -141,7 +157,7 @@ class Ledger:
     def _merge(self, names: Sequence[str]) -> str:
         """One segment in the place of some. It is there before they go, so no reader misses a reply."""
         segments = self._segments
-        merged = _merged(segments[name].table for name in sorted(names))
+        merged = _merged(segments[name] for name in names)
         new = _write_segment(self._storage, merged.items())
         segments[new] = self._open(new)
         for name in names:
@@ -154,20 +170,29 @@ class Ledger:
         return sum(len(segment.order) for segment in self._segments.values())
 
     def compact(self, *, minimum: int = COMPACT_FROM) -> int:
-        """Merge many small segments into one; return how many went. Only for who holds the lease."""
-        old = sorted(self._segments)
+        """Merge many small segments into few; return how many went. Only for who holds the lease."""
+        old = [name for name in sorted(self._segments) if self._bytes([name]) <= FULL_BYTES // 2]
         if len(old) < minimum:
             return 0
-        self._merge(old)
+        group: list[str] = []
+        for name in [*old, ""]:
+            if not name or self._bytes([*group, name]) > FULL_BYTES:
+                self._merge(group)
+                group = []
+            group.append(name)
         return len(old)
 
+    def _bytes(self, names: Sequence[str]) -> int:
+        return sum(int(self._segments[name].table.nbytes) for name in names)
 
-def _merged(tables: Iterable[Any]) -> dict[bytes, bytes]:
-    merged: dict[bytes, bytes] = {}
-    for table in tables:
-        for request, reply in zip(table["request"].to_pylist(), table["reply"].to_pylist(), strict=True):
-            merged.setdefault(request, reply)
-    return merged
+
+def _merged(segments: Iterable[_Segment]) -> dict[bytes, bytes]:
+    merged: dict[bytes, tuple[bytes, bytes]] = {}
+    for segment in segments:
+        columns = (segment.table[name].to_pylist() for name in ("request", "sha256", "reply"))
+        for request, digest, reply in zip(*columns, strict=True):
+            merged[request] = min(merged.get(request, (digest, reply)), (digest, reply))
+    return {request: reply for request, (_, reply) in merged.items()}
 
 
 def _write_segment(storage: Storage, replies: Iterable[tuple[bytes, bytes]]) -> str:

@@ -46,6 +46,13 @@ class Refused:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Unused:
+    """Entries of a source that the plan leaves: predicates or sampling passed them over."""
+
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class PlanSummary:
     """What a plan comes to.
 
@@ -71,6 +78,7 @@ class Tally:
 
     planned: int = 0
     copied: int = 0
+    unused: int = 0
     keys: set[bytes] = field(default_factory=set)
     parents: set[tuple[int, int, int]] = field(default_factory=set)
     refused: list[Refused] = field(default_factory=list)
@@ -81,7 +89,7 @@ Place = tuple[int, int, int]
 
 def write_plan(
     storage: Storage,
-    planned: Iterable[Planned | Refused],
+    planned: Iterable[Planned | Refused | Unused],
     *,
     shard_size: int,
     recipe: Mapping[str, Json],
@@ -121,7 +129,7 @@ def _summary(tally: Tally, copies_from: Sequence[str], read: int | None) -> Plan
     used = len(tally.parents) if read is not None else tally.planned
     return PlanSummary(
         planned=tally.planned,
-        read=used + len(tally.refused) if read is None else read,
+        read=used + len(tally.refused) + tally.unused if read is None else read,
         used=used,
         copied=tally.copied,
         copies_from=tuple(copies_from),
@@ -130,11 +138,17 @@ def _summary(tally: Tally, copies_from: Sequence[str], read: int | None) -> Plan
 
 
 def _plan_rows(
-    planned: Iterable[Planned | Refused], recipe: Mapping[str, Json], made: Mapping[str, Place], tally: Tally
+    planned: Iterable[Planned | Refused | Unused],
+    recipe: Mapping[str, Json],
+    made: Mapping[str, Place],
+    tally: Tally,
 ) -> Iterator[dict[str, Any]]:
     for entry in planned:
         if isinstance(entry, Refused):
             tally.refused.append(entry)
+            continue
+        if isinstance(entry, Unused):
+            tally.unused += entry.count
             continue
         _count(entry, tally)
         made_by = content_of(entry, recipe)
@@ -205,6 +219,13 @@ def read_plan(storage: Storage, shard: int, start: int, stop: int) -> list[PlanR
         )
         for row in table.slice(start, stop - start).to_pylist()
     ]
+
+
+def planned_rows(storage: Storage) -> Iterator[PlanRow]:
+    """Every row of a written plan, a shard at a time."""
+    for name in storage.names(FOLDER):
+        if name.endswith(".parquet"):
+            yield from read_plan(storage, int(name.removesuffix(".parquet")), 0, 1 << 31)
 
 
 def plan_sizes(summary: PlanSummary, shard_size: int) -> list[int]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from shards.sample import Json
+from shards.storage import Storage
 
 _PLAN = {"decides": "plan"}
 _RUN = {"decides": "run"}
@@ -32,6 +33,17 @@ class Settings(BaseModel):
     def content(self) -> dict[str, Json]:
         """What decides a sample once it is planned: all but `run` and `plan` settings."""
         return self._without("run", "plan")
+
+    def missing(self) -> list[str]:
+        """What must be there and is not, for `bakery check`; nothing for a step that reads no source."""
+        return []
+
+    def prepared(self, storage: Storage) -> Self:  # noqa: ARG002, for settings that need it
+        """What the workers are given, once the plan lies in the step's directory.
+
+        Called by the driver on every run, so what it puts there is made again where it was lost.
+        """
+        return self
 
     def _without(self, *roles: str) -> dict[str, Json]:
         return self.model_dump(mode="json", exclude=self._with_role(roles))

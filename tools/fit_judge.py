@@ -37,7 +37,7 @@ from tools.export_lite0 import export
 from tools.fit_objectness import SCENES, draw_scenes, fit_decoder
 from tools.rendered_samples import build, fault_of, map_samples, plan
 
-SAMPLES, SEED, CLEAN = 1200, 21, 0.4
+SAMPLES, SEED, CLEAN = 800, 21, 0.4
 MEAN_SAMPLES = 60
 SMOOTHING = 0.3  # scikit-learn's C; 0.1 to 1 gave the same AUC to the third digit
 

@@ -24,16 +24,27 @@ class Attend(Protocol):
     def __call__(self, q_QND: Tensor, k_TND: Tensor, v_TND: Tensor) -> Tensor: ...
 
 
+def attend_masked(q_QND: Tensor, k_TND: Tensor, v_TND: Tensor, mask_QT: Tensor | None) -> Tensor:
+    """Exact attention under a bool mask; None: everything is visible."""
+    q, k, v = (x.transpose(0, 1).unsqueeze(0) for x in (q_QND, k_TND, v_TND))
+    out = scaled_dot_product_attention(q, k, v, attn_mask=mask_QT, enable_gqa=True)
+    return out.squeeze(0).transpose(0, 1).flatten(1)
+
+
 @dataclass(frozen=True)
 class DenseAttend:
-    """Exact attention under a [Q, T] bool mask; None: everything is visible."""
+    """Exact attention, sample by sample: what two samples would waste on each other is never computed.
 
-    mask_QT: Tensor | None
+    Attributes:
+        parts: of each sample, the places of its rows among queries and among keys, and its mask.
+    """
+
+    parts: tuple[tuple[Tensor, Tensor, Tensor], ...]
 
     def __call__(self, q_QND: Tensor, k_TND: Tensor, v_TND: Tensor) -> Tensor:
-        q, k, v = (x.transpose(0, 1).unsqueeze(0) for x in (q_QND, k_TND, v_TND))
-        out = scaled_dot_product_attention(q, k, v, attn_mask=self.mask_QT, enable_gqa=True)
-        return out.squeeze(0).transpose(0, 1).flatten(1)
+        out_QH = q_QND.new_zeros(len(q_QND), q_QND.shape[1] * q_QND.shape[2])
+        seen = [attend_masked(q_QND[q], k_TND[k], v_TND[k], mask) for q, k, mask in self.parts]
+        return out_QH.index_copy(0, torch.cat([q for q, _, _ in self.parts]), torch.cat(seen))
 
 
 @dataclass(frozen=True)
@@ -74,8 +85,8 @@ class PrefixAttend:
         for first, begin, end, is_causal in self.spans:
             size, keys = end - begin, end - first
             mask = torch.ones(size, keys, dtype=torch.bool, device=q.device).tril(keys - size)
-            attend = DenseAttend(mask if is_causal else None)
-            parts.append(attend(q[begin:end], k[first:end], v[first:end]))
+            seen = attend_masked(q[begin:end], k[first:end], v[first:end], mask if is_causal else None)
+            parts.append(seen)
         return torch.empty_like(q_TND.flatten(1)).index_copy(0, self.order, torch.cat(parts))
 
 
@@ -87,13 +98,20 @@ class PackAttention(Protocol):
 
 @dataclass(frozen=True)
 class DensePack:
-    """The pack's rule as [T, T] masks. Quadratic memory: CPUs and tests."""
+    """The pack's rule as a mask a sample. Quadratic memory: CPUs and tests."""
 
     meta: TokenMeta
 
     def attend(self, keep_T: Tensor | None = None, last_rows: int | None = None) -> DenseAttend:
-        mask = dense_mask(self.meta, keep_T)
-        return DenseAttend(mask if last_rows is None else mask[len(mask) - last_rows :])
+        first = 0 if last_rows is None else len(self.meta.doc) - last_rows
+        docs = range(int(self.meta.doc.max()) + 1)
+        return DenseAttend(tuple(self._part(doc, keep_T, first) for doc in docs))
+
+    def _part(self, doc: int, keep_T: Tensor | None, first: int) -> tuple[Tensor, Tensor, Tensor]:
+        rows = (self.meta.doc == doc).nonzero().flatten()
+        mask = dense_mask(self.meta.at(rows), None if keep_T is None else keep_T[rows])
+        is_query = rows >= first
+        return rows[is_query] - first, rows, mask[is_query]
 
 
 @dataclass(frozen=True)
@@ -114,7 +132,7 @@ def pack_attention(meta: TokenMeta, block: int | None) -> PackAttention:
 
 def attend_whole(q_QND: Tensor, k_TND: Tensor, v_TND: Tensor) -> Tensor:
     """Every query sees every key: one image, or one sequence with its cache."""
-    return DenseAttend(None)(q_QND, k_TND, v_TND)
+    return attend_masked(q_QND, k_TND, v_TND, None)
 
 
 def per_sequence(q_TND: Tensor, k_TND: Tensor, v_TND: Tensor, lengths: list[int]) -> Tensor:

@@ -134,11 +134,13 @@ class BridgeStats(NamedTuple):
 
 @torch.no_grad()
 def bridge_stats(relevance_T: Tensor, keep_T: Tensor, index: BridgeIndex) -> BridgeStats:
-    """Statistics of every reference image of a pack that has ViT tokens; NaN for one that has none."""
+    """Statistics of every reference image of a pack; NaN where it has no (ViT) tokens to count."""
     vit_E, both_E = _per_half(torch.ones_like(relevance_T), index)[:-1].view(-1, 2).unbind(1)
     relevance_sum = _per_half(relevance_T, index)[:-1:2]
     kept = _per_half(keep_T.float(), index)[:-1].view(-1, 2).sum(1)
     tokens = vit_E + both_E
     return BridgeStats(
-        mean_relevance=relevance_sum / vit_E, keep_frac=kept / tokens, is_hidden=(kept == 0).float()
+        mean_relevance=relevance_sum / vit_E,
+        keep_frac=kept / tokens,
+        is_hidden=((kept == 0) & (tokens > 0)).float(),
     )

@@ -33,10 +33,15 @@ def flex_block(world: World) -> int | None:
 
 
 def build_model(
-    settings: TrainSettings, stage: Stage, base: Path, config: ModelConfig, world: World
+    settings: TrainSettings,
+    stage: Stage,
+    base: Path,
+    config: ModelConfig,
+    world: World,
+    compute: torch.dtype,
 ) -> tuple[Bagel, dict[str, nn.Parameter]]:
     """The base model on this rank's device, its shards only, and the parameters that train, by name."""
-    layers, compute = config.language.layers, compute_dtype(settings, world)
+    layers = config.language.layers
     model = build_meta(config)
     if settings.lora is not None:
         add_adapters(model, set(stage.trains), layers, settings.lora.rank, settings.lora.alpha)

@@ -37,11 +37,7 @@ class Dataset:
     align: int
 
     def plan(self, settings: TrainSettings) -> Plan:
-        """The stage's packs and steps.
-
-        Raises:
-            ConfigError: nothing to train on, or a sample larger than the budget.
-        """
+        """The stage's packs and steps; `check` it before use."""
         language = self.config.language
         per_layer = 2 * language.hidden + 3 * language.intermediate
         return Plan(
@@ -52,7 +48,7 @@ class Dataset:
             window=settings.window,
             # Operations of a token's matmuls, in those of a visible pair: 12 of (heads * head size) each.
             token_cost=6 * per_layer // 12,
-        ).check()
+        )
 
     def training_batch(self, step: Step, number: int, pack: Pack) -> Batch:
         """The batch of pack `number` of a step."""

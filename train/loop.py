@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ from train.stages import Stage, warmed_lr
 from train.stopping import Stopping
 from train.tokenizer import load_tokenizer
 
-COLLECT_EVERY = 1000  # steps; in between the garbage collector would stop ranks at different moments
+COLLECT_EVERY = 1000  # steps
 
 
 def train_stage(  # noqa: C901 - the algorithm, in one straight line
@@ -52,9 +53,10 @@ def train_stage(  # noqa: C901 - the algorithm, in one straight line
 
     tokenizer = load_tokenizer(base, config)
     data = open_dataset(settings, stage, config, tokenizer, world, block or 1)
-    plan = data.plan(settings)
-    autoencoder = load_autoencoder(base, config, world.device, compute_dtype(settings, world))
-    model, parameters = build_model(settings, stage, base, config, world)
+    plan = data.plan(settings).check()
+    compute = compute_dtype(settings, world)
+    autoencoder = load_autoencoder(base, config, world.device, compute)
+    model, parameters = build_model(settings, stage, base, config, world, compute)
     optimizer = make_optimizer(parameters, stage)
     ema = Ema(parameters, stage.ema) if stage.ema else None
     state: dict[str, Any] = {"weights": dict(parameters), "optimizer": optimizer_state(optimizer, parameters)}
@@ -76,14 +78,13 @@ def train_stage(  # noqa: C901 - the algorithm, in one straight line
     measure = Measure(settings=settings, data=data, studio=studio, bridge=bridge, world=world, encode=encode)
     gauge = Gauge(config=config, stage=stage, world=world)
 
-    with Log(folder, is_written=world.is_first) as log, stopping:
+    with Log(folder, is_written=world.is_first) as log, stopping, uncollected():
         log.say(f"{name}: {len(data.training)} samples, {len(data.held)} held out, fill {plan.fill():.3f}")
         log.say(table_text(training_table(_sizes(model), parameters.keys(), config.language.layers)))
         rehearse(model, data, plan, encode, bridge)
         optimizer.zero_grad()
         meter, begin_s = Meter(world), time.perf_counter()
         gc.collect()
-        gc.disable()
 
         for step, batches in load_steps(
             plan, first, stage.steps, world, data.training_batch, settings.loaders
@@ -112,6 +113,7 @@ def train_stage(  # noqa: C901 - the algorithm, in one straight line
                     "train", done, {**gauge.add(values), "lr": lr, "norm": norm.item(), "epoch": step.epoch}
                 )
                 stopping.is_agreed = is_stopped
+            trained_s = time.perf_counter()
             if done % settings.validation.every == 0 or is_last:
                 measure.losses(log, done)
                 measure.images(log, done)
@@ -120,12 +122,11 @@ def train_stage(  # noqa: C901 - the algorithm, in one straight line
             if done % settings.save_every == 0 or is_last or stopping.is_agreed:
                 about = {"run": run, "settings": settings.model_dump(mode="json"), "versions": versions()}
                 save(folder / "checkpoints", done, state, about, settings.keep, world)
+            meter.forget(time.perf_counter() - trained_s)
             if stopping.is_agreed and not is_last:
                 log.say(f"{name}: stopped after step {done}; run the same command to go on")
-                gc.enable()
                 return None
             begin_s = time.perf_counter()
-        gc.enable()
 
     if ema is not None:
         ema.apply()
@@ -139,6 +140,16 @@ def train_stage(  # noqa: C901 - the algorithm, in one straight line
     )
     world.wait()
     return folder / "model"
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Without the garbage collector, which would stop ranks at different moments."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def pack_loss(found: Prediction, inputs: PackInputs, step_targets: int) -> Tensor:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from train.bridge_config import BridgeConfig, bridge_preset
-from train.config import ConfigError
+from train.config import TINY, ConfigError
 from train.config_files import read_config
 from train.guidance import SamplerConfig
-from train.settings import TrainSettings, load_settings
+from train.settings import TINY_BASE, TrainSettings, load_settings
 
 if TYPE_CHECKING:
     from train.draw import Studio
@@ -47,7 +47,8 @@ def check_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> TrainS
         ConfigError: with every problem, one a line.
     """
     settings = load_settings(path, changes)
-    problems = settings.problems(read_config(Path(settings.base)))
+    model = TINY if settings.base == TINY_BASE else read_config(Path(settings.base))
+    problems = settings.problems(model)
     if problems:
         raise ConfigError("\n".join(f"{path}: {problem}" for problem in problems))
     return settings
@@ -63,6 +64,7 @@ def main_generate(
     seed: int = 0,
     steps: int = 50,
     uses_bridge: bool = False,
+    vit_px: int | None = None,
     device: str = "auto",
 ) -> Path:
     """Draw one image; the seed alone decides the noise.
@@ -76,6 +78,8 @@ def main_generate(
         seed: of the noise.
         steps: points in time; one less step is made.
         uses_bridge: apply the checkpoint's bridge while sampling, which the released code never does.
+        vit_px: longest side of references for the ViT; None: as in training (518). The released inference
+            has 980.
         device: cpu, cuda or auto.
 
     Raises:
@@ -88,6 +92,9 @@ def main_generate(
     if sampler.problems():
         raise ConfigError("\n".join(sampler.problems()))
     studio, bridge = _open_studio(checkpoint, device), checkpoint_bridge(checkpoint)
+    if vit_px is not None:
+        rule = replace(studio.config.vit_resize, max_px=vit_px)
+        studio = replace(studio, config=replace(studio.config, vit_resize=rule).check())
     images = [open_rgb(path.read_bytes()) for path in references]
     image = draw(studio, images, instruction, size, "generate", sampler, bridge, seed)
     into.parent.mkdir(parents=True, exist_ok=True)

@@ -16,8 +16,11 @@ class Meter:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self._loss = torch.zeros((), device=world.device, dtype=torch.float64)
-        self._bridge = torch.zeros(5, device=world.device, dtype=torch.float64)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._loss = torch.zeros((), device=self.world.device, dtype=torch.float64)
+        self._bridge = torch.zeros(5, device=self.world.device, dtype=torch.float64)
         self._host = torch.zeros(3, dtype=torch.float64)
         self._steps = 0
         self._waited_s = 0.0
@@ -30,15 +33,24 @@ class Meter:
         self._host += torch.tensor([tokens, flops, 0.0], dtype=torch.float64)
         if stats is not None and len(stats.keep_frac):
             has_vit = ~stats.mean_relevance.isnan()
-            relevance = stats.mean_relevance.nan_to_num().sum()
-            parts = (relevance, has_vit.sum(), stats.keep_frac.sum(), stats.is_hidden.sum())
-            count = torch.full_like(relevance, len(stats.keep_frac))
-            self._bridge += torch.stack([part.double() for part in (*parts, count)])
+            has_tokens = ~stats.keep_frac.isnan()  # not so where dropout left nothing of a reference
+            parts = (
+                stats.mean_relevance.nan_to_num().sum(),
+                has_vit.sum(),
+                stats.keep_frac.nan_to_num().sum(),
+                stats.is_hidden.sum(),
+                has_tokens.sum(),
+            )
+            self._bridge += torch.stack([part.double() for part in parts])
 
     def add_step(self, waited_s: float) -> None:
         """One optimizer step, and how long it waited for its data."""
         self._steps += 1
         self._waited_s += waited_s
+
+    def forget(self, seconds: float) -> None:
+        """Leave out time that was spent on something else than training."""
+        self._begin_s += seconds
 
     def read(self, *, is_stopping: bool) -> tuple[dict[str, float], bool]:
         """Figures over all ranks since the last reading, and whether any rank is to stop; begins anew."""
@@ -61,5 +73,5 @@ class Meter:
                 "bridge_keep_frac": keep / references,
                 "bridge_hidden_frac": hidden / references,
             }
-        self.__init__(self.world)  # type: ignore[misc]
+        self._begin()
         return found, stopping > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -89,10 +90,14 @@ def export_model(
         gather: see `train.weights.save_streaming`.
     """
     is_first = not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+    partial = into.with_name(f".{into.name}.partial")
     if is_first:
-        into.mkdir(parents=True, exist_ok=True)
-        copy_sidecars(source, into, {"model": model_extra(config), **about})
-    save_streaming(into / export_name(source), tensors, dtype, gather)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        copy_sidecars(source, partial, {"model": model_extra(config), **about})
+    save_streaming(partial / export_name(source), tensors, dtype, gather)
+    if is_first:
+        partial.rename(into)  # a directory of this name is whole
 
 
 def write_tiny(directory: Path, seed: int = 0, config: ModelConfig = TINY) -> None:

@@ -4,19 +4,49 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from train.config import ConfigError
+from train.config_files import read_config
+from train.dataset import open_dataset
 from train.loop import train_stage
-from train.parallel import joined_world
-from train.settings import TrainSettings
+from train.page import write_page
+from train.parallel import World, joined_world
+from train.pretrained import write_tiny
+from train.settings import TINY_BASE, TrainSettings
 from train.stopping import Stopping
+from train.tokenizer import load_tokenizer
 
 
 def run_stages(settings: TrainSettings) -> int:
     """Train all stages as one of the processes that train together; 0 when all are done, 3 if stopped."""
     with joined_world(settings.device) as world:
-        base = Path(settings.base)
+        base = _base(settings, world)
+        _check_data(settings, base, world)
         for name in settings.stages:
             made = train_stage(settings, name, base, world, Stopping())
+            if world.is_first:
+                write_page(Path(settings.out), settings.stages)
             if made is None:
                 return 3
             base = made
     return 0
+
+
+def _check_data(settings: TrainSettings, base: Path, world: World) -> None:
+    """All stages' samples against their budget before the first is trained, not days later."""
+    config = read_config(base)
+    problems = []
+    for stage in map(settings.stage, settings.stages):
+        data = open_dataset(settings, stage, config, load_tokenizer(base, config), world, 1)
+        problems += [f"stage {stage.name}: {problem}" for problem in data.plan(settings).problems()]
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def _base(settings: TrainSettings, world: World) -> Path:
+    if settings.base != TINY_BASE:
+        return Path(settings.base)
+    path = Path(settings.out) / TINY_BASE
+    if world.is_first and not (path / "model.safetensors").exists():
+        write_tiny(path, settings.seed)
+    world.wait()
+    return path

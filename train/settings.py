@@ -15,6 +15,8 @@ from train.config import ConfigError, ModelConfig
 from train.guidance import SamplerConfig
 from train.stages import FOUR_STEPS, Stage, stage_preset
 
+TINY_BASE = "tiny"  # as `base`: a small untrained model, written into the run's own directory
+
 
 class LoraSettings(Settings):
     """Adapters in place of whole weights: one GPU of 48 or 80 GB. Not the paper's setting."""
@@ -37,7 +39,7 @@ class TrainSettings(Settings):
     """A training run: from a base model, through stages, to a model that loads where the base loads.
 
     Attributes:
-        base: model directory (BAGEL-7B-MoT's layout).
+        base: model directory (BAGEL-7B-MoT's layout), or `tiny`.
         out: where each stage's directory goes.
         data: finished directories or selections, by the names that stages read (see `train.stages.DATA`).
         overrides: settings changed, by stage name or for `all`.
@@ -130,7 +132,7 @@ class TrainSettings(Settings):
 
 
 def load_settings(path: Path, changes: Mapping[str, Any] | None = None) -> TrainSettings:
-    """The settings of a training recipe (YAML).
+    """The settings of a training recipe (YAML), with changes; `data.base` changes one name inside `data`.
 
     Raises:
         ConfigError: with every unknown name and impossible value, one a line.
@@ -144,9 +146,23 @@ def load_settings(path: Path, changes: Mapping[str, Any] | None = None) -> Train
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected settings by name, got {values!r}")
     try:
-        return TrainSettings.model_validate(values | dict(changes or {}))
+        return TrainSettings.model_validate(_changed(values, changes or {}))
     except ValidationError as error:
         raise ConfigError("\n".join(_lines(str(path), error))) from error
+
+
+def _changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Values with changes by dotted name.
+
+    >>> _changed({"data": {"base": ["a"], "refined": ["b"]}}, {"data.base": ["c"], "seed": 2})
+    {'data': {'base': ['c'], 'refined': ['b']}, 'seed': 2}
+    """
+    found = dict(values)
+    for name, value in changes.items():
+        first, dot, rest = name.partition(".")
+        below = found.get(first)
+        found[first] = _changed(below if isinstance(below, Mapping) else {}, {rest: value}) if dot else value
+    return found
 
 
 def _lines(where: str, error: ValidationError) -> list[str]:

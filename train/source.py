@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shards.index import Directory
+from shards.index import Directory, shard_name
 from shards.manifest import read_manifest
 from shards.sample import Sample
 from shards.selection import kept_keys
@@ -52,6 +53,7 @@ class Source:
     def __init__(self, uri: str) -> None:
         storage, self.keep = _samples_below(Storage(uri), uri)
         self.directory = Directory(storage)
+        self._threads = threading.local()
 
     @property
     def name(self) -> str:
@@ -69,7 +71,6 @@ class Source:
         lengths = self._lengths(tokenizer, cache)
         found = []
         for shard in self.directory.shards:
-            rows = self.directory.table(shard).select(["key", "members"]).to_pylist()
             found += [
                 Place(
                     key=row["key"],
@@ -79,14 +80,22 @@ class Source:
                     text_tokens=lengths[row["key"]],
                     sizes=_image_sizes(row["members"]),
                 )
-                for place, row in enumerate(rows)
+                for place, row in enumerate(self._rows(shard))
                 if self.keep is None or row["key"] in self.keep
             ]
         return found
 
     def read(self, place: Place) -> Sample:
-        """A sample with its images."""
-        return self.directory.sample(place.shard, place.row)
+        """A sample with its images; each thread reads through files of its own."""
+        if not hasattr(self._threads, "directory"):
+            self._threads.directory = Directory(self.directory.storage)
+        sample: Sample = self._threads.directory.sample(place.shard, place.row)
+        return sample
+
+    def _rows(self, shard: int) -> list[dict[str, Any]]:
+        with self.directory.storage.open(f"index/{shard_name(shard)}.parquet") as file:
+            rows: list[dict[str, Any]] = pq.read_table(file, columns=["key", "members"]).to_pylist()
+        return rows
 
     def _lengths(self, tokenizer: Tokenizer, cache: Path | None) -> dict[str, int]:
         path = cache / f"{self.name}-{tokenizer.digest}.parquet" if cache else None
@@ -102,7 +111,7 @@ class Source:
 
     def _count(self, tokenizer: Tokenizer) -> Iterator[tuple[str, int]]:
         for shard in self.directory.shards:
-            for row in self.directory.table(shard).select(["key", "members"]).to_pylist():
+            for row in self._rows(shard):
                 ((_, data),) = self.directory.read_members(shard, [_json_member(row["members"])])
                 yield row["key"], len(tokenizer.encode(json.loads(data)["instruction"]))
 

@@ -16,6 +16,7 @@ from filters.label_page import Labelling, LabelServer
 from filters.rubrics import pick_questions
 from recipes.calibration import calibrate, describe
 from recipes.display import Display
+from recipes.rationales import explain, write_jsonl
 from recipes.run import Run
 from recipes.schema import RecipeError, load_recipe
 from shards.index import Directory
@@ -89,6 +90,25 @@ def test_asking_again_is_paid_apart_and_once(made):
     after = asked(server)
     calibrate(recipe, out, "scores", None, 5)
     assert asked(server) == after
+
+
+def test_reasons_are_asked_for_scores_near_a_threshold_only_and_once(made, tmp_path):
+    recipe, server, out, _ = made
+    before = asked(server)
+    found = explain(recipe, out, "scores", "consistency", 3.5, 0.6, 4)
+    assert len(found) == asked(server) - before == 4
+    assert all(abs(each.expected - 3.5) <= 0.6 and each.rationale.answer == "2" for each in found)
+    assert all('"reason" and "answer"' in each.prompt for each in server.asked[-4:])
+    write_jsonl(found, tmp_path / "why.jsonl")
+    assert len((tmp_path / "why.jsonl").read_text().splitlines()) == 4
+    assert explain(recipe, out, "scores", "consistency", 3.5, 0.6, 4) == found
+    assert asked(server) == before + 4
+
+
+def test_a_question_that_was_not_asked_has_no_reasons(made):
+    recipe, _, out, _ = made
+    with pytest.raises(RecipeError, match="expected a question that it asks, got 'colour'"):
+        explain(recipe, out, "scores", "colour", 0.5, 0.6, 4)
 
 
 def test_a_step_that_is_no_judge_is_refused(made):

@@ -145,3 +145,13 @@ def test_any_values_make_steps_or_errors(steps: object, seed: object, run: objec
         path.write_text(yaml.safe_dump({"seed": seed, "run": run, "steps": steps}))
         with pytest.raises(RecipeError):
             load_recipe(path)
+
+
+@pytest.mark.parametrize("name", ["scone_base_70k", "scone_refined_22k"])
+def test_the_shipped_recipes_are_checked_without_their_data(name, monkeypatch):
+    for variable in ("X2I", "MUSAR_GEN", "UNO_1M", "ECHO_4O", "SCONEEVAL", "OMNICONTEXT", "BASE"):
+        monkeypatch.delenv(f"BAKERY_{variable}", raising=False)
+    recipe = load_recipe(Path(__file__).parents[2] / f"recipes/{name}.yaml")
+    missing = [what for step in recipe.steps.values() for what in step.settings.missing()]
+    assert missing
+    assert all("expected the variable BAKERY_" in what for what in missing)

@@ -73,9 +73,7 @@ def test_closing_ends_workers_in_the_middle_of_a_task():
 def test_more_than_any_node_has_is_an_error_that_says_what_there_is(ray_engine):
     from shards.ray_executor import RayExecutor
 
-    with pytest.raises(
-        EngineError, match=r"needs 1000 CPUs and 0 GPUs on one node, .* have: 2 CPUs"
-    ):
+    with pytest.raises(EngineError, match=r"needs 1000 CPUs and 0 GPUs on one node, .* have: 2 CPUs"):
         RayExecutor(1, cpus=1000)
     with pytest.raises(EngineError, match="needs 1 CPUs and 4 GPUs"):
         RayExecutor(1, gpus=4)

@@ -93,10 +93,35 @@ def test_merging_keeps_everything_and_leaves_one_segment(storage):
     ledger = Ledger(storage)
     for number in range(70):
         ledger.commit({request_hash(b"%d" % number): b"%d" % number})
-    assert ledger.compact() == 70
-    assert ledger.compact() == 0
+    assert ledger.compact(minimum=2) > 1
+    assert ledger.compact(minimum=2) == 0
     assert len([name for name in storage.names() if name.endswith(".arrow")]) == 1
     assert all(Ledger(storage).get(request_hash(b"%d" % n)) == b"%d" % n for n in (0, 33, 69))
+
+
+def test_a_writer_keeps_its_own_segments_few(disk):
+    ledger, reader = Ledger(disk), Ledger(disk)
+    for number in range(600):
+        ledger.commit({request_hash(b"%d" % number): b"%d" % number})
+        if number % 50 == 0:
+            reader.refresh()
+            assert len(reader) == number + 1
+    assert len([name for name in disk.names() if name.endswith(".arrow")]) <= 24
+    assert all(Ledger(disk).get(request_hash(b"%d" % n)) == b"%d" % n for n in (0, 301, 599))
+
+
+def test_which_of_two_replies_counts_does_not_change_when_segments_are_merged(disk):
+    request = request_hash(b"a")
+    one, two = Ledger(disk), Ledger(disk)
+    assert one.get(request) is two.get(request) is None
+    one.commit({request: b"1"})
+    two.commit({request: b"2"})
+    expected = Ledger(disk).get(request)
+    for number in range(20):
+        one.commit({request_hash(b"%d" % number): b""})
+        assert Ledger(disk).get(request) == expected
+        two.commit({request_hash(b"other %d" % number): b""})
+        assert Ledger(disk).get(request) == expected
 
 
 def test_a_merge_that_was_killed_before_it_deleted_costs_nothing(storage):
@@ -153,3 +178,20 @@ def test_a_large_reply_comes_back(storage):
     reply = json.dumps(["x" * 1000] * 3000).encode()
     Ledger(storage).commit({request_hash(b"a"): reply})
     assert Ledger(storage).get(request_hash(b"a")) == reply
+
+
+def test_large_replies_are_merged_no_further_than_a_full_segment(storage, monkeypatch):
+    monkeypatch.setattr("shards.ledger.FULL_BYTES", 40_000)
+    ledger = Ledger(storage)
+    for number in range(12):
+        ledger.commit({request_hash(b"%d" % number): b"%d" % number * 10_000})
+    assert len(segment_bytes(storage)) == 12
+    assert ledger.compact(minimum=2) > 1
+    sizes = segment_bytes(storage)
+    assert 1 < len(sizes) < 12
+    assert max(sizes) < 50_000
+    assert all(Ledger(storage).get(request_hash(b"%d" % n)) == b"%d" % n * 10_000 for n in range(12))
+
+
+def segment_bytes(storage):
+    return [len(storage.read(name)) for name in storage.names() if name.endswith(".arrow")]

@@ -10,6 +10,7 @@ from train.segments import Grid, Kind, ReferenceTokens, SampleTokens
 
 VIT, LATENT = Grid(3, 2), Grid(4, 5)
 WHOLE = ReferenceTokens(latent=LATENT, vit=VIT)
+NOTHING = SampleTokens(references=[ReferenceTokens(latent=None, vit=None)], text=[1], targets=[LATENT])
 MIX = [
     SampleTokens(
         references=[WHOLE, ReferenceTokens(latent=LATENT, vit=None)],
@@ -72,6 +73,13 @@ def test_statistics_are_per_reference_image():
     assert stats.keep_frac.tolist() == [0, 0, 0, 0]
     assert stats.is_hidden.tolist() == [1, 1, 1, 1]
     assert layout.reference_names == (("a", 0), ("a", 1), ("no-text", 0), ("no-latent", 0))
+
+
+def test_a_reference_that_dropout_left_nothing_of_counts_as_neither_kept_nor_hidden():
+    _, index, _, found = run([MIX[0], NOTHING])
+    stats = bridge_stats(found, keep_mask(found, index, BridgeConfig(threshold=2.0)), index)
+    assert stats.is_hidden.tolist() == [1, 1, 0]
+    assert stats.keep_frac.isnan().tolist() == [False, False, True]
 
 
 def test_quantile_keeps_the_best_share_of_each_half():

@@ -148,3 +148,14 @@ def test_file_tokenizer_is_the_checkpoints_own_and_its_absence_is_named(tmp_path
     tokenizer = load_tokenizer(tmp_path, config)
     assert tokenizer.encode("a fox") == [3, 7]
     assert len(tokenizer.digest) == 12
+
+
+def test_threads_read_the_same_directory_at_once(data, samples):
+    from concurrent.futures import ThreadPoolExecutor
+
+    source = Source(str(data))
+    places = source.places(0, ByteTokenizer()) * 10
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(source.read, places))
+    assert [sample.key for sample in found] == [place.key for place in places]
+    assert found[: len(samples)] == samples

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -111,6 +112,14 @@ def test_a_run_leaves_log_pictures_and_a_model_that_loads(whole, tiny):
     assert about["train"]["versions"]["torch"]
 
 
+def test_the_page_shows_curves_losses_and_pictures(whole):
+    page = (whole / "page.html").read_text()
+    assert page.count("<polyline") >= 2
+    assert "held out, step 10" in page
+    assert "t = 0.3" in page
+    assert page.count("data:image/png;base64,") == 1
+
+
 def test_a_finished_stage_is_not_trained_again(whole, data, tiny):
     before = (whole / "stage1_base/log.jsonl").read_bytes()
     assert run_stages(settings(data, tiny, whole)) == 0
@@ -132,6 +141,16 @@ def test_a_resumed_run_must_be_the_same_run(data, tiny, tmp_path):
     stop_after(settings(data, tiny, tmp_path), 1)
     with pytest.raises(ConfigError, match="budget: expected 400, got 500; train into another directory"):
         run_stages(settings(data, tiny, tmp_path, budget=500))
+
+
+def test_too_small_a_budget_of_any_stage_is_told_before_the_first_is_trained(data, tiny, tmp_path):
+    run = settings(data, tiny, tmp_path, budget=150, stages=["stage1_base", "stage1_refined"])
+    with pytest.raises(ConfigError) as error:
+        run_stages(run)
+    assert [line.split(":")[0] for line in str(error.value).splitlines()] == [
+        f"stage {n}" for n in run.stages
+    ]
+    assert not (tmp_path / "stage1_base").exists()
 
 
 def test_stages_follow_each_other_and_the_bridge_is_measured(data, tiny, tmp_path):
@@ -202,14 +221,42 @@ def recipe(path, data, tiny, out, **changes):
     return path
 
 
-def test_two_ranks_equal_one_also_after_a_resume(whole, data, tiny, tmp_path):
-    path = recipe(tmp_path / "recipe.yaml", data, tiny, tmp_path)
-    stop_after(settings(data, tiny, tmp_path), 4)
-    ended(torchrun(path, 2))
-    for ours, theirs in zip(losses(tmp_path), losses(whole), strict=True):
+@pytest.fixture(scope="module")
+def whole_by_two(data, tiny, tmp_path_factory):
+    """The same ten steps on two ranks."""
+    out = tmp_path_factory.mktemp("two")
+    ended(torchrun(recipe(out / "recipe.yaml", data, tiny, out), 2))
+    return out
+
+
+def test_two_ranks_equal_one_over_ten_steps(whole, whole_by_two):
+    for ours, theirs in zip(losses(whole_by_two), losses(whole), strict=True):
         assert ours == pytest.approx(theirs, rel=1e-5)
-    one, two = (load_model(out / "stage1_base/model").state_dict() for out in (whole, tmp_path))
+    one, two = (load_model(out / "stage1_base/model").state_dict() for out in (whole, whole_by_two))
     assert all(torch.allclose(one[name], two[name], atol=1e-2) for name in one)
+
+
+def test_two_ranks_asked_to_stop_go_on_bit_for_bit_and_one_rank_can_take_over(
+    whole, whole_by_two, data, tiny, tmp_path
+):
+    path = recipe(tmp_path / "recipe.yaml", data, tiny, tmp_path)
+    log = tmp_path / "stage1_base/log.jsonl"
+    processes = torchrun(path, 2)
+    while not log.exists() or not losses(tmp_path):
+        assert processes[0].poll() is None
+        time.sleep(0.01)
+    processes[1].send_signal(signal.SIGTERM)  # one rank is asked, both stop
+    for process in processes:
+        process.communicate(timeout=240)
+    assert [process.returncode for process in processes] == [3, 3]
+    done = len(losses(tmp_path))
+    assert 0 < done < 10
+    shutil.copytree(tmp_path / "stage1_base", tmp_path / "alone/stage1_base")
+    ended(torchrun(path, 2))
+    assert losses(tmp_path) == losses(whole_by_two)
+    assert run_stages(settings(data, tiny, tmp_path / "alone")) == 0
+    for ours, theirs in zip(losses(tmp_path / "alone"), losses(whole), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-5)
 
 
 def test_a_kill_during_a_checkpoint_leaves_the_last_good_one(whole, data, tiny, tmp_path):

@@ -98,6 +98,8 @@ def test_generate_draws_the_same_image_for_the_same_seed(tiny, samples, tmp_path
     ]
     assert size_of(tmp_path / "0.png") == (96, 64)
     assert made[0] == made[1] != made[2]
+    with pytest.raises(ConfigError, match="at most 168"):
+        main_generate(tiny, [], "x", tmp_path / "x.png", vit_px=980, device="cpu")
     with pytest.raises(ConfigError, match="2 points in time"):
         main_generate(tiny, [], "x", tmp_path / "x.png", steps=1)
 

@@ -185,3 +185,89 @@ def test_keyed_numbers_are_the_same_everywhere():
 def test_untrained_tiny_model_predicts_zero(tmp_path):
     write_tiny(tmp_path, 0)
     assert not load_file(tmp_path / "model.safetensors")["llm2vae.weight"].any()
+
+
+class Sharded(World):
+    """One CPU process, under FSDP as a GPU is."""
+
+    @property
+    def is_sharded(self):
+        return True
+
+
+def test_bfloat16_under_fsdp_keeps_float32_masters_and_narrow_frozen_weights(tiny, samples):
+    from train.batch import Noising, make_batch, to_device
+    from train.build import build_model
+    from train.config_files import read_config
+    from train.dct import DctAutoencoder
+    from train.loop import clip_gradients, pack_loss
+    from train.parallel import joined_world, outside_forward
+    from train.settings import TrainSettings
+    from train.stages import Stage
+    from train.tokenizer import ByteTokenizer
+
+    config = read_config(tiny)
+    stage = Stage(
+        name="x", trains=("gen_layers", "latent_projections"), data=("base",), steps=1, warmup_steps=0
+    )
+    run = TrainSettings(base=str(tiny), out="", data={}, device="cpu", checkpointing="attention")
+    batch = make_batch(samples[:2], config, ByteTokenizer(), Noising(key=(0,)))
+    inputs = to_device(batch, DctAutoencoder(), config, torch.device("cpu"), None)
+    losses = []
+    with joined_world("cpu"):
+        for compute in (torch.float32, torch.bfloat16):
+            model, parameters = build_model(
+                run, stage, tiny, config, Sharded(0, 1, torch.device("cpu")), compute
+            )
+            torch.manual_seed(0)
+            torch.nn.init.normal_(model.llm2vae.weight.to_local(), std=0.05)
+            found = model(inputs)
+            assert found.velocity_MC.dtype == compute
+            losses.append(pack_loss(found, inputs, inputs.targets))
+            losses[-1].backward()
+            assert {p.grad.dtype for p in parameters.values()} == {torch.float32}
+            frozen = {p.dtype for name, p in model.named_parameters() if name not in parameters}
+            assert frozen == {compute}
+            assert clip_gradients(parameters, 1.0) > 0
+            with outside_forward(model), torch.no_grad():
+                assert model.velocity(torch.zeros(2, 32, dtype=compute)).dtype == compute
+    assert losses[0].item() == pytest.approx(losses[1].item(), rel=0.05)
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch about itself, while it traces
+@pytest.mark.parametrize("checkpointing", ["none", "attention"])
+def test_all_layers_and_packs_share_one_compiled_graph(tiny, samples, checkpointing):
+    from torch._dynamo.testing import CompileCounter
+
+    from train.batch import Noising, make_batch, to_device
+    from train.bridge_config import BridgeConfig
+    from train.checkpointing import Checkpointing
+    from train.dct import DctAutoencoder
+    from train.pretrained import load_model
+    from train.tokenizer import ByteTokenizer
+
+    model = load_model(tiny).requires_grad_(True)
+    torch.nn.init.normal_(model.llm2vae.weight, std=0.05)
+    bridge = BridgeConfig(relevance_layer=0, first_layer=1, last_layer=2, threshold=0.0)
+    packs = [
+        to_device(
+            make_batch(samples[start : start + 2], model.config, ByteTokenizer(), Noising(key=(0,))),
+            DctAutoencoder(),
+            model.config,
+            torch.device("cpu"),
+            None,
+        )
+        for start in (0, 4, 9)
+    ]
+    with torch.no_grad():
+        plain = [model(pack, bridge).velocity_MC for pack in packs]
+    counter = CompileCounter()
+    for layer in model.language_model.model.layers:
+        layer.checkpointing = Checkpointing(checkpointing)
+        layer.compile(dynamic=True, backend=counter, fullgraph=True)
+    for pack, expected in zip(packs, plain, strict=True):
+        found = model(pack, bridge).velocity_MC
+        torch.testing.assert_close(found, expected)
+        found.sum().backward()
+    assert counter.frame_count == 2, "one for all layers, one for the last, which computes targets only"
+    torch._dynamo.reset()

@@ -1,0 +1,257 @@
+"""An images server that is no model: vLLM-Omni's API, pictures from a hash of what was sent, faults to order.
+
+It ships with the package, as a Ray worker or a recipe's `command` may have to start it:
+`python -m datagen.fake_images_server --port 8000 --log requests.jsonl`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import hashlib
+import io
+import json
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from aiohttp import web
+from PIL import Image
+
+from shards.sample import canonical_json
+
+MODEL = "fake-images"
+FAULTS = (
+    "ignored_seed",
+    "random_seed",
+    "ignored_references",
+    "wrong_size",
+    "black",
+    "truncated",
+    "unchanged",
+    "garbage",
+    "no_picture",
+    "500",
+    "429",
+    "400",
+    "hang",
+)
+
+
+@dataclass(kw_only=True)
+class Behaviour:
+    """How the fake behaves.
+
+    Attributes:
+        model: the name it serves.
+        latency_s: of each picture.
+        script: faults of the first pictures that are no probe's, in order; "" for none.
+        always: the fault of every picture after that, the probe's included; "" for none.
+        by_words: faults of requests whose prompt holds these words.
+    """
+
+    model: str = MODEL
+    latency_s: float = 0.0
+    script: Sequence[str] = ()
+    always: str = ""
+    by_words: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """One entry of the request log.
+
+    Attributes:
+        path: "generations" or "edits".
+        fields: of the JSON or the form, as text, images left out.
+        references: sha256 of each image.
+        fault: what it got instead of a picture; "" for a picture.
+        running: requests in work when it came, itself included.
+    """
+
+    path: str
+    fields: Mapping[str, str]
+    references: Sequence[str]
+    fault: str
+    running: int
+
+    @property
+    def is_probe(self) -> bool:
+        """Whether it asks for one of the start-up probe's pictures."""
+        return self.fields["size"] == "512x256"
+
+    @property
+    def request(self) -> str:
+        """What was asked, as one text: equal for equal requests."""
+        return canonical_json([self.path, dict(self.fields), list(self.references)]).decode()
+
+
+class FakeImages:
+    """The fake as an application; its state is what it was asked.
+
+    Args:
+        behaviour: may be changed while it runs.
+        log: file that gets a line of JSON a request.
+    """
+
+    def __init__(self, behaviour: Behaviour, log: Path | None = None) -> None:
+        self.behaviour = behaviour
+        self.asked: list[Asked] = []
+        self.running = 0
+        self._log = log
+        self._script = list(behaviour.script)
+
+    def application(self) -> web.Application:
+        """The routes of a vLLM-Omni server that a generator uses."""
+        app = web.Application(client_max_size=256 << 20)
+        app.router.add_get("/health", self._health)
+        app.router.add_get("/v1/models", self._models)
+        app.router.add_post("/v1/images/generations", self._generations)
+        app.router.add_post("/v1/images/edits", self._edits)
+        return app
+
+    async def _health(self, request: web.Request) -> web.Response:  # noqa: ARG002
+        return web.Response()
+
+    async def _models(self, request: web.Request) -> web.Response:  # noqa: ARG002
+        return web.json_response({"object": "list", "data": [{"id": self.behaviour.model}]})
+
+    async def _generations(self, request: web.Request) -> web.Response:
+        given = await request.json()
+        return await self._answer("generations", {name: str(value) for name, value in given.items()}, [])
+
+    async def _edits(self, request: web.Request) -> web.Response:
+        form = await request.post()
+        fields = {name: value for name, value in form.items() if isinstance(value, str)}
+        images = [part.file.read() for part in form.getall("image[]", []) if isinstance(part, web.FileField)]
+        if not images:
+            return web.json_response({"error": {"message": "image[]: field required"}}, status=422)
+        return await self._answer("edits", fields, images)
+
+    async def _answer(self, path: str, fields: Mapping[str, str], images: Sequence[bytes]) -> web.Response:
+        digests = [hashlib.sha256(image).hexdigest() for image in images]
+        self.running += 1
+        try:
+            asked = Asked(path=path, fields=fields, references=digests, fault="", running=self.running)
+            asked = Asked(**{**asked.__dict__, "fault": self._fault(asked)})
+            self._note(asked)
+            await asyncio.sleep(3600 if asked.fault == "hang" else self.behaviour.latency_s)
+            return self._reply(asked, images)
+        finally:
+            self.running -= 1
+
+    def _fault(self, asked: Asked) -> str:
+        for words, fault in self.behaviour.by_words.items():
+            if words in asked.fields["prompt"]:
+                return fault
+        if self._script and not asked.is_probe:
+            return self._script.pop(0)
+        return self.behaviour.always
+
+    def _note(self, asked: Asked) -> None:
+        self.asked.append(asked)
+        if self._log:
+            with self._log.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(asked.__dict__ | {"fields": dict(asked.fields)}) + "\n")
+
+    def _reply(self, asked: Asked, images: Sequence[bytes]) -> web.Response:
+        if asked.fault in ("400", "429", "500"):
+            return web.json_response({"error": {"message": "out of order"}}, status=int(asked.fault))
+        if asked.fault == "garbage":
+            return web.Response(text="<html>it works!", content_type="application/json")
+        if asked.fault == "no_picture":
+            return web.json_response({"created": 0, "data": []})
+        picture = base64.b64encode(draw(asked, images)).decode()
+        return web.json_response({"created": 0, "data": [{"b64_json": picture}]})
+
+
+def draw(asked: Asked, images: Sequence[bytes]) -> bytes:
+    """The picture that a request gets: coloured squares from a hash of prompt, references and seed."""
+    width, height = (int(side) for side in asked.fields["size"].split("x"))
+    if asked.fault == "wrong_size":
+        width //= 2
+    if asked.fault == "unchanged" and images:
+        return _encoded(Image.open(io.BytesIO(images[0])).convert("RGB").resize((width, height)), asked)
+    if asked.fault == "black":
+        return _encoded(Image.new("RGB", (width, height)), asked)
+    grid = np.frombuffer(_hashed(asked), dtype=np.uint8)[:48].reshape(4, 4, 3)
+    data = _encoded(Image.fromarray(grid).resize((width, height), Image.Resampling.NEAREST), asked)
+    return data[: len(data) // 2] if asked.fault == "truncated" else data
+
+
+def _hashed(asked: Asked) -> bytes:
+    seed = "0" if asked.fault == "ignored_seed" else asked.fields["seed"]
+    seed += str(id(asked)) if asked.fault == "random_seed" else ""
+    references = [] if asked.fault == "ignored_references" else list(asked.references)
+    return hashlib.sha512(canonical_json([asked.fields["prompt"], references, seed])).digest()
+
+
+def _encoded(picture: Image.Image, asked: Asked) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, asked.fields.get("output_format", "png"))
+    return file.getvalue()
+
+
+class FakeImagesServer:
+    """The fake in a thread of this process: `with FakeImagesServer() as server: server.url`."""
+
+    def __init__(
+        self,
+        behaviour: Behaviour | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        log: Path | None = None,
+    ) -> None:
+        self.images = FakeImages(behaviour or Behaviour(), log)
+        self.url = ""
+        self._host, self._port = host, port
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="fake-images")
+
+    @property
+    def asked(self) -> list[Asked]:
+        """Every picture that was asked for, in order, the probe's left out."""
+        return [asked for asked in self.images.asked if not asked.is_probe]
+
+    def __enter__(self) -> FakeImagesServer:
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(30)
+        return self
+
+    async def _start(self) -> None:
+        self._runner = web.AppRunner(self.images.application(), access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, self._host, self._port).start()
+        host, port = self._runner.addresses[0][:2]
+        self.url = f"http://{host}:{port}"
+
+    def __exit__(self, *_: object) -> None:
+        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(30)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(30)
+        self._loop.close()
+
+
+def main() -> None:
+    """Serve until killed."""
+    parser = argparse.ArgumentParser(description="An images server that is no model.")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--model", default=MODEL)
+    parser.add_argument("--latency-s", type=float, default=0.0)
+    parser.add_argument("--always", default="", choices=("", *FAULTS), help="fault of every picture")
+    parser.add_argument("--log", type=Path, help="file that gets a line a request")
+    given = parser.parse_args()
+    behaviour = Behaviour(model=given.model, latency_s=given.latency_s, always=given.always)
+    with FakeImagesServer(behaviour, given.host, given.port, given.log) as server:
+        sys.stdout.write(json.dumps({"url": server.url}) + "\n")
+        sys.stdout.flush()
+        threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""Image generators: the one protocol that a server and a test's fake keep, and what passes through it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from shards.sample import EncodedImage, Json
+from shards.stage import Reject
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureRequest:
+    """What is to be drawn.
+
+    Attributes:
+        prompt: in words.
+        references: images that it is drawn from, in the order in which the prompt counts them.
+        size_px: width and height.
+        seed: 0 to 2**31 - 1; always sent, as a server that chooses one does not tell it.
+    """
+
+    prompt: str
+    references: tuple[EncodedImage, ...] = ()
+    size_px: tuple[int, int]
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A picture and what made it.
+
+    Attributes:
+        image: as the generator gave it.
+        made_by: model, revision, parameters, prompt, seed, and the attempts before that were no use.
+    """
+
+    image: EncodedImage
+    made_by: Mapping[str, Json]
+
+
+Drawn: TypeAlias = Picture | Reject
+
+
+class Generator(Protocol):
+    """Draws many pictures at once. Whatever is paid for lies in the ledger before it is returned."""
+
+    def draw(self, requests: Sequence[PictureRequest]) -> list[Drawn]:
+        """A picture for each request, in order, or why there is none."""
+
+    def take_counts(self) -> dict[str, float]:
+        """What was asked, and what was no use, since the last call."""
+
+    def close(self) -> None:
+        """End what it holds."""

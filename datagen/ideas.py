@@ -1,0 +1,73 @@
+"""Ideas: what image models are asked to draw, put together from lists of attributes that are data."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from random import Random
+from typing import Any
+
+import yaml
+
+FILE = files("datagen").joinpath("ideas.yaml")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Idea:
+    """A subject or a scene for one picture.
+
+    Attributes:
+        kind: character, object or scene.
+        noun: what an instruction calls it.
+        prompt: what the image model is told.
+    """
+
+    kind: str
+    noun: str
+    prompt: str
+
+    @property
+    def phrase(self) -> str:
+        """As an instruction speaks of it."""
+        return f"the {self.noun}"
+
+
+@cache
+def _lists() -> Mapping[str, Any]:
+    return dict(yaml.safe_load(FILE.read_text(encoding="utf-8")))
+
+
+def fingerprint() -> str:
+    """Of the lists and wordings, for the hash of a step that uses them."""
+    return hashlib.sha256(FILE.read_bytes()).hexdigest()
+
+
+def draw_idea(random: Random, kind: str, besides: Sequence[Idea]) -> Idea:
+    """An idea of a kind that has another noun than those beside it.
+
+    >>> first = draw_idea(Random(1), "object", [])
+    >>> first.prompt
+    'A product photo of one striped cobalt blue lantern, seen from the front, alone on a plain background,
+    sharp focus'
+    """
+    lists = {name: values for name, values in _lists()[kind].items() if name != "prompt"}
+    taken = {idea.noun for idea in besides}
+    chosen = {
+        name: random.choice([value for value in values if value not in taken])
+        for name, values in lists.items()
+    }
+    return Idea(kind=kind, noun=chosen["noun"], prompt=_lists()[kind]["prompt"].format(**chosen))
+
+
+def draw_place(random: Random) -> str:
+    """Where a picture is set, in words, e.g. "in a garden"."""
+    return str(random.choice(_lists()["place"]["noun"]))
+
+
+def output_prompt(instruction: str, ideas: Sequence[Idea]) -> str:
+    """What the editing model is told: the instruction, and which image shows what."""
+    shown = [f"Image {number} shows {idea.phrase}." for number, idea in enumerate(ideas, start=1)]
+    return str(_lists()["output"]).format(instruction=instruction, images=" ".join(shown)).strip()

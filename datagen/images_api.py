@@ -1,0 +1,229 @@
+"""Image generation over HTTP: the OpenAI images API as vLLM-Omni serves it; each picture is paid once.
+
+A picture that is no use is a paid reply too: a resumed run finds it in the ledger and goes on to the next
+seed, so it makes the same choice and pays nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from datagen.generators import Drawn, Picture, PictureRequest
+from datagen.images_probe import Probe
+from datagen.picture_check import check_usable
+from shards.endpoints import Ask, EndpointPool, Session
+from shards.http_client import Body, Form, RequestError, TransientError
+from shards.image import ImageError
+from shards.ledger import Ledger, missing, request_hash
+from shards.sample import EncodedImage, Json, canonical_json
+from shards.served_settings import ServedSettings
+from shards.settings import RUN
+from shards.stage import Reject, keyed_random
+
+GENERATE, EDIT = "/v1/images/generations", "/v1/images/edits"
+Does = Literal["generate", "edit"]
+Flag = int | float | str | bool
+
+
+class ImagesApiConfig(ServedSettings):
+    """An image model behind an HTTP API."""
+
+    VERSION: ClassVar[int] = 1
+
+    kind: Literal["images_api"] = "images_api"
+    does: tuple[Does, ...] = Field(
+        default=("generate", "edit"), min_length=1, description="what the model can do, and is probed for"
+    )
+    steps: int = Field(default=20, ge=1, description="num_inference_steps")
+    guidance_scale: float | None = Field(default=None, description="the server's own unless set")
+    true_cfg_scale: float | None = Field(default=None, description="the server's own unless set")
+    negative_prompt: str = Field(default="", description="what is not to be seen")
+    output_format: Literal["png", "jpeg", "webp"] = "png"
+    server_flags: dict[str, Flag] = Field(
+        default={}, description="that the server was started with and pixels depend on: dtype, cache backend"
+    )
+    seeds: int = Field(default=3, ge=1, le=16, description="tried for one picture before it is given up")
+    in_flight: Annotated[int, Field(**RUN)] = Field(
+        default=4, ge=1, le=256, description="pictures at once at each endpoint, for each worker"
+    )
+    timeout_s: Annotated[float, Field(**RUN)] = Field(default=600, gt=0, description="of one picture")
+
+    @property
+    def identity(self) -> Mapping[str, Json]:
+        """What its pictures depend on, as declared."""
+        without = {"seeds", "does"}
+        declared = {name: value for name, value in self.computed().items() if name not in without}
+        return {"generator": "images_api", "version": self.VERSION, **declared}
+
+    def build(self, ledger: Ledger) -> ImagesApi:
+        """The generator on its worker; it speaks to no one before a picture is asked that was never paid."""
+        return ImagesApi(self, ledger)
+
+
+class ImagesApi:
+    """Draws by asking endpoints; many pictures in flight."""
+
+    def __init__(self, config: ImagesApiConfig, ledger: Ledger) -> None:
+        self._config = config
+        self._ledger = ledger
+        self._counts: Counter[str] = Counter()
+        self._runner = asyncio.Runner()
+        self._pool: EndpointPool | None = None
+
+    def close(self) -> None:
+        """Close all connections."""
+        if self._pool:
+            self._runner.run(self._pool.close())
+        self._runner.close()
+
+    def take_counts(self) -> dict[str, float]:
+        """Requests and retries since the last call; pictures that were no use, by reason."""
+        counted = self._counts + (self._pool.counts if self._pool else Counter())
+        self._counts.clear()
+        if self._pool:
+            self._pool.counts.clear()
+        return dict(counted)
+
+    def draw(self, requests: Sequence[PictureRequest]) -> list[Drawn]:
+        """A picture for each request, in order, or why there is none.
+
+        Raises:
+            EndpointError: no more can be asked: all endpoints are down, or one fails the probe.
+        """
+        once = list(dict.fromkeys(requests))
+        if missing(self._ledger, [self._address(request, request.seed) for request in once]):
+            self._ledger.refresh()  # a worker that died may have paid for some
+        drawn = dict(zip(once, self._runner.run(self._draw_all(once)), strict=True))
+        return [drawn[request] for request in requests]
+
+    async def _draw_all(self, requests: Sequence[PictureRequest]) -> list[Drawn]:
+        tasks = [asyncio.ensure_future(self._draw(request)) for request in requests]
+        try:
+            return list(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _draw(self, request: PictureRequest) -> Drawn:
+        """The first picture of use. What went before is told with it."""
+        refused: list[Json] = []
+        said = ""
+        for seed in _seeds(request, self._config.seeds):
+            try:
+                image = check_usable(await self._paid(request, seed), request)
+            except RequestError as error:
+                self._counts[f"error: {error.reason}"] += 1
+                return Reject(reason=error.reason, detail=f"{error}; {_told(request)}")
+            except ImageError as error:
+                self._counts[f"unusable: {error.reason}"] += 1
+                refused.append({"seed": seed, "reason": error.reason})
+                said = f"{error.reason}: {error}"
+            else:
+                return Picture(image=image, made_by=self._made_by(request, seed, refused))
+        return Reject(
+            reason="unusable_picture", detail=f"{len(refused)} seeds, last {said}; {_told(request)}"
+        )
+
+    def _made_by(self, request: PictureRequest, seed: int, refused: Sequence[Json]) -> Mapping[str, Json]:
+        return {**self._config.identity, "prompt": request.prompt, "seed": seed, "refused": refused}
+
+    async def _paid(self, request: PictureRequest, seed: int) -> bytes:
+        """The reply to a request: from the ledger, or asked and committed to it."""
+        address = self._address(request, seed)
+        if (reply := self._ledger.get(address)) is not None:
+            return reply
+        async with self._open_pool().session() as session:
+            reply = await self._asked(session, request, seed)
+        self._ledger.commit({address: reply})
+        return reply
+
+    def _address(self, request: PictureRequest, seed: int) -> bytes:
+        return request_hash(_request_bytes(request, seed, self._config.identity))
+
+    def _open_pool(self) -> EndpointPool:
+        if self._pool is None:
+            config = self._config
+            self._pool = EndpointPool(
+                config.endpoints,
+                config.pool_settings(),
+                Probe(config.model, config.does, self._probed),
+                config.find_endpoints,
+            )
+        return self._pool
+
+    async def _asked(self, session: Session, request: PictureRequest, seed: int) -> bytes:
+        path, body = picture_body(request, seed, self._config)
+        return read_picture(path, await session.post(path, body))
+
+    async def _probed(self, ask: Ask, request: PictureRequest) -> bytes:
+        path, body = picture_body(request, request.seed, self._config)
+        return read_picture(path, await ask(path, body))
+
+
+def _seeds(request: PictureRequest, tries: int) -> list[int]:
+    """The seeds that are tried for one picture, its own first."""
+    more = [keyed_random("seed", request.seed, number).randrange(1 << 31) for number in range(1, tries)]
+    return [request.seed, *more]
+
+
+def _told(request: PictureRequest) -> str:
+    return f"prompt {request.prompt[:120]!r}, {len(request.references)} references, seed {request.seed}"
+
+
+def _request_bytes(request: PictureRequest, seed: int, identity: Mapping[str, Json]) -> bytes:
+    """The canonical request: whatever the picture depends on."""
+    return canonical_json(
+        {
+            "generator": identity,
+            "prompt": request.prompt,
+            "references": [hashlib.sha256(image.data).hexdigest() for image in request.references],
+            "size_px": list(request.size_px),
+            "seed": seed,
+        }
+    )
+
+
+def picture_body(request: PictureRequest, seed: int, config: ImagesApiConfig) -> tuple[str, Body]:
+    """Path and body that ask for a picture: JSON without references, a form with them."""
+    asked: dict[str, Json] = {
+        "model": config.model,
+        "prompt": request.prompt,
+        "n": 1,
+        "size": f"{request.size_px[0]}x{request.size_px[1]}",
+        "seed": seed,
+        "num_inference_steps": config.steps,
+        "guidance_scale": config.guidance_scale,
+        "true_cfg_scale": config.true_cfg_scale,
+        "negative_prompt": config.negative_prompt or None,
+        "output_format": config.output_format,
+        "response_format": "b64_json",
+    }
+    given = {name: value for name, value in asked.items() if value is not None}
+    if not request.references:
+        return GENERATE, canonical_json(given)
+    words: list[tuple[str, str | EncodedImage]] = [(name, str(value)) for name, value in given.items()]
+    return EDIT, Form((*words, *(("image[]", image) for image in request.references)))
+
+
+def read_picture(path: str, answer: Any) -> bytes:  # noqa: ANN401, what a server says
+    """The bytes of the one picture in an answer.
+
+    Raises:
+        TransientError: there is none; it was not paid.
+    """
+    try:
+        (entry,) = answer["data"]
+        return base64.b64decode(entry["b64_json"], validate=True)
+    except (KeyError, TypeError, ValueError, binascii.Error) as error:
+        raise TransientError(
+            "no_picture", f"{path}: expected data with one b64_json, got {answer!r:.200}"
+        ) from error

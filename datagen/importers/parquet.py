@@ -1,0 +1,244 @@
+"""Parquet with pictures in it: metadata columns first, then chosen rows, a few at a time."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import Field
+
+from datagen.importers.records import Record
+from datagen.importers.settings import ImportSettings
+from datagen.importers.source import Source, SourceError
+from datagen.importers.stage import Raw
+from datagen.unusable import UnusableError
+from shards.plan import Refused
+from shards.sample import Json
+
+ROWS = 8  # read at once: a row may hold five pictures
+METADATA_ROWS = 1024
+BUFFER_BYTES = 1 << 20
+
+Row = Mapping[str, Any]
+
+
+class ParquetSettings(ImportSettings):
+    """What importers of parquet share: `columns_needed` and `raw` say what a row is."""
+
+    files: tuple[str, ...] = Field(default=("*.parquet",), min_length=1, description="patterns of the files")
+
+    def check(self) -> None:
+        """Look at names alone."""
+        self.source.some(*self.files)
+
+    @property
+    def needed(self) -> Sequence[str]:
+        """Columns that the files must have."""
+        raise NotImplementedError
+
+    @property
+    def metadata(self) -> Sequence[str]:
+        """Columns read before pictures are; those that a file lacks are left out."""
+        return ()
+
+    def about(self, row: Row) -> dict[str, Any]:
+        """What `where` can ask of a row's metadata."""
+        return dict(row)
+
+    def raw(self, row: Row) -> Raw:
+        """A record with its pictures."""
+        raise NotImplementedError
+
+    def records(self) -> Iterator[Record | Refused]:
+        """A record a row, without its pictures."""
+        for file in self.source.some(*self.files):
+            try:
+                yield from self._rows(file)
+            except (pa.ArrowException, OSError) as error:
+                yield Refused(origin=file, reason="file_damaged", detail=f"{error!s:.200}")
+
+    def _rows(self, file: str) -> Iterator[Record]:
+        number = 0
+        with open_parquet(self.source, file) as parquet:
+            self._check_schema(file, parquet.schema_arrow.names)
+            wanted = [name for name in self.metadata if name in parquet.schema_arrow.names]
+            for group in range(parquet.num_row_groups):
+                for place, row in enumerate(metadata_rows(parquet, group, wanted)):
+                    yield Record(
+                        place=f"{file}:{number}",
+                        identity=[file, number],
+                        spec={"file": file, "group": group, "row": place, "number": number},
+                        columns=self.about(row),
+                    )
+                    number += 1
+
+    def _check_schema(self, file: str, names: Sequence[str]) -> None:
+        lacking = [name for name in self.needed if name not in names]
+        if lacking:
+            raise SourceError(
+                f"{self.source.where}: {file}: expected columns {', '.join(self.needed)}, got "
+                f"{', '.join(names)}; map them with `columns: {{OURS: THEIRS}}`"
+            )
+
+    def reader(self) -> ParquetReader:
+        """Reads chosen rows."""
+        return ParquetReader(self)
+
+
+def open_parquet(source: Source, file: str) -> Any:  # noqa: ANN401, a pyarrow.parquet.ParquetFile
+    """A file that is read a page at a time: a row group of pictures can be larger than memory."""
+    return pq.ParquetFile(source.storage.open(file), pre_buffer=False, buffer_size=BUFFER_BYTES)
+
+
+def metadata_rows(parquet: Any, group: int, columns: Sequence[str]) -> Iterator[Row]:  # noqa: ANN401
+    """Rows of one group with these columns only."""
+    if not columns:
+        yield from ({} for _ in range(parquet.metadata.row_group(group).num_rows))
+        return
+    for batch in parquet.iter_batches(METADATA_ROWS, row_groups=[group], columns=list(columns)):
+        yield from batch.to_pylist()
+
+
+class ParquetReader:
+    """Reads rows of row groups; rows asked for in order are read once."""
+
+    def __init__(self, settings: ParquetSettings) -> None:
+        self._settings = settings
+        self._group: tuple[str, int] | None = None
+        self._rows: Iterator[tuple[int, Row]] = iter(())
+        self._at = -1
+
+    def read(self, spec: Mapping[str, Json]) -> Raw:
+        """One record with its pictures.
+
+        Raises:
+            UnusableError: the file is damaged there, or a cell is no picture.
+        """
+        place = f"{spec['file']}:{spec['number']}"
+        try:
+            row = self._row(str(spec["file"]), int(str(spec["group"])), int(str(spec["row"])))
+        except (pa.ArrowException, OSError) as error:
+            self._group = None
+            raise UnusableError("file_damaged", f"{place}: {error!s:.200}") from error
+        raw = self._settings.raw(row)
+        return Raw(**{**vars(raw), "origin": {"place": place, **raw.origin}})
+
+    def _row(self, file: str, group: int, row: int) -> Row:
+        if self._group != (file, group) or row <= self._at:
+            parquet = open_parquet(self._settings.source, file)
+            self._group, self._at = (file, group), -1
+            self._rows = self._read(parquet, group)
+        for at, found in self._rows:
+            self._at = at
+            if at == row:
+                return found
+        raise UnusableError("file_damaged", f"{file}: row group {group}: expected row {row}, got its end")
+
+    def _read(self, parquet: Any, group: int) -> Iterator[tuple[int, Row]]:  # noqa: ANN401
+        columns = sorted({*self._settings.needed, *self._settings.metadata} & set(parquet.schema_arrow.names))
+        at = 0
+        for batch in parquet.iter_batches(ROWS, row_groups=[group], columns=columns):
+            for number in range(batch.num_rows):
+                (row,) = batch.slice(number, 1).to_pylist()
+                yield at, row
+                at += 1
+
+
+def image_bytes(value: object, name: str) -> bytes:
+    """A picture in a cell: plain binary, Hugging Face's {bytes, path}, or base64.
+
+    >>> image_bytes({"bytes": b"abc", "path": None}, "image")
+    b'abc'
+    >>> image_bytes("data:image/png;base64,YWJj", "image")
+    b'abc'
+
+    Raises:
+        UnusableError: it is none of them.
+    """
+    if isinstance(value, Mapping):
+        value = value.get("bytes")
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, str):
+        try:
+            return base64.b64decode(value.rpartition(",")[2], validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise UnusableError("undecodable", f"{name}: expected base64, got {value!r:.60}") from error
+    raise UnusableError("missing_image", f"{name}: expected a picture's bytes, got {value!r:.60}")
+
+
+def text_in(value: object, name: str) -> str:
+    """A text in a cell, or the first of a list of texts.
+
+    Raises:
+        UnusableError: it is something else.
+    """
+    while isinstance(value, list) and value:
+        value = value[0]
+    if not isinstance(value, str):
+        raise UnusableError("bad_metadata", f"{name}: expected text, got {value!r:.80}")
+    return value
+
+
+class HfSettings(ParquetSettings):
+    """Settings of `import_parquet`: any parquet with an instruction and pictures.
+
+    `columns: {images: NAME}` names one list whose last picture is the target, instead of `references` (one
+    list, or names with commas between) and `target`.
+    """
+
+    SOURCE: ClassVar[str] = "parquet"
+    NAMES: ClassVar[Mapping[str, str]] = {
+        "instruction": "instruction",
+        "references": "input_images",
+        "target": "output_image",
+    }
+    ROLES: ClassVar[tuple[str, ...]] = ("instruction", "references", "target", "images", "licence")
+
+    more: tuple[str, ...] = Field(default=(), description="further columns that `where` asks for")
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """Our name of a column: the name in the set."""
+        unknown = sorted(set(self.columns) - set(self.ROLES))
+        if unknown:
+            raise SourceError(f"columns: expected names of {', '.join(self.ROLES)}, got {unknown[0]!r}")
+        return {**self.NAMES, **self.columns}
+
+    @property
+    def picture_columns(self) -> list[str]:
+        """The columns of pictures, the target's last."""
+        if "images" in self.names:
+            return [self.names["images"]]
+        return [*(n.strip() for n in self.names["references"].split(",")), self.names["target"]]
+
+    @property
+    def needed(self) -> Sequence[str]:
+        """Columns that the files must have."""
+        return [self.names["instruction"], *self.picture_columns]
+
+    @property
+    def metadata(self) -> Sequence[str]:
+        """The text, the licence, and what the recipe adds."""
+        return [self.names["instruction"], *filter(None, [self.names.get("licence")]), *self.more]
+
+    def raw(self, row: Row) -> Raw:
+        """A record with its pictures."""
+        images: list[bytes] = []
+        for name in self.picture_columns:
+            cell = row[name]
+            images += [image_bytes(each, name) for each in (cell if isinstance(cell, list) else [cell])]
+        if len(images) < 2:
+            raise UnusableError(
+                "no_reference", f"expected a reference and a target, got {len(images)} pictures"
+            )
+        licence = row.get(self.names.get("licence", ""))
+        return Raw(
+            instruction=text_in(row[self.names["instruction"]], "instruction"),
+            images=images,
+            licence=licence if isinstance(licence, str) else "",
+        )

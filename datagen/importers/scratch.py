@@ -1,0 +1,206 @@
+"""Chosen members of archives, spilt to an indexed scratch tar: a gzip stream cannot be read at random."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from datagen.importers.archives import MAX_MEMBER_BYTES, Archive, ArchiveError, Entry, read_archive
+from datagen.importers.paths import Wanted
+from datagen.importers.source import Source, SourceError
+from datagen.unusable import UnusableError
+from shards.storage import Storage
+from shards.tar import BLOCK, END, header
+
+FOLDER = "work/scratch"
+SCHEMA = pa.schema(
+    [("path", pa.string()), ("offset", pa.int64()), ("size", pa.int64()), ("reason", pa.string())]
+)
+SEEN = 3  # names of members kept for messages
+OPEN_FILES = 16
+
+Group = tuple[str, ...]
+
+
+def spill(
+    source: Source,
+    archives: Mapping[str, Archive],
+    wanted: Mapping[Group, Iterable[str]],
+    storage: Storage,
+    threads: int,
+    mapping: Sequence[str] = (),
+) -> None:
+    """Bring the chosen members of each archive into the step's directory; what is there is not read again.
+
+    Archives are read side by side, as inflating, hashing and writing release Python's lock.
+
+    Args:
+        source: the set.
+        archives: its archives, by name.
+        wanted: paths by the archives that may hold them.
+        storage: the step's directory.
+        threads: archives read at once.
+        mapping: beginnings of paths that the recipe maps to archives.
+
+    Raises:
+        SourceError: archives that were read whole hold nothing of what their records name.
+    """
+    by_archive: dict[str, list[str]] = {}
+    for group, paths in wanted.items():
+        for name in group:
+            by_archive.setdefault(name, []).extend(paths)
+    todo = [name for name in by_archive if not storage.exists(_index_name(name))]
+    with ThreadPoolExecutor(max_workers=threads) as pool:
+        spilt = pool.map(
+            lambda name: _spill_one(
+                source, archives[name], Wanted(by_archive[name], archives[name], mapping), storage
+            ),
+            todo,
+        )
+        list(spilt)
+    for group, paths in wanted.items():
+        _check_found(source, storage, group, list(paths))
+
+
+def _name(archive: str) -> str:
+    return f"{FOLDER}/{hashlib.sha256(archive.encode()).hexdigest()[:16]}"
+
+
+def _index_name(archive: str) -> str:
+    return f"{_name(archive)}.parquet"
+
+
+@dataclass
+class _Spill:
+    """What an archive gave so far."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    seen: list[str] = field(default_factory=list)
+    found: set[str] = field(default_factory=set)
+    broken: str = ""
+    detail: str = ""
+    offset: int = 0
+
+
+def _spill_one(source: Source, archive: Archive, wanted: Wanted, storage: Storage) -> None:
+    spilt = _Spill()
+    with storage.scratch() as path:
+        with path.open("xb") as tar:
+            try:
+                _copy(read_archive(source, archive), wanted, tar, spilt)
+            except ArchiveError as error:
+                spilt.broken, spilt.detail = error.reason, str(error)
+            tar.write(END)
+        storage.publish(path, f"{_name(archive.name)}.tar", is_durable=False)
+    with storage.scratch() as path:
+        _write_index(spilt, path)
+        storage.publish(path, _index_name(archive.name), is_durable=False)
+
+
+def _copy(entries: Iterator[Entry], wanted: Wanted, tar: Any, spilt: _Spill) -> None:  # noqa: ANN401, a file
+    for entry in entries:
+        if len(spilt.seen) < SEEN:
+            spilt.seen.append(entry.name[:120])
+        paths = [path for path in wanted.find(entry.name) if path not in spilt.found]
+        if not paths:
+            continue
+        reason = "link" if entry.kind else "too_large" if entry.size > MAX_MEMBER_BYTES else ""
+        data = b"" if reason else entry.read()  # first: it may break off
+        place = {"offset": spilt.offset + BLOCK, "size": len(data), "reason": reason}
+        spilt.rows += [{"path": path, **place} for path in paths]
+        spilt.found.update(paths)
+        spilt.offset += tar.write(header(f"{len(spilt.rows):08d}.image.bin", len(data)) + data)
+        spilt.offset += tar.write(bytes(-len(data) % BLOCK))
+
+
+def _write_index(spilt: _Spill, path: Path) -> None:
+    notes = {"broken": spilt.broken, "detail": spilt.detail, "seen": "\n".join(spilt.seen)}
+    table = pa.Table.from_pylist(spilt.rows, schema=SCHEMA).replace_schema_metadata(notes)
+    pq.write_table(table, path)
+
+
+def _check_found(source: Source, storage: Storage, group: Group, paths: Sequence[str]) -> None:
+    indexes = [_Index.read(storage, name) for name in group]
+    if not paths or any(index.places or index.broken for index in indexes):
+        return
+    seen = [name for index in indexes for name in index.seen]
+    raise SourceError(
+        f"{source.where}: expected {paths[0]!r} and {len(paths) - 1} more in {', '.join(group[:3])}, got "
+        f"members like {', '.join(map(repr, seen[:3])) or 'none'}; say which archive holds what with "
+        f"`archives: {{{paths[0].split('/')[0]}: PATTERN}}`"
+    )
+
+
+@dataclass(frozen=True)
+class _Index:
+    """Where the spilt members of one archive are: (offset, size, reason) by path."""
+
+    places: Mapping[str, tuple[int, int, str]]
+    broken: str
+    detail: str
+    seen: Sequence[str]
+
+    @classmethod
+    def read(cls, storage: Storage, archive: str) -> _Index:
+        with storage.open(_index_name(archive)) as file:
+            table = pq.read_table(file)
+        notes = {name.decode(): value.decode() for name, value in (table.schema.metadata or {}).items()}
+        rows = zip(
+            *(table.column(name).to_pylist() for name in ("path", "offset", "size", "reason")), strict=True
+        )
+        places = {path: (offset, size, reason) for path, offset, size, reason in rows}
+        return cls(places, notes["broken"], notes["detail"], notes["seen"].split("\n"))
+
+
+class Scratch:
+    """Reads spilt members on a worker."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._indexes: dict[str, _Index] = {}
+        self._files: dict[str, Any] = {}
+
+    def read(self, group: Sequence[str], path: str) -> bytes:
+        """The bytes of a chosen member.
+
+        Raises:
+            UnusableError: no archive holds it whole.
+        """
+        for archive in group:
+            index = self._index(archive)
+            if path in index.places:
+                return self._bytes(archive, path, *index.places[path])
+        for archive in group:
+            if self._index(archive).broken:
+                raise UnusableError(self._index(archive).broken, f"{path}: {self._index(archive).detail}")
+        raise UnusableError(
+            "missing_image", f"{path}: expected it in {', '.join(group[:3])}, got nothing there"
+        )
+
+    def _bytes(self, archive: str, path: str, offset: int, size: int, reason: str) -> bytes:
+        if reason:
+            raise UnusableError(
+                reason, f"{path}: expected a plain file of at most {MAX_MEMBER_BYTES} bytes in {archive}"
+            )
+        file = self._file(archive)
+        file.seek(offset)
+        return bytes(file.read(size))
+
+    def _index(self, archive: str) -> _Index:
+        if archive not in self._indexes:
+            self._indexes[archive] = _Index.read(self._storage, archive)
+        return self._indexes[archive]
+
+    def _file(self, archive: str) -> Any:  # noqa: ANN401, a pyarrow.NativeFile
+        if archive not in self._files:
+            if len(self._files) >= OPEN_FILES:
+                self._files.pop(next(iter(self._files))).close()
+            self._files[archive] = self._storage.open(f"{_name(archive)}.tar")
+        return self._files[archive]

@@ -1,0 +1,65 @@
+"""Whether a generated picture can be used: whole, of the size asked for, not black, not its own input."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from datagen.encoding import decode_image
+from datagen.generators import PictureRequest
+from shards.image import ImageError
+from shards.sample import EncodedImage
+
+DARK = 12
+"""Brightest channel of a picture that counts as black: a failed VAE or a safety filter gives 0."""
+SAME = 12
+"""Greatest difference of two 64 px thumbnails of one picture: encoding anew as JPEG 75 gives up to 8, a
+reference pasted in at a tenth of the side at least 95 (20 rendered targets)."""
+THUMBNAIL_PX = 64
+MAGIC = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpg", b"RIFF": "webp"}
+
+
+def named_by_content(data: bytes) -> EncodedImage:
+    """The image, its extension told by its first bytes.
+
+    Raises:
+        ImageError: no PNG, JPEG or WebP.
+    """
+    for magic, extension in MAGIC.items():
+        if data.startswith(magic):
+            return EncodedImage(data, extension)
+    raise ImageError("not_an_image", f"expected a PNG, JPEG or WebP, got {data[:12]!r}")
+
+
+def check_usable(data: bytes, request: PictureRequest) -> EncodedImage:
+    """The image that answers a request.
+
+    Raises:
+        ImageError: it is truncated, of another size, black, or one of the references.
+    """
+    image = named_by_content(data)
+    picture = decode_image(image)
+    if picture.size != request.size_px:
+        raise ImageError("wrong_size", f"expected {request.size_px} pixels, got {picture.size}")
+    if max(int(high) for _, high in picture.getextrema()) <= DARK:  # type: ignore[misc]
+        raise ImageError("black", "expected a picture, got a black one")
+    for number, reference in enumerate(request.references, start=1):
+        if is_same_picture(picture, decode_image(reference)):
+            raise ImageError("unchanged", f"expected a new picture, got image {number} as it was sent")
+    return image
+
+
+def is_same_picture(one: Image.Image, other: Image.Image) -> bool:
+    """Whether two pictures are one, but for their size and encoding.
+
+    >>> grey, light = (Image.new("RGB", (80, 80), colour) for colour in ("#808080", "#a0a0a0"))
+    >>> is_same_picture(grey, grey.resize((99, 99))), is_same_picture(grey, light)
+    (True, False)
+    """
+    return int(np.abs(_thumbnail(one) - _thumbnail(other)).max()) <= SAME
+
+
+def _thumbnail(picture: Image.Image) -> NDArray[np.int16]:
+    small = picture.resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BOX)
+    return np.asarray(small, dtype=np.int16)

@@ -1,0 +1,115 @@
+"""Fingerprints of directories as columns: exact ones from the index, others from their tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from filters.select import parent_of, read_samples
+from shards.driver_step import Input
+from shards.tables import WHOLE
+
+
+@dataclass(frozen=True)
+class Prints:
+    """One fingerprint a picture.
+
+    Attributes:
+        sample: [N] place of its sample among the keys.
+        image: [N] number of the reference, -1 for the target.
+        value: [N] uint64, or [N, C] float32.
+    """
+
+    sample: npt.NDArray[np.int64]
+    image: npt.NDArray[np.int64]
+    value: npt.NDArray[Any]
+
+    def only(self, mask: npt.NDArray[np.bool_]) -> Prints:
+        """Those that a mask names."""
+        return Prints(self.sample[mask], self.image[mask], self.value[mask])
+
+
+def samples_below(of: Input) -> Input:
+    """The directory of samples under scores and selections."""
+    while of.manifest.kind != "samples":
+        of = parent_of(of)
+    return of
+
+
+def keys_of(of: Input) -> pa.Array:
+    """Keys of a directory of samples, of a selection, or of what was fingerprinted."""
+    while of.manifest.kind == "scores":
+        of = parent_of(of)
+    return read_samples(of, None).keys
+
+
+def exact_prints(of: Input, keys: pa.Array) -> Prints:
+    """The first 8 bytes of each picture's sha256, read from the index; no tar is opened.
+
+    Among 3 million pictures two different ones share them with a probability of 2 in 10 million.
+    """
+    storage = samples_below(of).storage
+    parts = []
+    for name in storage.names("index"):
+        with storage.open(f"index/{name}") as file:
+            table = pq.read_table(file, columns=["key", "members"]).combine_chunks()
+        members = table.column("members").combine_chunks()
+        flat = members.flatten()
+        rows = table.column("key").combine_chunks().take(pc.list_parent_indices(members))
+        parts.append(_exact(rows, flat.field("name"), flat.field("sha256"), keys))
+    return _joined(parts, np.empty(0, dtype=np.uint64))
+
+
+def _exact(rows: pa.Array, names: pa.Array, sha256: pa.Array, keys: pa.Array) -> Prints:
+    part = pc.list_element(pc.split_pattern(names, "."), 1)
+    is_image = pc.and_(pc.is_in(rows, value_set=keys), pc.not_equal(part, "json"))
+    rows, part, sha256 = (each.filter(is_image) for each in (rows, part, sha256))
+    numbers = pc.if_else(pc.equal(part, "target"), "-1", pc.replace_substring(part, "ref", ""))
+    digests = np.frombuffer(b"".join(sha256.to_pylist()), dtype=">u8").reshape(-1, 4)[:, 0]
+    return Prints(_places(rows, keys), pc.cast(numbers, pa.int64()).to_numpy(), digests.astype(np.uint64))
+
+
+def table_prints(of: Input, kind: str, keys: pa.Array) -> Prints:
+    """Perceptual hashes packed into 64 bits, or vectors; a row group in memory at a time."""
+    empty = np.empty(0, dtype=np.uint64) if kind == "phash" else np.empty((0, 1), dtype=np.float32)
+    parts = []
+    with of.storage.open(f"scores/{kind}.parquet") as file:
+        parquet = pq.ParquetFile(file)
+        for group in range(parquet.num_row_groups):
+            table = parquet.read_row_group(group, ["key", "reference", "probabilities", "status"])
+            is_ok = pc.and_(pc.equal(table["status"], "ok"), pc.is_in(table["key"], value_set=keys))
+            table = table.filter(is_ok).combine_chunks()
+            if table.num_rows:
+                parts.append(_values(table, kind, keys))
+    return _joined(parts, empty)
+
+
+def _values(table: pa.Table, kind: str, keys: pa.Array) -> Prints:
+    flat = table.column("probabilities").combine_chunks().flatten().to_numpy().reshape(table.num_rows, -1)
+    value = np.packbits(flat > 0.5, axis=1).view(">u8").ravel().astype(np.uint64) if kind == "phash" else flat
+    places = _places(table.column("key").combine_chunks(), keys)
+    return Prints(places, table.column("reference").to_numpy().astype(np.int64), value)
+
+
+def _places(rows: pa.Array, keys: pa.Array) -> npt.NDArray[np.int64]:
+    return np.asarray(pc.index_in(rows, value_set=keys).to_numpy(zero_copy_only=False), dtype=np.int64)
+
+
+def _joined(parts: list[Prints], empty: npt.NDArray[Any]) -> Prints:
+    if not parts:
+        return Prints(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), empty)
+    sample, image, value = (
+        np.concatenate([getattr(p, name) for p in parts]) for name in ("sample", "image", "value")
+    )
+    return Prints(sample, image, value)
+
+
+def targets(prints: Prints) -> Prints:
+    """Those of targets."""
+    return prints.only(prints.image == WHOLE)

@@ -1,0 +1,163 @@
+"""Takedown: which directories hold a sample or what was made of it, and that it never comes back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from recipes.trace import Finished, finished
+from shards.index import Directory
+from shards.plan import Refused, Unused
+from shards.sample import SampleError, canonical_json, check_key
+from shards.selection import FILE as SELECTION
+from shards.settings import Settings
+from shards.stage import Planned
+from shards.storage import Storage
+from shards.tables import questions
+
+LIST = "forgotten.json"
+REASON = "forgotten"
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What must never come back: keys, and whole sources by name."""
+
+    keys: frozenset[str] = frozenset()
+    sources: frozenset[str] = frozenset()
+
+    def __bool__(self) -> bool:
+        return bool(self.keys or self.sources)
+
+    def refuse(
+        self, planned: Iterable[Planned | Refused | Unused], settings: Settings
+    ) -> Iterator[Planned | Refused | Unused]:
+        """A plan without them; each is refused with its reason."""
+        is_source = getattr(type(settings), "SOURCE", None) in self.sources
+        for entry in planned:
+            if isinstance(entry, Planned) and (is_source or self._covers(entry)):
+                yield Refused(origin=entry.key, reason=REASON, detail="taken down")
+            else:
+                yield entry
+
+    def _covers(self, entry: Planned) -> bool:
+        sources = {parent.source for parent in entry.parents} | {entry.spec.get("source")}
+        return entry.key in self.keys or bool(
+            self.keys & {parent.key for parent in entry.parents} or self.sources & sources
+        )
+
+
+@dataclass(frozen=True)
+class Affected:
+    """A directory that goes: how many of its rows are forgotten; 0 where only what it was made from is."""
+
+    name: str
+    rows: int
+    of: int
+
+
+def read_forgotten(out: Storage) -> Forgotten:
+    """The list of an output; empty where nothing was taken down."""
+    if not out.exists(LIST):
+        return Forgotten()
+    value = json.loads(out.read(LIST))
+    return Forgotten(frozenset(value["keys"]), frozenset(value["sources"]))
+
+
+def read_keys(path: Storage, name: str) -> list[str]:
+    """Keys of a text file, a line each.
+
+    Raises:
+        SampleError: a line is no key.
+    """
+    lines = path.read(name).decode(errors="replace").split("\n")
+    found = []
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                found.append(check_key(line.strip()))
+            except SampleError as error:
+                raise SampleError(f"{name}:{number}: {error}") from error
+    return found
+
+
+def descendants(out: Storage, keys: Iterable[str], source: str | None) -> set[str]:
+    """The keys, those of a source, and every sample made of one of them, over all directories of samples."""
+    rows = [row for directory in _samples(out) for row in _lineage(directory)]
+    found = {*keys, *(key for key, of, _ in rows if source is not None and of == source)}
+    grown = True
+    while grown:
+        more = {key for key, _, parents in rows if key not in found and found & parents}
+        grown = bool(more)
+        found |= more
+    return found
+
+
+def _samples(out: Storage) -> list[Finished]:
+    return [found for found in finished(out) if found.manifest.kind == "samples"]
+
+
+def _lineage(found: Finished) -> Iterator[tuple[str, str, frozenset[str]]]:
+    """(key, source, parents' keys) of each sample; of a directory made from none, no tar is opened."""
+    directory = Directory(found.storage)
+    for row in directory.rows():
+        parents = _parents(directory, row.shard, row.row) if found.manifest.parents else frozenset()
+        yield row.key, row.source, parents
+
+
+def _parents(directory: Directory, shard: int, row: int) -> frozenset[str]:
+    members = [member for member in directory.row(shard, row)["members"] if member["name"].endswith(".json")]
+    ((_, text),) = directory.read_members(shard, members)
+    return frozenset(json.loads(text)["provenance"]["parents"])
+
+
+def affected(out: Storage, keys: set[str]) -> list[Affected]:
+    """Directories that hold one of the keys, and all that was made from those, in order of names."""
+    directories = finished(out)
+    held = {found.manifest.directory: _count(found, keys) for found in directories}
+    gone = {name for name, (rows, _) in held.items() if rows}
+    while more := {f.manifest.directory for f in directories if _reads(f) & gone} - gone:
+        gone |= more
+    return [Affected(name, *held[name]) for name in sorted(gone)]
+
+
+def _reads(found: Finished) -> set[str]:
+    return {name for names in found.manifest.parents.values() for name in names}
+
+
+def _count(found: Finished, keys: set[str]) -> tuple[int, int]:
+    """(rows of forgotten keys, rows) of a directory."""
+    rows = list(_keys(found))
+    return sum(key in keys for key in rows), len(rows)
+
+
+def _keys(found: Finished) -> Iterator[str]:
+    names = {
+        "samples": [f"index/{name}" for name in found.storage.names("index")],
+        "scores": [f"scores/{name}.parquet" for name in questions(found.storage)],
+        "selection": [SELECTION],
+    }.get(found.manifest.kind, [])
+    for name in names:
+        with found.storage.open(name) as file:
+            yield from pq.read_table(file, columns=["key"]).column("key").to_pylist()
+
+
+def forget(out: Storage, keys: Iterable[str], source: str | None, gone: Sequence[Affected]) -> None:
+    """Write the list first, then delete: if it breaks off, the list stands. Only for who holds the lease."""
+    old = read_forgotten(out)
+    value: Mapping[str, Any] = {
+        "keys": sorted(old.keys | set(keys)),
+        "sources": sorted(old.sources | ({source} if source else set())),
+    }
+    out.write(LIST, canonical_json(value))
+    for name in out.folders():
+        if out.child(name).exists("work") and not out.child(name).exists("manifest.json"):
+            out.delete(name)  # broken off: its plan, slices and scratch may hold them
+    for entry in gone:
+        out.delete(f"{entry.name}/manifest.json")
+        out.delete(entry.name)
+        out.delete(f".verified/{entry.name}.json")

@@ -1,0 +1,102 @@
+"""`bakery explain`: the judge's reasons for the samples nearest to a threshold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from filters.judge import Asked, make_requests, request_bytes
+from filters.rationale import Rationale, ask_in_words, nearest, read_rationale
+from filters.rubrics import pick_questions
+from filters.served import ServedEngineConfig
+from recipes.calibration import open_judged
+from recipes.run import LEDGER, Samples
+from recipes.schema import Recipe, RecipeError
+from shards.index import Directory
+from shards.ledger import Ledger, request_hash
+from shards.storage import Storage
+from shards.tables import read_table
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A score, and why."""
+
+    key: str
+    reference: int
+    expected: float
+    rationale: Rationale
+
+
+def explain(
+    recipe: Recipe, out: Storage, name: str, score: str, threshold: float, within: float, most: int
+) -> list[Explained]:
+    """Ask for the reasons of the scores nearest to a threshold; each is paid once.
+
+    Raises:
+        RecipeError: the step has no such question, or its judge cannot write.
+    """
+    step, scores, samples = open_judged(recipe, out, name)
+    engine = step.settings.engine  # type: ignore[attr-defined]
+    if score not in step.settings.questions:  # type: ignore[attr-defined]
+        raise RecipeError([f"{name}: expected a question that it asks, got {score!r}"])
+    if not isinstance(engine, ServedEngineConfig):
+        raise RecipeError([f"{name}: expected a served judge, which can write, got {engine.kind!r}"])
+    chosen = nearest(read_table(scores, score).to_pylist(), threshold, within, most)
+    places = {(row["key"], row["reference"], row["candidate"]): row for row in chosen}
+    asked = list(_asked(samples, score, engine, set(places)))
+    replies = _replies(engine, score, asked, Ledger(out.child(LEDGER)))
+    return [
+        Explained(key=sample.key, reference=request.reference, expected=row["expected"], rationale=found)
+        for sample, requests in asked
+        for address, request in requests.items()
+        for row in [places[sample.key, request.reference, request.candidate]]
+        if (found := read_rationale(replies.get(address, b"")))
+    ]
+
+
+def _asked(
+    samples: Samples, score: str, engine: ServedEngineConfig, places: set[tuple[str, int, int]]
+) -> Iterator[Asked]:
+    opened = Directory(samples.storage)
+    for key in sorted({place[0] for place in places}):
+        sample = opened[key]
+        requests = [
+            ask_in_words(request)
+            for request in make_requests(sample, pick_questions([score]), engine.identity)
+            if (key, request.reference, request.candidate) in places
+        ]
+        yield sample, {request_hash(request_bytes(request)): request for request in requests}
+
+
+def _replies(
+    engine: ServedEngineConfig, score: str, asked: list[Asked], ledger: Ledger
+) -> dict[bytes, bytes]:
+    held = {a: reply for _, requests in asked for a in requests if (reply := ledger.get(a)) is not None}
+    unpaid = [(s, left) for s, r in asked if (left := {a: q for a, q in r.items() if a not in held})]
+    if not unpaid:
+        return held
+    judge = engine.build(pick_questions([score]), ledger)
+    try:
+        paid = {answer.address: answer.reply for answer in judge.answers(unpaid) if answer.is_paid}
+    finally:
+        judge.close()
+    ledger.commit(paid)
+    return held | paid
+
+
+def write_jsonl(found: list[Explained], path: Path) -> None:
+    """A line a score."""
+    lines = [
+        {
+            "key": each.key,
+            "reference": each.reference,
+            "expected": each.expected,
+            "reason": each.rationale.reason,
+            "answer": each.rationale.answer,
+        }
+        for each in found
+    ]
+    path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")

@@ -1,0 +1,85 @@
+"""Commands about models: train on what was built, draw a picture, look at what the bridge finds relevant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+from rich.console import Console
+
+from recipes.schema import RecipeError
+
+commands = typer.Typer()
+console = Console()
+
+Checkpoint = Annotated[Path, typer.Argument(help="a model directory")]
+Device = Annotated[str, typer.Option(help="cpu, cuda or auto")]
+Size = Annotated[int, typer.Option(min=64, max=1024, help="pixels a side; the model's resize rule decides")]
+
+
+@commands.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="a training recipe")],
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change a setting; repeatable")
+    ] = None,
+) -> None:
+    """Train every stage of a recipe; stopped at any point, the same command goes on."""
+    from train.main import main_train
+
+    raise typer.Exit(main_train(recipe, _changes(changes or [])))
+
+
+def _changes(changes: list[str]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for change in changes:
+        name, equals, text = change.partition("=")
+        if not equals:
+            raise RecipeError([f"--set {change}: expected KEY=VALUE, got no value"])
+        found[name] = yaml.safe_load(text)
+    return found
+
+
+@commands.command()
+def generate(
+    checkpoint: Checkpoint,
+    instruction: Annotated[str, typer.Argument(help="what to draw")],
+    references: Annotated[list[Path], typer.Option("--ref", help="reference image; repeatable, in order")],
+    to: Annotated[Path, typer.Option("--to", help="PNG to write")] = Path("generated.png"),
+    size_px: Size = 1024,
+    seed: int = 0,
+    steps: Annotated[int, typer.Option(min=2, help="points in time")] = 50,
+    bridge: Annotated[bool, typer.Option(help="apply the bridge while sampling")] = False,
+    device: Device = "auto",
+) -> None:
+    """Draw one image from references and an instruction."""
+    from train.main import main_generate
+
+    into = main_generate(
+        checkpoint,
+        references,
+        instruction,
+        to,
+        size=(size_px, size_px),
+        seed=seed,
+        steps=steps,
+        uses_bridge=bridge,
+        device=device,
+    )
+    console.print(f"{into}", highlight=False)
+
+
+@commands.command()
+def relevance(
+    checkpoint: Checkpoint,
+    directory: Annotated[str, typer.Argument(help="a finished directory or selection")],
+    key: Annotated[str, typer.Argument(help="a sample's key")],
+    to: Annotated[Path, typer.Option("--to", help="PNG to write")] = Path("relevance.png"),
+    device: Device = "auto",
+) -> None:
+    """Draw what a model finds relevant in a sample's references, per layer and expert."""
+    from train.main import main_relevance
+
+    console.print(f"{main_relevance(checkpoint, directory, key, to, device=device)}", highlight=False)

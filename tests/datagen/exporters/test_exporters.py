@@ -1,0 +1,228 @@
+"""Every export is read back by who it is for; pictures are the bytes they were."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import published_sets
+import pyarrow.parquet as pq
+import pytest
+import webdataset
+from PIL import Image
+
+from datagen.exporters.energon import export_energon
+from datagen.exporters.hf import Card, export_hf
+from datagen.exporters.kept import ExportError, Target, kept_of
+from datagen.exporters.omnigen2_jsonl import export_jsonl
+from datagen.exporters.row_groups import layout, rows_by_worker
+from datagen.exporters.scone_parquet import SconeOptions, export_scone
+from datagen.importers.echo_4o import Echo4oSettings
+from datagen.importers.jsonl import JsonlSettings
+from datagen.importers.musar_gen import MusarGenSettings
+from datagen.importers.parquet import HfSettings
+from datagen.importers.scone_parquet import SconeParquetSettings
+from datagen.importers.subjects200k import Subjects200kSettings
+from datagen.importers.table import TableSettings
+from datagen.importers.uno_1m import Uno1mSettings
+from datagen.importers.x2i import X2iSettings
+from inline_run import run_inline
+
+FORMATS = {
+    "omnigen2": (published_sets.omnigen2, JsonlSettings),
+    "folder": (published_sets.folder, TableSettings),
+    "parquet": (published_sets.parquet, HfSettings),
+    "scone": (published_sets.scone_parquet, SconeParquetSettings),
+    "musar": (published_sets.musar_gen, MusarGenSettings),
+    "subjects200k": (published_sets.subjects200k, Subjects200kSettings),
+    "uno": (published_sets.uno_1m, Uno1mSettings),
+    "echo": (published_sets.echo_4o, Echo4oSettings),
+    "x2i": (published_sets.x2i, X2iSettings),
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Samples with one, two and two references, JPEG, PNG and WebP among them."""
+    root = tmp_path_factory.mktemp("made")
+    published_sets.omnigen2(root / "set", count=30)
+    return run_inline(
+        root / "out", JsonlSettings(path=str(root / "set"), licence="apache-2.0"), shard_size=10
+    )
+
+
+@pytest.fixture(scope="module")
+def kept(made):
+    return kept_of(made.storage.uri)
+
+
+def everything(made):
+    return {s.instruction: [i.data for i in (*s.references, s.target)] for s in made.samples}
+
+
+def read_as_the_released_class_does(paths):
+    """A pandas-like row at a time: a list of binary, BytesIO each, the last is the target."""
+    found = {}
+    for path in paths:
+        file = pq.ParquetFile(path)
+        for group in range(file.num_row_groups):
+            for row in file.read_row_group(group).to_pylist():
+                for data in row["image"]:
+                    Image.open(io.BytesIO(data)).load()
+                found[row["instruction"]] = row["image"]
+    return found
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_archive_to_import_to_scone_parquet_and_back_is_the_same_bytes(form, tmp_path):
+    write, settings = FORMATS[form]
+    write(tmp_path / "set")
+    made = run_inline(tmp_path / "out", settings(path=str(tmp_path / "set"), licence="apache-2.0"))
+    books = made.manifest.books
+    assert books.read == books.used + books.unused + books.refused
+    assert books.planned == books.made + books.failed
+    options = SconeOptions(name="set", gpus=1, workers=1)
+    if len(made.samples) < 10:
+        with pytest.raises(ExportError, match="expected at least 10 samples for 1 GPUs x 1 workers"):
+            export_scone(kept_of(made.storage.uri), Target(str(tmp_path / "x")), options)
+        made = run_inline(tmp_path / "out", _again(tmp_path, made), name="again")
+    export_scone(kept_of(made.storage.uri), Target(str(tmp_path / "x")), options)
+    found = read_as_the_released_class_does(sorted((tmp_path / "x/parquet_data/set").iterdir()))
+    assert found == everything(made)
+
+
+def _again(root, made):
+    """The few samples of a format, twice over under other words, so that there are enough to export."""
+    rows = []
+    for number in range(10):
+        sample = made.samples[number % len(made.samples)]
+        names = []
+        for place, image in enumerate((*sample.references, sample.target)):
+            names.append(f"{sample.key}.{place}.{image.extension}")
+            published_sets.write_files(root / "more", {names[-1]: image.data})
+        words = f"{sample.instruction} ({number})"
+        rows.append({"instruction": words, "input_images": names[:-1], "output_image": names[-1]})
+    published_sets.write_jsonl(root / "more/x.jsonl", rows)
+    return JsonlSettings(path=str(root / "more"))
+
+
+def test_scone_parquet_has_the_exact_keys_and_even_row_groups(kept, tmp_path):
+    options = SconeOptions(name="base", gpus=2, workers=3, rows_a_file=15)
+    told = export_scone(kept, Target(str(tmp_path / "x")), options)
+    data_dir = f"{tmp_path}/x/parquet_data/base"
+    info = json.loads((tmp_path / "x/parquet_info/base.json").read_text())
+    names = sorted(path.name for path in Path(data_dir).iterdir())
+    assert list(info) == [f"{data_dir}/{name}" for name in names]
+    counts = [pq.read_metadata(path).num_row_groups for path in info]
+    assert counts == [entry["num_row_groups"] for entry in info.values()]
+    assert sum(counts) % 6 == 0
+    assert min(counts) >= 10
+    assert f"            'data_dir': '{data_dir}'," in told
+    assert "  - 2" in told
+    assert "each of 6 loader workers sees 5 to 5 rows, none is left over" in told[-1]
+
+
+def test_where_the_trainer_sees_the_files_is_what_the_keys_say(kept, tmp_path):
+    options = SconeOptions(name="base", gpus=1, workers=1, data_dir="/mnt/data/parquet_data/base/")
+    told = export_scone(kept, Target(str(tmp_path / "x")), options)
+    info = json.loads((tmp_path / "x/parquet_info/base.json").read_text())
+    assert list(info) == ["/mnt/data/parquet_data/base/base_00000.parquet"]
+    assert "            'parquet_info_path': '/mnt/data/parquet_info/base.json'," in told
+
+
+@pytest.mark.parametrize(("a_file", "used"), [(1, 0.0), (2, 0.55), (5, 0.87), (10, 0.98)])
+def test_the_simulated_division_is_the_one_that_was_measured(a_file, used):
+    groups = [1000 // a_file] * (22 * a_file)
+    assert sum(rows_by_worker(groups, 8, 3)) / sum(groups) == pytest.approx(used, abs=0.01)
+
+
+@pytest.mark.parametrize("rows", [240, 999, 21_728, 70_000])
+def test_no_row_is_left_over_whatever_the_count(rows):
+    groups = layout(rows, 1000, 8, 3).groups
+    seen = rows_by_worker(groups, 8, 3)
+    assert sum(seen) == rows
+    assert min(seen) > 0
+
+
+def test_an_export_into_a_folder_that_is_not_empty_is_refused(tmp_path):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x/mine.txt").write_text("mine")
+    with pytest.raises(ExportError, match="expected an empty folder"):
+        Target(str(tmp_path / "x"))
+
+
+def test_hugging_face_datasets_reads_the_layout_offline(made, kept, tmp_path):
+    export_hf(kept, Target(str(tmp_path / "x")), Card(title="Small", picture=b"png"))
+    script = (
+        "import sys, json, datasets\n"
+        "set = datasets.load_dataset(sys.argv[1], 'references_2', split='train', cache_dir=sys.argv[2])\n"
+        "set = set.cast_column('ref0.jpg', datasets.Image(decode=False))\n"
+        "row = set[0]\n"
+        "told = [len(set), sorted(set.column_names), row['json'], len(row['ref0.jpg']['bytes'])]\n"
+        "print(json.dumps(told))\n"
+    )
+    offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")}
+    command = [sys.executable, "-c", script, str(tmp_path / "x"), str(tmp_path / "cache")]
+    ran = subprocess.run(
+        command, env={**os.environ, **offline}, capture_output=True, text=True, check=False, timeout=200
+    )
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    count, columns, text, size = json.loads(ran.stdout.splitlines()[-1])
+    assert count == len(made.samples)
+    assert columns == ["__key__", "__url__", "json", "ref0.jpg", "ref1.png", "target.webp"]
+    assert size == len(everything(made)[text["instruction"]][0])
+    assert text["licence"] == "apache-2.0"
+
+
+def test_the_card_tells_counts_licences_and_the_recipe(kept, tmp_path):
+    card = Card(title="Small", rubric={"consistency": "How well?"}, calibration=["AUC 0.97"])
+    export_hf(kept, Target(str(tmp_path / "x")), card)
+    text = (tmp_path / "x/README.md").read_text()
+    for words in (
+        "license: apache-2.0",
+        "| references_2 | 2 | 30 | 1 |",
+        "How well?",
+        "AUC 0.97",
+        "min_side_px: 256",
+    ):
+        assert words in text
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_webdataset_reads_the_shards_of_the_layout(made, kept, tmp_path):
+    export_hf(kept, Target(str(tmp_path / "x")), Card(title="Small"))
+    url = str(tmp_path / "x/data/references_2/00000.tar")
+    rows = list(webdataset.WebDataset(url, shardshuffle=False))
+    found = {
+        json.loads(r["json"])["instruction"]: [r["ref0.jpg"], r["ref1.png"], r["target.webp"]] for r in rows
+    }
+    assert found == everything(made)
+
+
+def test_omnigen2_jsonl_is_read_back_by_our_own_importer(made, kept, tmp_path):
+    export_jsonl(kept, Target(str(tmp_path / "x")))
+    again = run_inline(tmp_path / "out", JsonlSettings(path=str(tmp_path / "x")))
+    assert everything(again) == everything(made)
+    assert {s.provenance.licence for s in again.samples} == {"apache-2.0"}
+
+
+def test_the_energon_sidecar_holds_where_each_member_is(made, kept, tmp_path):
+    import sqlite3
+    import struct
+    from contextlib import closing
+
+    export_energon(kept, Target(str(tmp_path / "x")))
+    data = (tmp_path / "x/shards/00000.tar").read_bytes()
+    with closing(sqlite3.connect(tmp_path / "x/.nv-meta/index.sqlite")) as base:
+        query = (
+            "SELECT s.sample_key, p.part_name, p.content_byte_offset, p.content_byte_size FROM samples s "
+            "JOIN sample_parts p ON p.tar_file_id = s.tar_file_id AND p.sample_index = s.sample_index"
+        )
+        parts = {(key, part): data[at : at + size] for key, part, at, size in base.execute(query)}
+        starts = [at for (at,) in base.execute("SELECT byte_offset FROM samples ORDER BY sample_index")]
+    assert parts == {(s.key, part): value for s in kept.samples() for part, value in s.parts.items()}
+    offsets = struct.unpack(f"<{len(starts) + 1}Q", (tmp_path / "x/shards/00000.tar.idx").read_bytes())
+    assert list(offsets[:-1]) == starts
+    assert data[offsets[-1] :] == bytes(1024)

@@ -1,0 +1,107 @@
+"""Archives of strangers: escapes, links, bombs and damage end as reasons; what is whole is read."""
+
+import gzip
+import io
+import tarfile
+
+import published_sets
+import pytest
+from published_sets import picture
+
+from datagen.importers.archives import Archive, ArchiveError, archives_in, read_archive
+from datagen.importers.jsonl import JsonlSettings
+from datagen.importers.paths import Wanted
+from datagen.importers.source import Source
+from datagen.importers.x2i import X2iSettings
+from inline_run import run_inline
+from shards.storage import Storage
+
+
+def members_of(root, name="a.tar.gz"):
+    source = Source(Storage(str(root)))
+    entries = read_archive(source, archives_in(source.sizes)[name])
+    return {entry.name: entry.kind or entry.read() for entry in entries}
+
+
+def test_long_names_of_both_kinds_are_read(tmp_path):
+    name = "folder/" + "n" * 200 + ".png"
+    for form in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        with tarfile.open(tmp_path / "a.tar.gz", "w:gz", format=form) as tar:
+            info = tarfile.TarInfo(name)
+            info.size = 3
+            tar.addfile(info, io.BytesIO(b"abc"))
+        assert members_of(tmp_path) == {name: b"abc"}
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
+def test_what_is_no_file_has_no_bytes(tmp_path, kind):
+    info = tarfile.TarInfo("x.png")
+    info.type, info.linkname = kind, "/etc/passwd"
+    published_sets.write_tar(tmp_path / "a.tar.gz", {"x.png": info, "y.png": b"y"})
+    found = members_of(tmp_path)
+    assert found["y.png"] == b"y"
+    assert isinstance(found["x.png"], str)
+
+
+def test_a_stream_that_swells_beyond_all_pictures_is_stopped(tmp_path):
+    published_sets.gzip_bomb(tmp_path / "a.tar.gz", 256 << 20)
+    source = Source(Storage(str(tmp_path)))
+    with pytest.raises(ArchiveError) as caught:
+        list(read_archive(source, Archive("a.tar.gz", ("a.tar.gz",))))
+    assert caught.value.reason == "archive_bomb"
+
+
+@pytest.mark.parametrize("cut", [0, 10, 700, 5000])
+def test_an_archive_cut_anywhere_gives_what_came_before(tmp_path, cut):
+    pictures = {f"{n}.png": picture(n) for n in range(3)}
+    path = published_sets.write_tar(tmp_path / "a.tar", pictures, compress=False)
+    path.write_bytes(path.read_bytes()[:cut])
+    source = Source(Storage(str(tmp_path)))
+    with pytest.raises(ArchiveError) as caught:
+        [entry.read() for entry in read_archive(source, Archive("a.tar", ("a.tar",)))]
+    assert caught.value.reason == "archive_truncated"
+
+
+def test_gzip_members_in_a_row_are_one_stream(tmp_path):
+    raw = published_sets.write_tar(tmp_path / "b.tar", {"x.png": picture(1)}, compress=False).read_bytes()
+    (tmp_path / "a.tar.gz").write_bytes(gzip.compress(raw[:5000]) + gzip.compress(raw[5000:]))
+    assert members_of(tmp_path) == {"x.png": picture(1)}
+
+
+def test_a_member_that_leaves_the_archive_is_not_what_a_record_means():
+    wanted = Wanted(["a/1.png"], Archive("a.tar.gz", ()))
+    assert wanted.find("../a/1.png") == []
+    assert wanted.find("/home/me/a/1.png") == ["a/1.png"]
+    assert wanted.find("./1.png") == ["a/1.png"]
+
+
+def test_the_scratch_goes_with_the_end_of_the_step(tmp_path):
+    published_sets.x2i(tmp_path / "set")
+    settings = X2iSettings(path=str(tmp_path / "set"))
+    made = run_inline(tmp_path / "out", settings)
+    assert not made.storage.exists("work")
+    assert len(made.samples) == 7
+
+
+def test_two_archives_of_one_folder_share_its_paths(tmp_path):
+    root = tmp_path / "set"
+    pictures = {f"{n:05d}.png": picture(n) for n in range(4)}
+    published_sets.write_tar(root / "images/0-2.tar.gz", dict(list(pictures.items())[:2]))
+    published_sets.write_tar(root / "images/2-4.tar.gz", dict(list(pictures.items())[2:]))
+    names = [f"images/{name}" for name in pictures]
+    rows = [
+        {"instruction": f"n {n}", "input_images": [names[n]], "output_image": names[3 - n]} for n in (0, 1)
+    ]
+    published_sets.write_jsonl(root / "x.jsonl", rows)
+    made = run_inline(tmp_path / "out", JsonlSettings(path=str(root)))
+    assert made.by_instruction()["n 1"].target.data == picture(2)
+
+
+def test_archives_can_be_mapped_by_hand(tmp_path):
+    root = tmp_path / "set"
+    published_sets.write_tar(root / "part-one.tar.gz", {"0.png": picture(0), "1.png": picture(1)})
+    published_sets.write_tar(root / "part-two.tar.gz", {"0.png": picture(2), "1.png": picture(3)})
+    row = {"instruction": "x", "input_images": ["second/0.png"], "output_image": "second/1.png"}
+    published_sets.write_jsonl(root / "x.jsonl", [row])
+    made = run_inline(tmp_path / "out", JsonlSettings(path=str(root), archives={"second": "part-two*"}))
+    assert made.by_instruction()["x"].target.data == picture(3)

@@ -1,0 +1,167 @@
+"""Multi-input samples: exact plans, the same step with the renderer and with image models."""
+
+import json
+from collections import Counter
+
+import pytest
+from pydantic import ValidationError
+
+from datagen.cases import MULTI_INPUT_CASES
+from datagen.fake_images_server import MODEL
+from datagen.instructions import named_images
+from datagen.multi_input import MultiInputConfig, UnansweredError
+from shards.image import check_sample
+from shards.ledger import Ledger
+from shards.sample import Sample, sample_json
+from shards.stage import Reject, Work
+from shards.storage import Storage
+
+NOWHERE = Ledger(Storage("/nonexistent"))
+
+
+def works(config):
+    return [Work(key=planned.key, spec=planned.spec) for planned in config.plan()]
+
+
+@pytest.fixture
+def generate(tmp_path, images_api):
+    """Samples of a config at servers, a stage and a ledger of one folder each time."""
+
+    def run(servers, **changes):
+        api = images_api(*servers)
+        config = MultiInputConfig(**{"samples": 13, "size_px": 128, "inputs": api, "output": api, **changes})
+        stage = config.build(Ledger(Storage(str(tmp_path / "ledger"))))
+        try:
+            return stage(works(config))
+        finally:
+            stage.close()
+
+    return run
+
+
+def test_there_are_four_case_types_of_three_inputs_and_nine_of_four():
+    assert Counter(len(kinds) for kinds in MULTI_INPUT_CASES.values()) == {3: 4, 4: 9}
+
+
+@pytest.mark.parametrize("samples", [13, 15_000])
+def test_even_case_types_come_equally_often_to_within_one(samples):
+    counts = Counter(planned.spec["case"] for planned in MultiInputConfig(samples=samples).plan())
+    assert set(counts) == set(MULTI_INPUT_CASES)
+    assert max(counts.values()) - min(counts.values()) <= 1
+
+
+def test_weights_of_case_types_are_met_exactly():
+    cases = {"character+character+object": 3, "object+object+scene": 1}
+    counts = Counter(planned.spec["case"] for planned in MultiInputConfig(samples=400, cases=cases).plan())
+    assert counts == {"character+character+object": 300, "object+object+scene": 100}
+
+
+def test_a_longer_plan_begins_as_the_shorter_one():
+    short = list(MultiInputConfig(samples=20).plan())
+    assert list(MultiInputConfig(samples=50).plan())[:20] == short
+
+
+def test_the_renderer_makes_every_case_type_offline():
+    config = MultiInputConfig(samples=13, size_px=192)
+    for sample, work in zip(config.build(NOWHERE)(works(config)), works(config), strict=True):
+        assert isinstance(sample, Sample)
+        assert sample.provenance.source == "multi_input"
+        assert sample.provenance.case == work.spec["case"]
+        scenes = [candidates[0].category == "scene" for candidates in sample.subjects]
+        assert scenes == [kind == "scene" for kind in work.spec["kinds"]]
+
+
+def test_image_models_draw_each_input_then_the_output_from_the_inputs(serve, generate):
+    server = serve()
+    samples = generate([server])
+    for sample in samples:
+        facts = check_sample(sample)
+        assert {(fact.width, fact.height) for fact in facts.values()} == {(128, 128)}
+        assert len(set(sample.provenance.origin["target"]["prompt"].split("Image "))) > len(sample.references)
+        named = named_images(sample.instruction)
+        assert not named or named <= set(range(1, len(sample.references) + 1))
+    counts = Counter(asked.path for asked in server.asked)
+    assert counts == {"generations": 4 * 3 + 9 * 4, "edits": 13}
+    assert Counter(len(asked.references) for asked in server.asked if asked.path == "edits") == {3: 4, 4: 9}
+
+
+def test_subjects_of_one_sample_have_names_of_their_own(serve, generate):
+    for sample in generate([serve()]):
+        names = [candidates[0].name for candidates in sample.subjects]
+        assert len(set(names)) == len(names)
+
+
+def test_origin_tells_all_that_made_each_picture(serve, generate):
+    sample = generate([serve()], samples=1)[0]
+    origin = json.loads(sample_json(sample))["provenance"]["origin"]
+    for made_by in [*origin["references"], origin["target"]]:
+        assert made_by["model"] == MODEL
+        assert made_by["revision"] == "r1"
+        assert isinstance(made_by["seed"], int)
+
+
+def test_paid_pictures_give_the_same_samples_without_a_server(serve, generate):
+    first = generate([serve()])
+    assert generate(["http://127.0.0.1:9"]) == first
+    assert generate(["http://127.0.0.1:9"], samples=5) == first[:5]
+
+
+def test_an_output_that_is_an_input_again_rejects_only_its_sample(serve, generate):
+    made = generate([serve(by_words={"Image 4 shows": "unchanged"})])
+    rejects = [outcome for outcome in made if isinstance(outcome, Reject)]
+    assert len(rejects) == 9
+    assert {reject.reason for reject in rejects} == {"unusable_picture"}
+    assert all("last unchanged" in reject.detail for reject in rejects)
+
+
+def test_an_input_that_cannot_be_drawn_is_named_and_its_output_not_asked_for(serve, generate):
+    server = serve(by_words={"A wide photo": "black"})
+    made = generate([server], samples=13)
+    rejects = [outcome for outcome in made if isinstance(outcome, Reject)]
+    assert len(rejects) == 6
+    assert all(reject.detail.startswith("input ") for reject in rejects)
+    assert sum(asked.path == "edits" for asked in server.asked) == 7
+
+
+def test_a_step_stops_where_servers_answer_too_little():
+    config = MultiInputConfig(samples=100)
+    config.check_counts({"error: http_400": 19, "unusable: black": 60}, 100)
+    with pytest.raises(UnansweredError, match="got 20 \\(20 error: http_400\\); see to the servers"):
+        config.check_counts({"error: http_400": 20}, 100)
+
+
+def test_where_and_how_fast_is_in_no_hash(images_api):
+    here = images_api("http://127.0.0.1:1")
+    there = images_api("http://127.0.0.1:2", in_flight=9, timeout_s=60)
+    other = images_api("http://127.0.0.1:1", steps=30)
+    one, two, three = (MultiInputConfig(samples=1, inputs=api, output=api) for api in (here, there, other))
+    assert one.computed() == two.computed() != three.computed()
+    assert one.content() == two.content() != three.content()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"cases": {"scene+scene+scene": 1}}, "cases: expected names of"),
+        ({"cases": {"object+object+scene": 0}}, "expected one above 0"),
+        ({"inputs": {"model": "m", "revision": "r"}}, "expected both or neither"),
+        (
+            {
+                "inputs": {"model": "m", "revision": "r", "does": ["edit"]},
+                "output": {"model": "m", "revision": "r"},
+            },
+            "inputs.does: expected generate",
+        ),
+        (
+            {
+                "inputs": {"model": "m", "revision": "r"},
+                "output": {"model": "m", "revision": "r"},
+                "faults": {"copy_paste": 0.1},
+            },
+            "only the renderer can make them",
+        ),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(changes, said):
+    with pytest.raises(ValidationError, match=said):
+        MultiInputConfig(samples=1, **changes)

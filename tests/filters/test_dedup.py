@@ -1,0 +1,192 @@
+"""De-duplication on real pictures: equal, near, alike; the best stays; benchmarks' pictures go."""
+
+import io
+
+import numpy as np
+import published_sets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from published_sets import picture
+
+from datagen.importers.jsonl import JsonlSettings
+from datagen.importers.uno_1m import Uno1mSettings
+from datagen.published_scores import PublishedScoresConfig
+from filters.dedup import MATCHES, DedupConfig
+from filters.fingerprint import FingerprintConfig
+from filters.near import alike_pairs, near_pairs
+from filters.select import SelectConfig
+from inline_run import run_inline
+from shards.driver_step import Input
+from shards.selection import read_selection
+
+
+def again(data, form, **how):
+    sink = io.BytesIO()
+    Image.open(io.BytesIO(data)).convert("RGB").save(sink, form, **how)
+    return sink.getvalue()
+
+
+def shrunk(data, side):
+    sink = io.BytesIO()
+    Image.open(io.BytesIO(data)).resize((side, side)).save(sink, "PNG")
+    return sink.getvalue()
+
+
+def write_set(root, targets):
+    """A set of one reference each, with these targets by instruction."""
+    rows = []
+    for number, (name, data) in enumerate(targets.items()):
+        files = {f"{name}_in.png": picture(90_000 + number), f"{name}_out.png": data}
+        published_sets.write_files(root, files)
+        rows.append({"instruction": name, "input_images": list(files)[:1], "output_image": list(files)[1]})
+    published_sets.write_jsonl(root / "x.jsonl", rows)
+    return JsonlSettings(path=str(root))
+
+
+def as_input(made):
+    return Input(storage=made.storage, manifest=made.manifest)
+
+
+def fingerprints(out, made, kinds=("phash",)):
+    settings = FingerprintConfig(kinds=kinds)
+    parents = {"input": [made.manifest.directory]}
+    prints = run_inline(
+        out, settings, name="prints", kind="scores", inputs=[made.storage], parents=parents, opens=False
+    )
+    return as_input(prints)
+
+
+def decide(tmp_path, made, settings, **inputs):
+    target = made.storage.sibling("chosen")
+    result = settings.make({"input": [as_input(made)], **inputs}, target)
+    result.books.check("dedup")
+    words = {sample.key: sample.instruction for sample in made.samples}
+    table = read_selection(target)
+    reasons = {words[row["key"]]: row["reason"] for row in table.to_pylist()}
+    with target.open(MATCHES) as file:
+        return reasons, pq.read_table(file).to_pylist()
+
+
+@pytest.fixture
+def made(tmp_path):
+    base = picture(1)
+    targets = {
+        "one": base,
+        "equal": base,
+        "jpeg": again(base, "JPEG", quality=80),
+        "small": shrunk(base, 270),
+        "other": picture(2),
+    }
+    return run_inline(tmp_path / "out", write_set(tmp_path / "set", targets), name="base")
+
+
+def test_equal_bytes_are_found_without_fingerprints(tmp_path, made):
+    reasons, matches = decide(tmp_path, made, DedupConfig())
+    assert sorted([reasons["one"], reasons["equal"]]) == ["", "duplicate"]
+    assert [reasons[name] for name in ("jpeg", "small", "other")] == ["", "", ""]
+    assert len(matches) == 1
+
+
+@pytest.mark.parametrize("kind", ["phash", "embedding"])
+def test_near_pictures_become_one(tmp_path, made, kind):
+    prints = fingerprints(tmp_path / "out", made, (kind,))
+    reasons, _ = decide(tmp_path, made, DedupConfig(), prints=[prints])
+    assert reasons["other"] == ""
+    kept = [name for name in ("one", "equal", "jpeg", "small") if reasons[name] == ""]
+    assert len(kept) == 1
+    assert set(reasons.values()) <= {"", "duplicate", "near_duplicate"}
+
+
+def test_the_best_by_a_score_is_kept(tmp_path):
+    labels = published_sets.uno_1m(tmp_path / "set", splits=(1,), pairs=4)
+    members = {label["img_path1"]: picture(50 + n) for n, label in enumerate(labels)}
+    members |= {label["img_path2"]: picture(9) for label in labels[1:]}
+    members |= {labels[0]["img_path2"]: picture(8)}
+    published_sets.write_tar(tmp_path / "set/images/split1.tar.gz", members)
+    made = run_inline(tmp_path / "out", Uno1mSettings(path=str(tmp_path / "set")), name="base")
+    scores = run_inline(
+        tmp_path / "out",
+        PublishedScoresConfig(),
+        name="scores",
+        kind="scores",
+        inputs=[made.storage],
+        parents={"input": [made.manifest.directory]},
+        opens=False,
+    )
+    reasons, _ = decide(tmp_path, made, DedupConfig(order=("uno",)), scores=[as_input(scores)])
+    kept = [name for name, reason in reasons.items() if reason == ""]
+    assert kept == ["a vase 1-0 on a beach", "a vase 1-3 on a beach"]  # 1.0, unreadable and 4.0 were one
+    target = made.storage.sibling("selected")
+    policy = SelectConfig(min_scores={"uno": 2})
+    result = policy.make({"input": [as_input(made)], "scores": [as_input(scores)]}, target)
+    assert result.books.made == 2
+    assert result.books.reasons == {"uno < 2": 1, "uno unreadable": 1}
+
+
+def test_pictures_of_a_benchmark_are_found_and_told(tmp_path, made):
+    bench = {"same": picture(2), "far": picture(77)}
+    benchmark = run_inline(tmp_path / "out", write_set(tmp_path / "bench", bench), name="bench")
+    reasons, matches = decide(tmp_path, made, DedupConfig(), against=[as_input(benchmark)])
+    assert reasons["other"] == "contaminated"
+    words = {sample.key: sample.instruction for sample in benchmark.samples}
+    told = {(words[row["other"]], row["other_image"], row["how"]) for row in matches if row["how"] == "exact"}
+    assert ("same", -1, "exact") in told
+    # a reference of both sets is the same picture by its bytes: that is contamination too
+    assert reasons["one"] == "contaminated"
+
+
+def test_near_pictures_of_a_benchmark_are_found(tmp_path, made):
+    bench = {"recoded": again(picture(2), "JPEG", quality=85)}
+    settings = write_set(tmp_path / "bench", bench)
+    published_sets.write_files(tmp_path / "bench", {"recoded_in.png": picture(123_456)})
+    benchmark = run_inline(tmp_path / "out", settings, name="bench")
+    inputs = {
+        "prints": [fingerprints(tmp_path / "out", made)],
+        "against": [fingerprints(tmp_path / "out", benchmark)],
+    }
+    reasons, matches = decide(tmp_path, made, DedupConfig(), **inputs)
+    assert [name for name, reason in reasons.items() if reason == "contaminated"] == ["other"]
+    assert [row["how"] for row in matches if row["other_image"] == -1 and row["image"] == -1][:1] == ["phash"]
+
+
+def test_bands_find_the_same_pairs_as_comparing_each_with_each():
+    random = np.random.default_rng(0)
+    hashes = random.integers(0, 1 << 63, 300, dtype=np.uint64)
+    flips = [np.uint64(1) << np.uint64(bit) for bit in random.integers(0, 63, 300)]
+    hashes = np.concatenate([hashes, hashes ^ np.array(flips)])
+    for distance in (0, 3, 5):
+        slow = {
+            (i, j)
+            for i in range(len(hashes))
+            for j in range(i + 1, len(hashes))
+            if int(np.bitwise_count(hashes[i] ^ hashes[j])) <= distance
+        }
+        assert {tuple(pair) for pair in near_pairs(hashes, distance).tolist()} == slow
+
+
+def test_alike_pairs_cross_the_blocks_of_the_search():
+    vectors = np.eye(3, dtype=np.float32)[np.arange(5000) % 2]
+    vectors[4999] = [0, 0, 1]
+    vectors[0] = [0, 0, 1]
+    assert [0, 4999] in alike_pairs(vectors, 0.9).tolist()
+
+
+def test_no_samples_are_no_error():
+    assert near_pairs(np.empty(0, dtype=np.uint64), 4).tolist() == []
+    assert pa.array([]).to_pylist() == []
+
+
+def test_a_folder_or_a_parquet_of_benchmark_pictures_is_looked_for(tmp_path, made, monkeypatch):
+    published_sets.write_files(tmp_path / "bench", {"images/a.jpg": again(picture(2), "JPEG", quality=85)})
+    cells = pa.table({"input_images": [[{"bytes": picture(90_000), "path": None}]], "key": ["k"]})
+    pq.write_table(cells, tmp_path / "bench/test.parquet")
+    monkeypatch.setenv("BENCH", str(tmp_path / "bench"))
+    prints = fingerprints(tmp_path / "out", made)
+    settings = DedupConfig(benchmarks={"eval": "$BENCH"})
+    reasons, matches = decide(tmp_path, made, settings, prints=[prints])
+    assert reasons["one"] == reasons["other"] == "contaminated"
+    assert {row["other"] for row in matches} >= {"images/a.jpg", "test.parquet:0:input_images"}
+    assert DedupConfig(benchmarks={"eval": "/nowhere"}).missing()
+    assert settings.computed()["benchmarks"]["eval"] is not None

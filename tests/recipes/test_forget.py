@@ -1,0 +1,85 @@
+"""What is taken down goes from every directory, with what was made of it, and never comes back."""
+
+from pathlib import Path
+
+import published_sets
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from recipes.cli import app
+from recipes.display import Display
+from recipes.forget import read_forgotten
+from recipes.run import Run
+from recipes.schema import load_recipe
+from recipes.trace import finished
+from shards.finish import read_rejects
+from shards.index import Directory
+from shards.manifest import Manifest
+from shards.storage import Storage
+
+RECIPE = """
+name: small
+run: {workers: 1}
+steps:
+  scone: {step: import_scone_parquet, path: SET/scone, licence: mit}
+  table: {step: import_table, path: SET/table}
+  scores: {step: published_scores, input: table}
+  mixed: {step: mix, input: [scone, table], counts: {folder: 2, Scone-S2I-57K: 3}}
+  alone: {step: pack, input: table}
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    published_sets.scone_parquet(tmp_path / "scone")
+    published_sets.folder(tmp_path / "table")
+    path = tmp_path / "recipe.yaml"
+    path.write_text(RECIPE.replace("SET", str(tmp_path)))
+    return path
+
+
+def run(recipe: Path) -> dict[str, Manifest]:
+    out = Storage(str(recipe.parent / "out"))
+    loaded = load_recipe(recipe)
+    with Run(loaded, out, Display(Console(quiet=True), out, loaded.name)) as made:
+        return made.execute()
+
+
+def keys(recipe: Path, manifest: Manifest) -> set[str]:
+    return set(Directory(Storage(str(recipe.parent / "out" / manifest.directory))).places)
+
+
+def forget(recipe: Path, *options: str) -> str:
+    result = CliRunner().invoke(app, ["forget", str(recipe.parent / "out"), *options])
+    assert result.exit_code == 0, result.exception
+    return result.output
+
+
+def test_a_key_goes_with_all_that_was_made_of_it_and_does_not_come_back(recipe: Path) -> None:
+    made = run(recipe)
+    key = sorted(keys(recipe, made["mixed"]) & keys(recipe, made["table"]))[0]
+    (recipe.parent / "keys.txt").write_text(f"{key}\n\n")
+    told = forget(recipe, "--keys", str(recipe.parent / "keys.txt"))
+    assert "say --delete" in told
+    assert len(finished(Storage(str(recipe.parent / "out")))) == 5
+    forget(recipe, "--keys", str(recipe.parent / "keys.txt"), "--delete")
+    left = {found.manifest.name for found in finished(Storage(str(recipe.parent / "out")))}
+    assert left == {"scone"}
+    again = run(recipe)
+    assert not any(key in keys(recipe, again[name]) for name in ("table", "mixed", "alone"))
+    rejects = read_rejects(Storage(str(recipe.parent / "out" / again["table"].directory)))
+    assert [row["key"] for row in rejects if row["reason"] == "forgotten"] == [key]
+
+
+def test_a_source_goes_whole_and_a_new_import_of_it_stays_empty(recipe: Path) -> None:
+    run(recipe)
+    forget(recipe, "--source", "Scone-S2I-57K", "--delete")
+    out = Storage(str(recipe.parent / "out"))
+    assert {found.manifest.name for found in finished(out)} == {"table", "scores", "alone"}
+    assert read_forgotten(out).sources == {"Scone-S2I-57K"}
+    loaded = load_recipe(recipe, ["scone.prefix=other", "mixed.counts={folder: 2}"])
+    with Run(loaded, out, Display(Console(quiet=True), out, loaded.name)) as made:
+        again = made.execute()
+    assert again["scone"].books.made == 0
+    assert again["scone"].books.reasons == {"forgotten": 7}
