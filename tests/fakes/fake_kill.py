@@ -105,7 +105,7 @@ class Victim:
         self.process.send_signal(signal.SIGCONT)
         return after
 
-    def wait_for_ends(self, timeout_s=30):
+    def wait_for_ends(self, timeout_s=90):
         """Nothing that the run started may outlive it; Ray takes some seconds to notice."""
         end = time.monotonic() + timeout_s
         while alive := self.living():
