@@ -190,7 +190,7 @@ def _spoilt(value: Any, given: str, fault: str) -> Any:  # noqa: ANN401, JSON
     words = {
         "wrong_index": f"{value} and the kite from image 5",
         "repeats": given,
-        "german": "Setze die Figur aus dem ersten Bild neben das Haus und lass den Rest, wie er ist",
+        "german": "Setze die Figur neben das Haus",
         "quotes": f'the so-called "{value}"',
         "newline": f"{value}\n\nand more",
         "long": value + " and so on" * 100,
