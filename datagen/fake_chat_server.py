@@ -62,6 +62,7 @@ class Behaviour:
         always: the fault of every request after that; "" for none.
         by_words: faults of requests whose text holds these words.
         by_prompt: faults of requests for a prompt.
+        sides: whether its phrases tell subjects by their sides, allowed or not.
     """
 
     model: str = MODEL
@@ -70,6 +71,7 @@ class Behaviour:
     always: str = ""
     by_words: Mapping[str, str] = field(default_factory=dict)
     by_prompt: Mapping[str, str] = field(default_factory=dict)
+    sides: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +143,8 @@ class FakeChat:
             return web.Response(text="<html>it works!", content_type="application/json")
         if fault == "no_text":
             return web.json_response({"choices": []})
-        return self._message(say(prompt, text, images, body.get("seed") or 0, fault))
+        said = say(prompt, text, images, body.get("seed") or 0, fault)
+        return self._message(_sides(said) if self.behaviour.sides and prompt == "phrases" else said)
 
     def _message(self, content: str) -> web.Response:
         choice = {"message": {"role": "assistant", "content": content}, "finish_reason": "stop"}
@@ -226,6 +229,15 @@ def _phrases(facts: Any) -> list[dict[str, str]]:  # noqa: ANN401
         {"phrase": f"the {colour} {name}", "cue": "attribute"}
         for colour, name in zip(colours, names, strict=True)
     ]
+
+
+def _sides(said: str) -> str:
+    """Phrases of a model that looks at nothing but places."""
+    phrases = json.loads(said)["phrases"]
+    sides = ("on the left", "on the right", "in the middle")
+    for entry, side in zip(phrases, sides, strict=False):
+        entry |= {"phrase": f"the {entry['phrase'].rsplit(' ', 1)[-1]} {side}", "cue": "attribute"}
+    return json.dumps({"phrases": phrases})
 
 
 def _placed(facts: Any) -> str:  # noqa: ANN401

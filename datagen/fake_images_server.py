@@ -192,13 +192,22 @@ def _squares(asked: Asked) -> Image.Image:
 def _edited(images: Sequence[bytes], squares: Image.Image) -> Image.Image:
     """What an edit gives: the references side by side, the squares small in the lower right corner."""
     width, height = squares.size
-    edited = Image.new("RGB", (width, height))
-    for number, data in enumerate(images):
-        left, right = (width * n // len(images) for n in (number, number + 1))
-        edited.paste(Image.open(io.BytesIO(data)).convert("RGB").resize((right - left, height)), (left, 0))
+    edited = Image.open(io.BytesIO(compose(images, squares.size)))
     side = max(4, min(width, height) // 4)
     edited.paste(squares.resize((side, side), Image.Resampling.NEAREST), (width - side, height - side))
     return edited
+
+
+def compose(images: Sequence[bytes], size_px: tuple[int, int]) -> bytes:
+    """Pictures side by side, a column each, as a PNG."""
+    width, height = size_px
+    composed = Image.new("RGB", size_px)
+    for number, data in enumerate(images):
+        left, right = (width * n // len(images) for n in (number, number + 1))
+        composed.paste(Image.open(io.BytesIO(data)).convert("RGB").resize((right - left, height)), (left, 0))
+    file = io.BytesIO()
+    composed.save(file, "png")
+    return file.getvalue()
 
 
 def _hashed(asked: Asked) -> bytes:
