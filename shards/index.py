@@ -21,6 +21,7 @@ from shards.tar import Member, TarError, TarWriter
 
 OPEN_FILES = 64
 OPEN_INDEX_BYTES = 256 << 20  # of a few hundred shards of 500 samples
+MEMBER_BYTES = 280  # of a Member: a tuple, a name of 30 letters, two numbers, a hash (sys.getsizeof)
 
 MEMBER = pa.struct(
     [
@@ -142,27 +143,23 @@ def write_index(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 class _ShardIndex:
-    """The index of one shard: single rows without making objects of the rest."""
+    """The index of one shard; where its members lie as a list, which is several times as fast by row."""
 
     def __init__(self, table: pa.Table) -> None:
         self.table = table.combine_chunks()
         members = self.table.column("members").combine_chunks()
-        self._starts = members.offsets.to_numpy()
-        self._names, self._offsets, self._sizes, self._hashes = (
-            members.values.field(name) for name in ("name", "offset", "size", "sha256")
-        )
+        self._starts = members.offsets.to_pylist()
+        columns = (members.values.field(name).to_pylist() for name in Member._fields)
+        self._members = list(map(Member, *columns))
+
+    @property
+    def size_bytes(self) -> int:
+        """About what it takes in memory."""
+        return int(self.table.nbytes) + MEMBER_BYTES * len(self._members)
 
     def members(self, row: int) -> list[Member]:
         """Where the members of a row lie."""
-        return [
-            Member(
-                self._names[place].as_py(),
-                self._offsets[place].as_py(),
-                self._sizes[place].as_py(),
-                self._hashes[place].as_py(),
-            )
-            for place in range(self._starts[row], self._starts[row + 1])
-        ]
+        return self._members[self._starts[row] : self._starts[row + 1]]
 
 
 class Directory:
@@ -197,9 +194,9 @@ class Directory:
     def _index(self, shard: int) -> _ShardIndex:
         if shard not in self._indexes:
             self._indexes[shard] = _ShardIndex(self._read(shard))
-            self._index_bytes += self._indexes[shard].table.nbytes
+            self._index_bytes += self._indexes[shard].size_bytes
             while self._index_bytes > OPEN_INDEX_BYTES and len(self._indexes) > 1:
-                self._index_bytes -= self._indexes.popitem(last=False)[1].table.nbytes
+                self._index_bytes -= self._indexes.popitem(last=False)[1].size_bytes
         self._indexes.move_to_end(shard)
         return self._indexes[shard]
 
