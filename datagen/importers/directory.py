@@ -74,6 +74,7 @@ class DirectorySettings(ImportSettings):
                     "key": row.key,
                     "task": row.task,
                     "case": row.case,
+                    "category": row.category,
                     "source": row.source,
                     "licence": row.licence,
                     "references": row.references,
