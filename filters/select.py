@@ -17,7 +17,6 @@ import pyarrow.parquet as pq
 from pydantic import Field, model_validator
 
 from filters.rubrics import load_questions
-from filters.shortfall import ShortfallError, count_groups
 from shards.books import Books
 from shards.driver_step import Input, Result
 from shards.manifest import read_manifest, record
@@ -69,12 +68,6 @@ class SelectConfig(Settings):
     best: int | None = Field(default=None, ge=1, description="keep at most so many, the best by `order`")
     order: tuple[str, ...] = Field(default=(), description="scores that say what is better, first one first")
     by: str | None = Field(default=None, description="index column; `best` then counts in each of its groups")
-    counts: dict[str, int] = Field(
-        default={}, description="how many of each group of `by`, the best by `order`; of others none"
-    )
-    exact: bool = Field(
-        default=False, description="stop where a group has fewer than `best` or `counts`; see `bakery topup`"
-    )
 
     @model_validator(mode="before")
     @classmethod
@@ -86,16 +79,10 @@ class SelectConfig(Settings):
 
     @model_validator(mode="after")
     def _complete(self) -> SelectConfig:
-        if not (self.min_scores or self.max_scores or self.best or self.counts):
-            raise ValueError("a rule: min_scores, max_scores, best or counts")
-        if (self.best or self.counts) and not self.order:
-            raise ValueError("`order` beside `best` or `counts`: which scores say what is better")
-        if self.counts and (self.best or not self.by):
-            raise ValueError("`counts` with `by`, the column whose groups it counts, and without `best`")
-        if not all(number > 0 for number in self.counts.values()):
-            raise ValueError(f"counts of 1 or more, not {self.counts}: a group that is not named is not kept")
-        if self.exact and not (self.best or self.counts):
-            raise ValueError("`best` or `counts` beside `exact`: how many")
+        if not (self.min_scores or self.max_scores or self.best):
+            raise ValueError("a rule: min_scores, max_scores or best")
+        if self.best and not self.order:
+            raise ValueError("`order` beside `best`: which scores say what is better")
         for name in self.scores:
             if name.partition(".")[2] not in ("", *VALUES):
                 raise ValueError(f"a score as question or question.{{{', '.join(VALUES)}}}, not {name!r}")
@@ -207,8 +194,8 @@ def select(samples: Samples, scores: Mapping[str, pa.Table], policy: SelectConfi
     reasons = np.full(len(samples.keys), KEPT, dtype=object)
     for reason, is_rejected in _rules(worst, policy):
         reasons[is_rejected & (reasons == KEPT)] = reason
-    if policy.best or policy.counts:
-        _keep_best(samples, worst, policy, reasons)
+    if policy.best:
+        reasons[_beyond_best(samples, worst, policy, reasons == KEPT)] = f"not among the best {policy.best}"
     return pa.table(
         {
             "key": samples.keys,
@@ -262,36 +249,23 @@ def _rules(worst: Mapping[str, Worst], policy: SelectConfig) -> Iterator[tuple[s
         yield f"{name} > {largest:g}", worst[name].high > largest
 
 
-def _keep_best(
-    samples: Samples, worst: Mapping[str, Worst], policy: SelectConfig, reasons: npt.NDArray[np.object_]
-) -> None:
-    """Give those that come after the best a reason; ties are broken by a hash of the key.
-
-    Raises:
-        ShortfallError: there must be exactly so many, and there are fewer.
-    """
-    if policy.exact:
-        names = samples.groups.to_pylist()
-        groups = count_groups(names, reasons == KEPT, policy.counts or policy.best or 0)
-        if short := [group for group in groups if group.is_short]:
-            raise ShortfallError(short)
-    rank: Counter[Any] = Counter()
-    order = _best_first(samples, worst, policy, np.flatnonzero(reasons == KEPT))
-    for place, group in zip(order, samples.groups.take(order).to_pylist(), strict=True):
-        rank[group] += 1
-        wanted = policy.counts.get(group, 0) if policy.counts else policy.best or 0
-        if rank[group] > wanted:
-            reasons[int(place)] = f"not among the best {wanted}" if wanted else f"{policy.by} not wanted"
-
-
-def _best_first(
-    samples: Samples, worst: Mapping[str, Worst], policy: SelectConfig, places: npt.NDArray[np.int64]
+def _beyond_best(
+    samples: Samples, worst: Mapping[str, Worst], policy: SelectConfig, is_kept: Flags
 ) -> npt.NDArray[np.int64]:
+    """Places of the kept samples that come after the best; ties are broken by a hash of the key."""
+    places = np.flatnonzero(is_kept)
     ties = [
         hashlib.blake2b(key.encode(), digest_size=8).digest() for key in samples.keys.take(places).to_pylist()
     ]
     columns = [-worst[name].low[places] for name in reversed(policy.order)]
-    return places[np.lexsort([np.array(ties), *columns])]
+    order = places[np.lexsort([np.array(ties), *columns])]
+    rank: Counter[Any] = Counter()
+    beyond = []
+    for place, group in zip(order, samples.groups.take(order).to_pylist(), strict=True):
+        rank[group] += 1
+        if rank[group] > (policy.best or 0):
+            beyond.append(int(place))
+    return np.array(beyond, dtype=np.int64)
 
 
 def books(table: pa.Table) -> Books:

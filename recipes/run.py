@@ -13,7 +13,6 @@ from types import TracebackType
 
 import pyarrow.parquet as pq
 
-from filters.shortfall import ShortfallError
 from recipes.display import Display, Line
 from recipes.forget import read_forgotten
 from recipes.identity import computed, content, hashes
@@ -254,11 +253,7 @@ class Run:
         draft = self._draft(step)
         inputs = {role: [self._input(name) for name in names] for role, names in draft.parents.items()}
         settings: DriverStep = step.settings  # type: ignore[assignment]
-        try:
-            result = settings.make(inputs, storage)
-        except ShortfallError as error:
-            error.add_note(f"bakery topup {self._recipe.path} {step.name} --out {self._out.uri}")
-            raise
+        result = settings.make(inputs, storage)
         self._lease.check()
         stats = {**result.stats, "seconds": round(time.perf_counter() - began, 3)}
         manifest = replace(draft, files=result.files, books=result.books, stats=stats)
