@@ -27,8 +27,8 @@ COPY_PASTE = "copy_paste"
 TWO_CANDIDATES = "two_candidates"
 EDITED = ("original_changed", "wrong_category")
 """`original_changed`: the editor changed the subject it was to leave alone. `wrong_category`: what it added
-is of another category than is claimed. Both are of `add`; `two_candidates` (the target shows a distractor beside
-the chosen one) and `copy_paste` (the target is a whole reference) are of `swap` too."""
+is of another category than is claimed. Both are of `add`; `two_candidates` (the target shows a distractor
+beside the chosen one) and `copy_paste` (the target is a whole reference) are of `swap` too."""
 
 
 @dataclass(frozen=True, kw_only=True)

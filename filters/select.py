@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field, model_validator
 
+from filters.checks import ALL, CHECKS
 from filters.rubrics import load_questions
 from shards.books import Books
 from shards.driver_step import Input, Result
@@ -42,6 +43,8 @@ POLICIES: Mapping[str, Mapping[str, Json]] = {
         "best": 22_000,
         "order": ["consistency", "instruction_following"],
     },
+    # Every check of `verify` passed, each answer that it rests on being on the right side.
+    "verified": {"min_scores": dict.fromkeys(CHECKS, 0.5), "order": [ALL]},
 }
 KEPT = ""
 
@@ -59,7 +62,7 @@ class SelectConfig(Settings):
 
     VERSION: ClassVar[int] = 1
 
-    policy: Annotated[Literal["paper", "refined"] | None, Field(**RUN)] = Field(
+    policy: Annotated[Literal["paper", "refined", "verified"] | None, Field(**RUN)] = Field(
         default=None,
         description=f"rules by name, of {', '.join(POLICIES)}; what is set beside it counts",
     )
@@ -111,7 +114,7 @@ class SelectConfig(Settings):
 def _scale(score: str) -> tuple[float, float]:
     """The least and the largest value a score can have; no bounds for a question of another rubric."""
     question, _, column = score.partition(".")
-    if column == "label_mass":
+    if column == "label_mass" or question in (*CHECKS, ALL):
         return 0, 1
     asked = load_questions().get(question)
     return (min(asked.labels.values()), max(asked.labels.values())) if asked else (-math.inf, math.inf)
