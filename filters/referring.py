@@ -66,8 +66,8 @@ def describes(phrase: str, number: int, candidates: Sequence[Known], width: floa
     own = candidates[number]
     if not own.nouns:
         return None
-    if words in own.nouns:
-        return True
+    if any(words in candidate.nouns for candidate in candidates):
+        return words in own.nouns
     placed = _PLACE.match(words)
     if placed:
         return _stands(placed["noun"], _SIDES[placed["side"]], number, candidates, width)
