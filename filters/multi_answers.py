@@ -60,7 +60,9 @@ def _check(check: str, sample: Sample, fault: str, reference: int) -> float | No
     """1 where all is well."""
     if check == ALL:
         found = [_check(name, sample, fault, place) for name in CHECKS for place in _places(name, sample)]
-        return None if None in found else min(cast("list[float]", found))
+        if 0 in found:
+            return 0.0
+        return None if None in found else 1.0
     if check in ("check_numbers", "check_copy"):
         return float(fault not in FAULTS_OF[check])
     candidates = range(len(sample.subjects[reference]))

@@ -62,7 +62,7 @@ def run(path, out):
 
 def test_a_shortfall_becomes_exact_counts_and_nothing_is_made_or_asked_twice(recipe, tmp_path):
     path, server = recipe
-    out = tmp_path / "out"
+    out, text = tmp_path / "out", path.read_text()
     with pytest.raises(
         ShortfallError, match=r"object: \d of 6, \d of \d+ samples passed .*\n.*bakery topup"
     ) as error:

@@ -8,10 +8,12 @@ from filters.checks import ALL, CHECKS
 from filters.fake_answers import answer_from_truth
 from filters.fake_server import MODEL, Behaviour, FakeServer
 from filters.multi_answers import FAULTS_OF
+from filters.report import ReportConfig, render
 from recipes.calibration import calibrate, describe
 from recipes.display import Display
 from recipes.run import Run
 from recipes.schema import load_recipe
+from shards.driver_step import Input
 from shards.index import Directory
 from shards.selection import kept_keys
 from shards.storage import Storage
@@ -78,7 +80,7 @@ def test_every_check_has_precision_and_recall_of_one(made):
     found = calibrate(recipe, out, "checked", None, 0)
     assert [each.check for each in found.checks] == [*CHECKS, ALL]
     for each in found.checks:
-        assert (each.precision.value, each.recall.value, each.recall_at_95) == (1, 1, 1)
+        assert (each.precision.value, each.recall.value, each.recall_at_95) == (1, 1, 1), each
         assert all(hits == n for hits, n in each.found.values())
     for check, names in FAULTS_OF.items():
         (each,) = [each for each in found.checks if each.check == check]
@@ -105,6 +107,26 @@ def test_every_sample_has_a_row_of_every_check(made):
     scores = out.child(manifests["checked"].directory)
     for check in (*CHECKS, ALL):
         assert set(read_table(scores, check).column("key").to_pylist()) == set(samples(made))
+
+
+def test_the_report_shows_every_verdict_and_the_checks_against_the_truth(made):
+    _, _, out, manifests = made
+    directories = [
+        Input(storage=out.child(manifest.directory), manifest=manifest) for manifest in manifests.values()
+    ]
+    page = render(directories, ReportConfig())
+    start = page.index('id="checks-1"')
+    section = page[start : page.index("</section>", start)]
+    assert section.count('<li class="card">') == 12
+    for check in CHECKS:
+        name = check.removeprefix("check_")
+        assert section.count(f"✓ {name} <b>") + section.count(f"✗ {name} <b>") == 12
+        assert f">check {name}</th>" in section
+    for fault in FAULTS:
+        assert f"truth: {fault.replace('_', ' ')}" in section
+    assert section.count("<b>1.000</b>") == 2 * (len(CHECKS) + 1)
+    assert 'class="hide"' in section  # boxes of distractors
+    assert '<li class="card">' not in render(directories, ReportConfig(gallery=0))
 
 
 def test_a_second_run_asks_nothing(made):
