@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from recipes import train_commands
+from recipes import topup_commands, train_commands
 from recipes.judge_commands import commands, print_bills
 from recipes.schema import Recipe, RecipeError, load_recipe
 from shards.storage import Storage
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 # Where nobody draws a window, names are not to be cut to 80 columns.
 app.add_typer(commands)
+app.add_typer(topup_commands.commands)
 app.add_typer(train_commands.commands)
 console = Console(width=None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "160")))
 problems = Console(stderr=True)

@@ -38,6 +38,7 @@ from shards.plan import Place, PlanSummary, Refused, Unused, plan_sizes, read_su
 from shards.production import Production, Progress
 from shards.sample import Json
 from shards.selection import kept_keys
+from shards.settings import Settings
 from shards.stage import IndexRow, Planned
 from shards.storage import Storage
 from shards.worker import Job
@@ -186,7 +187,7 @@ class Run:
             kind="samples" if draft.kind == "samples" else "scores",
             storage=storage,
             inputs=tuple(samples.storage for samples in inputs),
-            config=settings.prepared(storage),  # type: ignore[arg-type]
+            config=with_ancestors(settings.prepared(storage), inputs),  # type: ignore[arg-type]
             ledger=self._out.child(LEDGER),
             copies_from=tuple(self._out.child(name) for name in plan.copies_from),
         )
@@ -267,6 +268,13 @@ class Run:
         if manifest is None:
             raise ManifestError(f"{storage.uri}: expected a finished directory, got none; run its step first")
         return Input(storage=storage, manifest=manifest)
+
+
+def with_ancestors(settings: Settings, inputs: Sequence[Samples]) -> Settings:
+    """Settings that know what the inputs were made from, for a step that wants it."""
+    reading = getattr(settings, "reading", None)
+    found: Settings = reading([samples.storage for samples in inputs]) if reading else settings
+    return found
 
 
 def _make_beside(job: Job, inputs: Sequence[Samples]) -> Mapping[str, float]:
