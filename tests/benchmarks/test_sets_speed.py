@@ -2,8 +2,8 @@
 
 import hashlib
 import io
-import resource
 import shutil
+import statistics
 import tarfile
 import time
 
@@ -19,15 +19,10 @@ from datagen.exporters.omnigen2_jsonl import export_jsonl
 from datagen.exporters.scone_parquet import SconeOptions, export_scone
 from datagen.importers.parquet import HfSettings
 from datagen.importers.x2i import X2iSettings
-from filters.near import equal_pairs, near_pairs
 from inline_run import run_inline
-from shards.index import SCHEMA as INDEX
-from shards.index import Directory
-from shards.mix import MixConfig
-from shards.storage import Storage
+from shards.local_executor import LocalExecutor
 
 PAIRS = 60
-ROWS = 1_000_000
 
 
 def photo(number):
@@ -128,51 +123,32 @@ def test_export_reaches_most_of_a_bare_copy_with_hashing(source, tmp_path, compa
     assert compare(f"export {form}", ours, bare, rounds=5, size_bytes=size_of(made)) > 0.5
 
 
-def peak_mb():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def write_index(storage):
-    """A million rows of an index, as a directory of 500,000 in two shards would be."""
-    for shard in range(ROWS // 50_000):
-        keys = [f"set-{shard:04d}{n:012x}" for n in range(50_000)]
-        columns = {
-            "key": keys,
-            "references": pa.array(np.arange(50_000) % 3 + 1, pa.int32()),
-            "source": [f"set{shard % 4}"] * 50_000,
-        }
-        text = [name for name in INDEX.names if name not in (*columns, "members")]
-        columns |= {name: ["x" * (64 if name in ("digest", "made_by") else 12)] * 50_000 for name in text}
-        columns["members"] = pa.nulls(50_000, INDEX.field("members").type)
-        table = pa.table({name: columns[name] for name in INDEX.names}, schema=INDEX)
-        with storage.scratch() as path:
-            pq.write_table(table, path, compression="zstd")
-            storage.publish(path, f"index/{shard:05d}.parquet", is_durable=False)
-
-
-def test_a_million_rows_mix_in_memory_of_columns(tmp_path, capsys):
-    storage = Storage(str(tmp_path / "big"))
-    write_index(storage)
-    before, began = peak_mb(), time.perf_counter()
-    rows = list(Directory(storage).rows())
-    config = MixConfig(samples=70_000, balance="references")
-    drawn = sum(1 for _ in config.plan(rows))
+def test_two_workers_import_several_archives_faster_than_one(tmp_path, capsys):
+    for number in range(4):
+        pairs = range(20 * number, 20 * number + 20)
+        members = {f"s{number}/{n}{side}.jpg": photo(2 * n + side) for n in pairs for side in (0, 1)}
+        write_tar(tmp_path / f"set/s{number}.tar.gz", members)
+        rows = [
+            {
+                "instruction": f"pair {n}",
+                "input_images": [f"s{number}/{n}0.jpg"],
+                "output_image": f"s{number}/{n}1.jpg",
+            }
+            for n in pairs
+        ]
+        write_jsonl(tmp_path / f"set/s{number}.jsonl", rows)
+    took: dict[int, list[float]] = {1: [], 2: []}
+    executors = {workers: LocalExecutor(workers) for workers in took}
+    for round_ in range(4):
+        for workers, executor in executors.items():
+            settings = X2iSettings(path=str(tmp_path / "set"), threads=workers)
+            began = time.perf_counter()
+            out = tmp_path / f"{workers}-{round_}"
+            run_inline(out, settings, shard_size=20, opens=False, executor=executor)
+            took[workers].append(time.perf_counter() - began)
+    for executor in executors.values():
+        executor.close()
+    one, two = (statistics.median(took[workers][1:]) for workers in (1, 2))
     with capsys.disabled():
-        took_s, more_mb = time.perf_counter() - began, peak_mb() - before
-        print(f"\nmix 70,000 of {ROWS:,}: {took_s:.1f} s, {more_mb:.0f} MB more")
-    assert drawn == 70_000
-
-
-def test_a_million_pictures_are_compared(capsys):
-    random = np.random.default_rng(0)
-    hashes = random.integers(0, 1 << 63, ROWS, dtype=np.uint64)
-    hashes[ROWS // 2 :: 50] = hashes[: ROWS // 2 : 50] ^ np.uint64(1 << 17)
-    before, began = peak_mb(), time.perf_counter()
-    equal = equal_pairs(hashes)
-    exact_s = time.perf_counter() - began
-    near = near_pairs(hashes, 4)
-    with capsys.disabled():
-        near_s, more_mb = time.perf_counter() - began - exact_s, peak_mb() - before
-        print(f"\n{ROWS:,} hashes: equal {exact_s:.1f} s, within 4 bits {near_s:.1f} s, {more_mb:.0f} MB")
-    assert len(equal) == 0
-    assert len(near) == ROWS // 100
+        print(f"\nimport of 4 tar.gz: one worker {one:.2f} s, two {two:.2f} s, {one / two:.2f} times as fast")
+    assert one / two > 1.5
