@@ -1,5 +1,6 @@
 """Import against a bare loop that reads, hashes and decodes; export against a bare copy with hashing."""
 
+import gc
 import hashlib
 import io
 import shutil
@@ -58,12 +59,44 @@ def source(tmp_path_factory):
     return root
 
 
+@pytest.fixture
+def compare_both(capsys):
+    """Medians of theirs / ours by the clock and by the process's own seconds, rounds in turn.
+
+    The second is what a worker costs, and hardly moves where other work shares the cores.
+    """
+
+    def run(what, ours, theirs, *, size_bytes, rounds=5):
+        pairs = [(spent(ours), spent(theirs)) for _ in range(rounds + 1)][1:]
+        wall, own = (statistics.median(b[n] / a[n] for a, b in pairs) for n in (0, 1))
+        rates = [
+            size_bytes / statistics.median(side[n] for side in sides) / 1e6
+            for n in (0, 1)
+            for sides in zip(*pairs, strict=True)
+        ]
+        with capsys.disabled():
+            print(
+                f"\n{what}: {wall:.2f} of a bare loop by the clock ({rates[0]:.0f} of {rates[1]:.0f} MB/s), "
+                f"{own:.2f} by processor time ({rates[2]:.0f} of {rates[3]:.0f} MB/s)"
+            )
+        return own
+
+    return run
+
+
+def spent(call):
+    gc.collect()
+    wall, own = time.perf_counter(), time.process_time()
+    call()
+    return time.perf_counter() - wall, time.process_time() - own
+
+
 def size_of(made):
     return sum(len(image.data) for sample in made.samples for image in (*sample.references, sample.target))
 
 
 @pytest.mark.parametrize("form", ["tar.gz with jsonl", "parquet"])
-def test_import_reaches_most_of_a_bare_loop(source, tmp_path, compare, form):
+def test_import_reaches_most_of_a_bare_loop(source, tmp_path, compare_both, form):
     is_tar = form.startswith("tar")
     settings = X2iSettings(path=str(source / "tar")) if is_tar else HfSettings(path=str(source / "parquet"))
     made = run_inline(tmp_path / "first", settings, shard_size=500)
@@ -87,14 +120,13 @@ def test_import_reaches_most_of_a_bare_loop(source, tmp_path, compare, form):
                 for data in (*row["input_images"], row["output_image"]):
                     look(data)
 
-    ratio = compare(
-        f"import {form}", ours, bare_tar if is_tar else bare_parquet, rounds=5, size_bytes=size_of(made)
-    )
-    assert ratio > 0.5
+    bare = bare_tar if is_tar else bare_parquet
+    reached = 0.55 if is_tar else 0.7  # floors on a busy machine; the aim is 0.8: docs/performance.md
+    assert compare_both(f"import {form}", ours, bare, size_bytes=size_of(made)) > reached
 
 
 @pytest.mark.parametrize("form", ["scone-parquet", "omnigen2-jsonl"])
-def test_export_reaches_most_of_a_bare_copy_with_hashing(source, tmp_path, compare, form):
+def test_export_reaches_most_of_a_bare_copy_with_hashing(source, tmp_path, compare_both, form):
     made = run_inline(tmp_path / "made", HfSettings(path=str(source / "parquet")), shard_size=500)
     tars = [made.storage.path(f"shards/{name}") for name in made.storage.names("shards")]
 
@@ -120,7 +152,8 @@ def test_export_reaches_most_of_a_bare_copy_with_hashing(source, tmp_path, compa
                         else:
                             (tmp_path / "bare" / member.name).write_bytes(data)
 
-    assert compare(f"export {form}", ours, bare, rounds=5, size_bytes=size_of(made)) > 0.5
+    reached = 0.6 if form == "omnigen2-jsonl" else 0.5  # floors, as above
+    assert compare_both(f"export {form}", ours, bare, size_bytes=size_of(made)) > reached
 
 
 def test_two_workers_import_several_archives_faster_than_one(tmp_path, capsys):
