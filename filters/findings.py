@@ -25,6 +25,8 @@ from filters.truth import (
     separations,
     verdict,
 )
+from filters.verified import GRID, Verified, checks_alone, verified
+from filters.watch import Watched, watch
 from shards.driver_step import Input
 from shards.index import Directory
 from shards.tables import questions
@@ -233,6 +235,11 @@ class Findings:
     # Judges
 
     @cached_property
+    def verified(self) -> list[Verified]:
+        """Every verified set: its checks and a grid of verdicts."""
+        return verified(self.lineage, self._most_truths, GRID if self._gallery else 0)
+
+    @cached_property
     def judges(self) -> list[Judged]:
         """Every directory of scores, in order."""
         return [
@@ -242,7 +249,7 @@ class Findings:
         ]
 
     def _judged(self, name: str, step: Input) -> Judged:
-        scores = all_scores(step.storage)
+        scores = checks_alone(all_scores(step.storage))
         first = self._documented if self._documented in scores else next(iter(scores))
         asked = [first, *(question for question in scores if question != first)]
         truths = self._truths_of(self.lineage.samples_of(name))
@@ -263,6 +270,14 @@ class Findings:
             return True
         readers = set(self.lineage.selections_of(name))
         return any(s.decided.is_bounded_above(question) for s in self.selections if s.decided.name in readers)
+
+    @cached_property
+    def watched(self) -> list[Watched]:
+        """Of each judge its controls and its cost, where there are any."""
+        found = [
+            watch(self.lineage.labels[n], s.storage, s.manifest) for n, s in self.lineage.of_kind("scores")
+        ]
+        return [each for each in found if each.controls or each.costs]
 
     # How it was made
 

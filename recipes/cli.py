@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -12,10 +11,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from recipes import train_commands
+from recipes import topup_commands, train_commands
 from recipes.judge_commands import commands, print_bills
 from recipes.schema import Recipe, RecipeError, load_recipe
-from shards.manifest import Manifest
 from shards.storage import Storage
 
 app = typer.Typer(
@@ -26,6 +24,7 @@ app = typer.Typer(
 )
 # Where nobody draws a window, names are not to be cut to 80 columns.
 app.add_typer(commands)
+app.add_typer(topup_commands.commands)
 app.add_typer(train_commands.commands)
 console = Console(width=None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "160")))
 problems = Console(stderr=True)
@@ -84,40 +83,6 @@ def run(
         problems.print("\nstopped; the same command goes on from here")
         raise typer.Exit(130) from None
     summarize(console, storage, manifests)
-
-
-@app.command()
-def topup(
-    recipe: RecipePath,
-    step: Annotated[str, typer.Argument(metavar="STEP", help="a select step that is `exact`")],
-    out: OutOption = None,
-    changes: SetOption = None,
-) -> None:
-    """Have more made where an exact selection falls short, by its yield; all that exists is used again."""
-    from recipes.display import Display
-    from recipes.run import Run
-    from recipes.summary import summarize
-    from recipes.topup import fill
-
-    _check_names(_load(recipe, changes), [step])
-
-    def execute(loaded: Recipe) -> Mapping[str, Manifest]:
-        storage = _out(loaded, out)
-        with Run(loaded, storage, Display(console, storage, loaded.name)) as run:
-            return run.execute(until=step)
-
-    filled = fill(recipe, changes or [], step, execute)
-    summarize(console, _out(_load(recipe, changes), out), filled.manifests)
-    if not filled.change:
-        console.print(f"{step}: nothing was short", highlight=False)
-        return
-    name, _, samples = filled.change.partition("=")
-    console.print(
-        f"{step} is filled. Write {name}: {samples} into {recipe}, or go on with "
-        f"`bakery run {recipe} --set {filled.change}`",
-        highlight=False,
-        soft_wrap=True,
-    )
 
 
 def _check_names(recipe: Recipe, names: list[str]) -> None:

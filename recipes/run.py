@@ -13,7 +13,6 @@ from types import TracebackType
 
 import pyarrow.parquet as pq
 
-from filters.shortfall import ShortfallError
 from recipes.display import Display, Line
 from recipes.forget import read_forgotten
 from recipes.identity import computed, content, hashes
@@ -39,6 +38,7 @@ from shards.plan import Place, PlanSummary, Refused, Unused, plan_sizes, read_su
 from shards.production import Production, Progress
 from shards.sample import Json
 from shards.selection import kept_keys
+from shards.settings import Settings
 from shards.stage import IndexRow, Planned
 from shards.storage import Storage
 from shards.worker import Job
@@ -206,7 +206,7 @@ class Run:
             kind="samples" if draft.kind == "samples" else "scores",
             storage=storage,
             inputs=tuple(samples.storage for samples in inputs),
-            config=settings.prepared(storage),  # type: ignore[arg-type]
+            config=with_ancestors(settings.prepared(storage), inputs),  # type: ignore[arg-type]
             ledger=self._out.child(LEDGER),
             copies_from=tuple(self._out.child(name) for name in plan.copies_from),
         )
@@ -273,11 +273,7 @@ class Run:
         draft = self._draft(step)
         inputs = {role: [self._input(name) for name in names] for role, names in draft.parents.items()}
         settings: DriverStep = step.settings  # type: ignore[assignment]
-        try:
-            result = settings.make(inputs, storage)
-        except ShortfallError as error:
-            error.add_note(f"bakery topup {self._recipe.path} {step.name} --out {self._out.uri}")
-            raise
+        result = settings.make(inputs, storage)
         self._lease.check()
         stats = {**result.stats, "seconds": round(time.perf_counter() - began, 3)}
         manifest = replace(draft, files=result.files, books=result.books, stats=stats)
@@ -291,6 +287,13 @@ class Run:
         if manifest is None:
             raise ManifestError(f"{storage.uri}: expected a finished directory, got none; run its step first")
         return Input(storage=storage, manifest=manifest)
+
+
+def with_ancestors(settings: Settings, inputs: Sequence[Samples]) -> Settings:
+    """Settings that know what the inputs were made from, for a step that wants it."""
+    reading = getattr(settings, "reading", None)
+    found: Settings = reading([samples.storage for samples in inputs]) if reading else settings
+    return found
 
 
 def _make_beside(job: Job, inputs: Sequence[Samples]) -> Mapping[str, float]:

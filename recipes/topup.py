@@ -1,97 +1,136 @@
-"""Filling up an exact selection: more is planned, by the yield so far; what exists is used again."""
+"""`bakery topup`: plans as many more samples as a selection's yield asks for, and makes those alone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from filters.shortfall import Group, ShortfallError, enough
-from recipes.schema import Recipe, RecipeError, Step, load_recipe
-from shards.manifest import Manifest
+import yaml
 
-ROUNDS = 5  # a yield from few samples is a poor estimate; one that stays short has another cause
+from filters.select import SelectConfig, Shortfall, shortfalls
+from recipes.identity import directories
+from recipes.schema import Recipe, RecipeError, Step
+from shards.driver_step import Input
+from shards.manifest import read_manifest
+from shards.storage import Storage
 
-Execute = Callable[[Recipe], Mapping[str, Manifest]]
-
-
-class TopupError(ValueError):
-    """A selection that more samples do not fill: *where: expected what, got what; the way out*."""
+MARGIN = 1.1  # above what the yield asks for: yields of a few samples are noisy
+MOST_AT_ONCE = 8.0  # times what is planned: a group that nearly none passes is no matter of planning more
 
 
 @dataclass(frozen=True, kw_only=True)
-class Filled:
-    """An exact selection that has what it wants.
+class Raise:
+    """A builder of which more is planned, and what it fell short of."""
 
-    Attributes:
-        manifests: of the steps that are finished.
-        change: the setting that made it so, as `--set` takes it; "" where nothing was short.
-    """
-
-    manifests: Mapping[str, Manifest]
-    change: str
+    step: str
+    before: int
+    after: int
+    short: tuple[Shortfall, ...]
 
 
-def fill(path: Path, changes: Sequence[str], name: str, execute: Execute) -> Filled:
-    """Make a recipe up to an exact selection, with more planned as often as it falls short.
-
-    A longer plan holds what the shorter one did: samples that exist are copied, paid replies are not asked.
-
-    Args:
-        path: of the recipe.
-        changes: to its settings.
-        name: of the selection.
-        execute: makes a recipe up to it.
+def missing(recipe: Recipe, out: Storage, name: str) -> tuple[Shortfall, ...]:
+    """What a selection falls short of; what it reads must be finished.
 
     Raises:
-        RecipeError: the step is no exact selection, or no step before it says how many there are.
-        TopupError: more samples do not fill it.
+        RecipeError: it is no selection of exact counts, or what it reads is not finished.
     """
-    recipe = load_recipe(path, changes)
-    maker = maker_of(recipe, name)
-    planned, change, before = _samples(maker), "", dict[str, int]()
-    for _ in range(ROUNDS):
-        try:
-            return Filled(manifests=execute(recipe), change=change)
-        except ShortfallError as error:
-            short = error.groups
-        if all(group.read <= before.get(group.name, -1) for group in short):
-            raise TopupError(
-                f"{name}: expected more samples of {change}, got no more than before: {_told(short)}; the "
-                f"inputs of {maker.name} do not reach: make more of them"
-            )
-        before = {group.name: group.read for group in short}
-        planned = enough(planned, short)
-        change = f"{maker.name}.samples={planned}"
-        recipe = load_recipe(path, [*changes, change])
-    raise TopupError(
-        f"{name}: expected to be filled in {ROUNDS} rounds, the last with {change}, got {_told(short)}; see "
-        "in `bakery report` why so few are good"
-    )
+    step = recipe.steps.get(name)
+    if step is None or not isinstance(step.settings, SelectConfig) or not step.settings.best:
+        known = [
+            s.name for s in recipe.steps.values() if isinstance(s.settings, SelectConfig) and s.settings.best
+        ]
+        told = ", ".join(known) or "none"
+        raise RecipeError([f"{recipe.path}: expected a select step with `best`, of {told}, got {name!r}"])
+    names = directories(recipe)
+    inputs = {role: [_input(out, names[each]) for each in read] for role, read in step.inputs.items()}
+    samples, table = step.settings.decide(inputs)
+    return tuple(shortfalls(samples, table, step.settings))
 
 
-def maker_of(recipe: Recipe, name: str) -> Step:
-    """The step whose `samples` decides how many there are for a selection to read."""
-    if not getattr(recipe.steps[name].settings, "exact", False):
-        exact = [step.name for step in recipe.steps.values() if getattr(step.settings, "exact", False)]
-        known = ", ".join(exact) or "there is none; say `exact: true` in a select step"
-        raise RecipeError(
-            [f"{recipe.path}: steps.{name}: expected an exact selection, got none; known: {known}"]
+def _input(out: Storage, name: str) -> Input:
+    storage = out.child(name)
+    manifest = read_manifest(storage)
+    if manifest is None:
+        raise RecipeError([f"{storage.uri}: expected a finished step, got none; `bakery run` makes it first"])
+    return Input(storage=storage, manifest=manifest)
+
+
+def raises(recipe: Recipe, out: Storage, name: str, short: Sequence[Shortfall]) -> list[Raise]:
+    """The builders to plan more of: the one whose samples are selected, and those before it whose samples ran
+    out.
+
+    Raises:
+        RecipeError: no one builder makes what is selected.
+    """
+    factor = max(_factor(each) for each in short)
+    found = []
+    for step in _builders(recipe, recipe.steps[name]):
+        before = int(step.settings.samples)  # type: ignore[attr-defined]
+        planned = _planned(recipe, out, step)
+        found.append(
+            Raise(step=step.name, before=before, after=math.ceil(before * factor), short=tuple(short))
         )
-    at = recipe.steps[name]
-    while "samples" not in type(at.settings).model_fields:
-        inputs = at.inputs.get("input", ())
-        if len(inputs) != 1:
-            what = f"a step with `samples` before {name}, got {at.name}, which is {at.type}"
-            raise RecipeError([f"{recipe.path}: steps.{name}: expected {what}; make more by hand"])
-        at = recipe.steps[inputs[0]]
-    return at
+        if planned >= before:
+            break
+    return found
 
 
-def _samples(step: Step) -> int:
-    samples: int = getattr(step.settings, "samples")  # noqa: B009, which `maker_of` looked for
-    return samples
+def _factor(short: Shortfall) -> float:
+    """How many times what is planned now would fill a group."""
+    return min(MARGIN * short.wanted / short.kept, MOST_AT_ONCE) if short.kept else MOST_AT_ONCE
 
 
-def _told(groups: Sequence[Group]) -> str:
-    return "; ".join(group.told for group in groups)
+def _planned(recipe: Recipe, out: Storage, step: Step) -> int:
+    return _input(out, directories(recipe)[step.name]).manifest.books.planned
+
+
+def _builders(recipe: Recipe, step: Step) -> Iterator[Step]:
+    """Steps with a number of samples, from the nearest on."""
+    while names := step.inputs.get("input", ()):
+        if len(names) != 1:
+            where = f"{recipe.path}: steps.{step.name}.input"
+            raise RecipeError([f"{where}: expected one step to plan more of, got {', '.join(names)}"])
+        step = recipe.steps[names[0]]
+        if "samples" in type(step.settings).model_fields:
+            yield step
+    if "samples" not in type(step.settings).model_fields:
+        raise RecipeError(
+            [f"{recipe.path}: steps.{step.name}: expected a builder with `samples`, got a step {step.type}"]
+        )
+
+
+def write_samples(path: Path, raised: Sequence[Raise]) -> None:
+    """Write the new numbers into a recipe; every other byte of it stays.
+
+    Raises:
+        RecipeError: a number is not written there.
+    """
+    text = path.read_text(encoding="utf-8")
+    for each in raised:
+        start, end = _place(path, text, each.step)
+        text = f"{text[:start]}{each.after}{text[end:]}"
+    path.write_text(text, encoding="utf-8")
+
+
+def _place(path: Path, text: str, step: str) -> tuple[int, int]:
+    """From where to where a builder's number of samples is written."""
+    node: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
+    for name in ("steps", step, "samples"):
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        node = next((value for key, value in pairs if key.value == name), None)
+    if not isinstance(node, yaml.ScalarNode):
+        raise RecipeError(
+            [f"{path}: steps.{step}.samples: expected a number to raise, got none written there"]
+        )
+    return node.start_mark.index, node.end_mark.index
+
+
+def upstream(recipe: Recipe, name: str) -> list[str]:
+    """A step and all that it reads, at any remove, in the recipe's order."""
+    wanted = {name}
+    for each in reversed(list(recipe.steps.values())):
+        if each.name in wanted:
+            wanted.update(each.reads)
+    return [each for each in recipe.steps if each in wanted]

@@ -83,7 +83,7 @@ def test_ties_do_not_depend_on_the_order_of_the_samples() -> None:
 
 
 def test_a_policy_without_a_rule_is_refused() -> None:
-    with pytest.raises(ValidationError, match="min_scores, max_scores, best or counts"):
+    with pytest.raises(ValidationError, match="min_scores, max_scores or best"):
         SelectConfig()
     with pytest.raises(ValidationError, match="order"):
         SelectConfig(best=3)
