@@ -58,7 +58,7 @@ class DirectorySettings(ImportSettings):
             self._check_file(name, file)
 
     def _check_file(self, name: str, file: FileRecord) -> None:
-        """A file has the size that its manifest says, an index also the hash; pictures are checked when read."""
+        """A file has its manifest's size, an index also its hash; pictures are checked when they are read."""
         got = self.source.sizes.get(name)
         if got != file.size:
             raise SourceError(
