@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from recipes.display import Display, Line
 from recipes.forget import read_forgotten
 from recipes.identity import computed, content, hashes
-from recipes.schema import Recipe, RunSettings, Step
+from recipes.schema import Recipe, RecipeError, RunSettings, Step
 from recipes.servers import Servers
 from shards.driver_step import DriverStep, Input
 from shards.executor import Executor
@@ -115,7 +115,11 @@ class Run:
         Args:
             only: make these steps alone; what they read must be finished.
             until: make steps up to this one.
+
+        Raises:
+            RecipeError: a source of a step that is not finished is not there.
         """
+        self._check_sources(only, until)
         Ledger(self._out.child(LEDGER)).compact()
         manifests = {}
         for name, step in self._recipe.steps.items():
@@ -127,6 +131,21 @@ class Run:
             if name == until:
                 break
         return manifests
+
+    def _check_sources(self, only: Sequence[str], until: str | None) -> None:
+        """All that is missing at once, before the first step: a later step's source would be missed in hours.
+
+        Raises:
+            RecipeError: naming each step and what it lacks.
+        """
+        lacking = []
+        for name, step in self._recipe.steps.items():
+            if (not only or name in only) and read_manifest(self.storage(name)) is None:
+                lacking += [f"{self._recipe.path}: steps.{name}: {what}" for what in step.settings.missing()]
+            if name == until:
+                break
+        if lacking:
+            raise RecipeError(lacking)
 
     def storage(self, name: str) -> Storage:
         """The directory of a step."""
