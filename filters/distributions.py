@@ -68,6 +68,13 @@ def all_scores(storage: Storage) -> dict[str, Score]:
     return load_scores([storage], questions(storage))
 
 
+def worst_by_key(name: str, table: pa.Table) -> Floats:
+    """The least value of each key of a table of key, value, status; without keys that could not be read."""
+    score = _score(name, table)
+    found: Floats = score.low[np.isfinite(score.low)]
+    return found
+
+
 def _score(name: str, table: pa.Table) -> Score:
     keys = pc.unique(table.column("key"))
     worst = worst_of(Samples(keys, pa.nulls(len(keys), pa.string())), name, table)

@@ -26,6 +26,7 @@ from filters.truth import (
     verdict,
 )
 from filters.verified import GRID, Verified, checks_alone, verified
+from filters.watch import Watched, watch
 from shards.driver_step import Input
 from shards.index import Directory
 from shards.tables import questions
@@ -269,6 +270,14 @@ class Findings:
             return True
         readers = set(self.lineage.selections_of(name))
         return any(s.decided.is_bounded_above(question) for s in self.selections if s.decided.name in readers)
+
+    @cached_property
+    def watched(self) -> list[Watched]:
+        """Of each judge its controls and its cost, where there are any."""
+        found = [
+            watch(self.lineage.labels[n], s.storage, s.manifest) for n, s in self.lineage.of_kind("scores")
+        ]
+        return [each for each in found if each.controls or each.costs]
 
     # How it was made
 

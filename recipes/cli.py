@@ -231,6 +231,10 @@ def export(
     workers: Annotated[int, typer.Option(min=1, help="scone-parquet: loader workers of a GPU")] = 3,
     rows_a_file: Annotated[int, typer.Option(min=1, help="scone-parquet: samples in a file, about")] = 1000,
     data_dir: Annotated[str, typer.Option(help="scone-parquet: where the trainer finds the files")] = "",
+    calibration: Annotated[
+        list[Path] | None,
+        typer.Option(help="hf: a file of `bakery calibrate --to`; repeatable"),
+    ] = None,
 ) -> None:
     """Write a set as another trainer or hub reads it; pictures stay the bytes they are."""
     from datagen.exporters.scone_parquet import SconeOptions
@@ -239,7 +243,7 @@ def export(
     options = SconeOptions(
         name=name or "", gpus=gpus, workers=workers, rows_a_file=rows_a_file, data_dir=data_dir
     )
-    for line in export_directory(directory, to, form, options):
+    for line in export_directory(directory, to, form, options, calibration or ()):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 

@@ -29,6 +29,7 @@ class IndexRow:
         shard: number of its shard there.
         row: its position in that shard.
         digest: hash of its content, the same wherever it lies.
+        category: of the subjects that its target is to show, e.g. "animal+furniture".
     """
 
     key: str
@@ -41,6 +42,7 @@ class IndexRow:
     shard: int
     row: int
     digest: str = ""
+    category: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

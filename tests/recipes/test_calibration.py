@@ -5,10 +5,13 @@ import threading
 import urllib.error
 import urllib.parse
 import urllib.request
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
+from datagen.exporters.kept import ExportError
+from datagen.exporters.scone_parquet import SconeOptions
 from filters.controls import read_controls
 from filters.fake_answers import answer_from_truth
 from filters.fake_server import MODEL, Behaviour, FakeServer
@@ -16,6 +19,7 @@ from filters.label_page import Labelling, LabelServer
 from filters.rubrics import pick_questions
 from recipes.calibration import calibrate, describe
 from recipes.display import Display
+from recipes.export import export_directory
 from recipes.rationales import explain, write_jsonl
 from recipes.run import Run
 from recipes.schema import RecipeError, load_recipe
@@ -34,6 +38,7 @@ steps:
     questions: [consistency, presence]
     controls: 4
     engine: {{kind: served, model: {model}, revision: r1, endpoints: ["{url}"]}}
+  kept: {{step: select, input: base, scores: scores, min_scores: {{consistency: 0.75}}}}
 """
 
 
@@ -109,6 +114,37 @@ def test_a_question_that_was_not_asked_has_no_reasons(made):
     recipe, _, out, _ = made
     with pytest.raises(RecipeError, match="expected a question that it asks, got 'colour'"):
         explain(recipe, out, "scores", "colour", 0.5, 0.6, 4)
+
+
+def test_a_card_tells_thresholds_controls_and_the_calibration_there_is(made, tmp_path):
+    recipe, _, out, manifests = made
+    kept = out.path(manifests["kept"].directory)
+    options = SconeOptions(name="Believed")
+    export_directory(kept, str(tmp_path / "bare"), "hf", options)
+    bare = (tmp_path / "bare/README.md").read_text()
+    assert "- `kept`: {min_scores: {consistency: 0.75}}, kept " in bare
+    assert "control blank (the target is plain grey)" in bare
+    assert "Not calibrated" in bare
+    measured = calibrate(recipe, out, "scores", None, 0)
+    measured.write(tmp_path / "calibration.json")
+    export_directory(kept, str(tmp_path / "told"), "hf", options, [tmp_path / "calibration.json"])
+    told = (tmp_path / "told/README.md").read_text()
+    assert all(f"- {line.strip()}" in told for line in describe(measured))
+    assert "Not calibrated" not in told
+    assert (tmp_path / "told/samples.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_calibration_of_another_step_or_none_at_all_is_refused(made, tmp_path):
+    recipe, _, out, manifests = made
+    kept = out.path(manifests["kept"].directory)
+    path = tmp_path / "calibration.json"
+    replace(calibrate(recipe, out, "scores", None, 0), step="other").write(path)
+    with pytest.raises(ExportError, match="expected a calibration of scores, got one of 'other'"):
+        export_directory(kept, str(tmp_path / "x"), "hf", SconeOptions(name="x"), [path])
+    path.write_text("{}")
+    with pytest.raises(ExportError, match="expected a file of `bakery calibrate --to`"):
+        export_directory(kept, str(tmp_path / "x"), "hf", SconeOptions(name="x"), [path])
+    assert not (tmp_path / "x").exists()
 
 
 def test_a_step_that_is_no_judge_is_refused(made):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import published_sets
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from datagen.importers.echo_4o import Echo4oSettings
@@ -23,6 +23,7 @@ from datagen.importers.x2i import X2iSettings
 from inline_run import run_inline
 
 CASES = int(os.environ.get("BAKERY_FUZZ_CASES", "500"))
+SEED = int(os.environ.get("BAKERY_FUZZ_SEED", "0"))  # `make fuzz` takes another each time, and prints it
 SETS = {
     "omnigen2": (published_sets.omnigen2, JsonlSettings),
     "folder": (published_sets.folder, TableSettings),
@@ -93,6 +94,7 @@ def spoil(data, how, where, salt):
 def test_no_damage_crashes_an_import_or_loses_a_sample_unsaid(name, originals):
     importer = SETS[name][1]
 
+    @seed(SEED)
     @settings(
         max_examples=SHARES[name], suppress_health_check=list(HealthCheck), database=None, print_blob=False
     )
