@@ -23,7 +23,7 @@ from shards.executor import Executor
 from shards.finish import finish
 from shards.index import Directory
 from shards.lease import Lease
-from shards.ledger import Ledger
+from shards.ledger import FOLDER, Ledger
 from shards.manifest import (
     Manifest,
     ManifestError,
@@ -43,7 +43,7 @@ from shards.stage import IndexRow, Planned
 from shards.storage import Storage
 from shards.worker import Job
 
-LEDGER = "ledger"
+LEDGER = FOLDER
 STAMPS = ".verified"
 
 
