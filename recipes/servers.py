@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -57,8 +58,13 @@ class Servers:
         self._folder = out.child(FOLDER)
         self._running: dict[str, RayServers] = {}
 
-    def settled(self, settings: Settings, run: RunSettings) -> Settings:
+    def settled(self, settings: Settings, run: RunSettings, is_paid: Callable[[], bool]) -> Settings:
         """A step's settings with the addresses of the servers it asks for, which are started if need be.
+
+        Args:
+            settings: of the step.
+            run: how it runs.
+            is_paid: whether it has nothing to ask; then no server is started for it.
 
         Raises:
             EngineError: the cluster has no room for them, or they do not start.
@@ -68,6 +74,9 @@ class Servers:
             return settings
         asking: Any = settings
         if name not in self._running:
+            if is_paid():
+                untold: Settings = asking.at_endpoints((), self._folder.uri)
+                return untold
             self._start(name, asking.engine.model, run)
         found: Settings = asking.at_endpoints(published_urls(self._folder, name), self._folder.uri)
         return found
