@@ -13,6 +13,7 @@ from filters.distributions import Histogram, Score, all_scores, histogram
 from filters.gallery import Card, cards
 from filters.heldout import Heldout, measured
 from filters.lineage import Edge, Lineage
+from filters.reasons import Reasons
 from filters.remake import command, recipe_text
 from filters.truth import (
     CLEAN,
@@ -201,8 +202,8 @@ class Findings:
 
     def _shown(self, decided: Decisions, keys: list[str]) -> list[Card]:
         directory = self._directory(self.lineage.samples_of(decided.name))
-        tables = [self.lineage.steps[name].storage for name in self.lineage.parents(decided.name, "scores")]
-        return cards(directory, keys, tables, decided)
+        judges = [self.lineage.steps[name] for name in self.lineage.parents(decided.name, "scores")]
+        return cards(directory, keys, [judge.storage for judge in judges], decided, Reasons(judges))
 
     @property
     def _cards(self) -> int:
@@ -226,10 +227,15 @@ class Findings:
     def _look(self, name: str) -> Gallery:
         directory = self._directory(name)
         keys = sorted(directory.places, key=short_hash)
+        judges = [
+            step for child, step in self.lineage.of_kind("scores") if self.lineage.samples_of(child) == name
+        ]
         return Gallery(
             heading="Samples",
             note=f"of {len(keys):,}, drawn by a hash of their keys",
-            cards=cards(directory, keys[: self._cards]),
+            cards=cards(
+                directory, keys[: self._cards], [judge.storage for judge in judges], None, Reasons(judges)
+            ),
         )
 
     # Judges

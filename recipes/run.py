@@ -23,7 +23,7 @@ from shards.executor import Executor
 from shards.finish import finish
 from shards.index import Directory
 from shards.lease import Lease
-from shards.ledger import Ledger
+from shards.ledger import FOLDER, Ledger
 from shards.manifest import (
     Manifest,
     ManifestError,
@@ -43,7 +43,7 @@ from shards.stage import IndexRow, Planned
 from shards.storage import Storage
 from shards.worker import Job
 
-LEDGER = "ledger"
+LEDGER = FOLDER
 STAMPS = ".verified"
 
 
@@ -198,7 +198,7 @@ class Run:
         draft = self._draft(step)
         inputs = [samples_of(self._out, name) for names in draft.parents.values() for name in names]
         plan = read_summary(storage) or self._plan(step, inputs)
-        settings = self._servers.settled(step.settings, step.run)
+        settings = self._servers.settled(step.settings, step.run, lambda: self._is_paid(step, inputs))
         sizes = plan_sizes(plan, step.shard_size)
         job = Job(
             name=step.name,
@@ -223,6 +223,15 @@ class Run:
         stats = _stats(production.progress, time.perf_counter() - began)
         check = getattr(step.settings, "check_scores", None)
         return finish(storage, replace(draft, stats=stats), plan, records, check)
+
+    def _is_paid(self, step: Step, inputs: Sequence[Samples]) -> bool:
+        """Whether the ledger holds all that a step would ask its servers; False of one that cannot tell."""
+        tell = getattr(step.settings, "is_paid", None)
+        if not tell:
+            return False
+        rows = [row for number, samples in enumerate(inputs) for row in samples.rows(number)]
+        ledger = Ledger(self._out.child(LEDGER))
+        return bool(tell(rows, [samples.storage for samples in inputs], ledger, step.limit))
 
     def _plan(self, step: Step, inputs: Sequence[Samples]) -> PlanSummary:
         rows = [row for number, samples in enumerate(inputs) for row in samples.rows(number)]
