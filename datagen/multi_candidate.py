@@ -24,6 +24,7 @@ from datagen.served_candidates import ServedCandidates
 from datagen.served_plan import CASES as CELL_CASES
 from datagen.served_plan import plan_served
 from datagen.settings import BuilderSettings, check_shares
+from datagen.spoil import COPY_PASTE, EDITED, TWO_CANDIDATES
 from datagen.swap import swap
 from datagen.template_writer import TemplateWriterConfig
 from datagen.variants import CLEAN, Made, Method, Relation, Wanted, read_wanted
@@ -37,10 +38,18 @@ SOURCE = "multi_candidate"
 EVEN_CASES = dict.fromkeys(CELL_CASES, 1.0)
 EVEN_STYLES = dict.fromkeys(STYLES, 1.0)
 SERVED = ("cases", "styles", "writer", "editor", "edit_px")  # settings that only models read
-FAULTS = ("target_shows_distractor", "ambiguous_phrase", "nothing_added", "wrong_index")
+FAULTS = (
+    "target_shows_distractor",
+    "ambiguous_phrase",
+    "nothing_added",
+    "wrong_index",
+    *EDITED,
+    TWO_CANDIDATES,
+    COPY_PASTE,
+)
 """`target_shows_distractor`: the target shows another candidate than the instruction picks.
 `ambiguous_phrase`: the words fit another candidate too. `nothing_added`: a claimed candidate is not there.
-`wrong_index`: two image numbers in the instruction are exchanged."""
+`wrong_index`: two image numbers in the instruction are exchanged. The others: see datagen/spoil.py."""
 
 
 class MultiCandidateConfig(BuilderSettings):
@@ -249,7 +258,7 @@ def _rank(variant: Variant) -> int:
 def _can_have(variant: Variant, fault: str) -> bool:
     if fault == "ambiguous_phrase":
         return variant.wanted.relation == "intra"
-    if fault == "nothing_added":
+    if fault in ("nothing_added", *EDITED):
         return variant.wanted.method == "add"
     if fault == "wrong_index":
         return variant.wanted.method == "add" and variant.parent.references > 1
@@ -284,7 +293,7 @@ class MultiCandidateBuilder:
     def _variant(self, parent: Parent, wanted: Wanted) -> Made:
         random = keyed_random(self._config.prefix, self._config.seed, wanted.key)
         if wanted.method == "swap":
-            return swap(random, parent, wanted)
+            return swap(random, self._renderer, parent, wanted)
         return add(random, self._renderer, self._distractors, parent, wanted)
 
     def _with_provenance(self, made: Made, parent: Parent, wanted: Wanted) -> Sample:

@@ -140,6 +140,12 @@ STEPS: dict[str, StepType] = {
         {"input": SETS},
         "asks a rubric's questions; writes probabilities, drops nothing",
     ),
+    "verify": StepType(
+        "filters.verify:VerifyConfig",
+        "scores",
+        {"input": SETS},
+        "checks multi-candidate samples: original kept, candidates, phrase, numbers, target; drops nothing",
+    ),
     "select": StepType(
         "filters.select:SelectConfig",
         "selection",

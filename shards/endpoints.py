@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, TypeAlias
@@ -114,16 +114,19 @@ class EndpointPool:
         await self._client.close()
 
     @asynccontextmanager
-    async def session(self, prefer: Endpoint | None = None) -> AsyncIterator[Session]:
-        """A place at `prefer` if it has room, or where there is most; kept until the session ends.
+    async def session(self, at: Endpoint | None = None) -> AsyncIterator[Session]:
+        """A place where there is most room, or at one endpoint while that is admitted; kept until its end.
 
         Requests made in it go to that endpoint one after the other, so that it finds in its cache what they
         share; to another one if it is set aside.
 
+        Args:
+            at: the endpoint to wait for, though others have room.
+
         Raises:
             EndpointsDownError: no endpoint has answered for `outage_s`.
         """
-        session = Session(self, await self._take(prefer))
+        session = Session(self, await self._take(at))
         try:
             yield session
         finally:
@@ -131,13 +134,14 @@ class EndpointPool:
 
     # Places
 
-    async def _take(self, prefer: Endpoint | None = None) -> Endpoint:
+    async def _take(self, at: Endpoint | None = None) -> Endpoint:
         while True:
             await self._readmit()
             async with self._changed:
-                free = [e for e in self._endpoints if e.is_admitted and e.busy < self._settings.in_flight]
+                wanted = [at] if at and at.is_admitted else self._endpoints
+                free = [e for e in wanted if e.is_admitted and e.busy < self._settings.in_flight]
                 if free:
-                    endpoint = min(free, key=lambda e: (e is not prefer, e.busy))
+                    endpoint = min(free, key=lambda e: e.busy)
                     endpoint.busy += 1
                     return endpoint
                 await self._wait_for_change()
@@ -146,15 +150,15 @@ class EndpointPool:
         """Until a place came free, or a set-aside endpoint is due; with `_changed` held."""
         due = [e.due for e in self._endpoints if not e.is_admitted and not e.lock.locked()]
         wait_s = max(min(due) - time.monotonic(), 0.02) if due else None
-        try:
-            await asyncio.wait_for(self._changed.wait(), wait_s)
-        except TimeoutError:
-            return
+        # Not `wait_for`: before Python 3.12 it loses a cancellation that comes together with a notification.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await self._changed.wait()
 
     async def _release(self, endpoint: Endpoint) -> None:
         async with self._changed:
             endpoint.busy -= 1
-            self._changed.notify()
+            self._changed.notify_all()  # who waits may wait for another endpoint's place
 
     async def move(self, endpoint: Endpoint) -> Endpoint:
         """A place at another endpoint for one at `endpoint`."""

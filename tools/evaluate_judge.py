@@ -5,7 +5,7 @@
 One documented score: the expected value of `consistency`. For each fault, ROC AUC of clean samples against
 faulty ones with a bootstrap interval, and for all faults together; then the other questions' scores where
 truth is known; multi-candidate samples; a control with shuffled labels; and CPU seconds a sample. `--write`
-vendors the table as filters/assets/heldout.json, for the report. About 5 CPU-minutes.
+vendors the table as filters/assets/heldout.json, for the report. About 7 CPU-minutes.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def main() -> None:
     """Judge, print, and write if asked."""
     options = _options()
     judged = map_samples(judge, options.split, options.samples, options.seed, CLEAN)
-    table = measure(judged) | measure_multi(options.split, options.samples // 6, options.seed)
+    table = measure(judged) | measure_multi(options.split, options.samples // 3, options.seed)
     for name, (auc, good, bad) in table.items():
         print(f"{name:42} {auc.value:.3f}  [{auc.low:.3f}, {auc.high:.3f}]  {good:4d} / {bad:4d}")
     cpu_s = float(np.mean([one.cpu_s for one in judged]))
