@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
-from shards.sample import EncodedImage, Json
+from shards.sample import EncodedImage, Json, canonical_json
 from shards.stage import Reject
 
 
@@ -43,6 +44,8 @@ class Picture:
 
 
 Drawn: TypeAlias = Picture | Reject
+Does: TypeAlias = Literal["generate", "edit"]
+Flag: TypeAlias = int | float | str | bool
 
 
 class Generator(Protocol):
@@ -56,3 +59,21 @@ class Generator(Protocol):
 
     def close(self) -> None:
         """End what it holds."""
+
+
+def canonical_request(request: PictureRequest, seed: int, identity: Mapping[str, Json]) -> bytes:
+    """The canonical request: whatever the picture depends on."""
+    return canonical_json(
+        {
+            "generator": identity,
+            "prompt": request.prompt,
+            "references": [hashlib.sha256(image.data).hexdigest() for image in request.references],
+            "size_px": list(request.size_px),
+            "seed": seed,
+        }
+    )
+
+
+def told(request: PictureRequest) -> str:
+    """A request in a few words, for a reject."""
+    return f"prompt {request.prompt[:120]!r}, {len(request.references)} references, seed {request.seed}"

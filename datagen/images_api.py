@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from datagen.generators import Drawn, Picture, PictureRequest
+from datagen.generators import Does, Drawn, Flag, Picture, PictureRequest, canonical_request, told
 from datagen.images_probe import Probe
 from datagen.paid import PaidModel, seeds
 from datagen.picture_check import check_usable
@@ -28,8 +27,6 @@ from shards.settings import RUN
 from shards.stage import Reject
 
 GENERATE, EDIT = "/v1/images/generations", "/v1/images/edits"
-Does = Literal["generate", "edit"]
-Flag = int | float | str | bool
 
 
 class ImagesApiConfig(ServedSettings):
@@ -96,16 +93,14 @@ class ImagesApi:
                 image = check_usable(await self._paid(request, seed), request)
             except RequestError as error:
                 self._model.counts[f"error: {error.reason}"] += 1
-                return Reject(reason=error.reason, detail=f"{error}; {_told(request)}")
+                return Reject(reason=error.reason, detail=f"{error}; {told(request)}")
             except ImageError as error:
                 self._model.counts[f"unusable: {error.reason}"] += 1
                 refused.append({"seed": seed, "reason": error.reason})
                 said = f"{error.reason}: {error}"
             else:
                 return Picture(image=image, made_by=self._made_by(request, seed, refused))
-        return Reject(
-            reason="unusable_picture", detail=f"{len(refused)} seeds, last {said}; {_told(request)}"
-        )
+        return Reject(reason="unusable_picture", detail=f"{len(refused)} seeds, last {said}; {told(request)}")
 
     def _made_by(self, request: PictureRequest, seed: int, refused: Sequence[Json]) -> Mapping[str, Json]:
         return {**self._config.identity, "prompt": request.prompt, "seed": seed, "refused": refused}
@@ -121,28 +116,11 @@ class ImagesApi:
         )
 
     def _address(self, request: PictureRequest, seed: int) -> bytes:
-        return request_hash(_request_bytes(request, seed, self._config.identity))
+        return request_hash(canonical_request(request, seed, self._config.identity))
 
     async def _probed(self, ask: Ask, request: PictureRequest) -> bytes:
         path, body = picture_body(request, request.seed, self._config)
         return read_picture(path, await ask(path, body))
-
-
-def _told(request: PictureRequest) -> str:
-    return f"prompt {request.prompt[:120]!r}, {len(request.references)} references, seed {request.seed}"
-
-
-def _request_bytes(request: PictureRequest, seed: int, identity: Mapping[str, Json]) -> bytes:
-    """The canonical request: whatever the picture depends on."""
-    return canonical_json(
-        {
-            "generator": identity,
-            "prompt": request.prompt,
-            "references": [hashlib.sha256(image.data).hexdigest() for image in request.references],
-            "size_px": list(request.size_px),
-            "seed": seed,
-        }
-    )
 
 
 def picture_body(request: PictureRequest, seed: int, config: ImagesApiConfig) -> tuple[str, Body]:

@@ -15,7 +15,7 @@ from datagen.answered import check_answered
 from datagen.cases import CASES
 from datagen.catalogue import load_catalogue
 from datagen.chat_writer import ChatWriterConfig
-from datagen.images_api import ImagesApiConfig
+from datagen.image_models import ImageModel
 from datagen.instructions import STYLES
 from datagen.kinds import ADD_CASES, SWAP_CASES
 from datagen.parents import Parent, UnfitParentError, read_parent
@@ -87,7 +87,7 @@ class MultiCandidateConfig(BuilderSettings):
     writer: ChatWriterConfig | None = Field(
         default=None, description="a language model that looks, and writes phrases and instructions"
     )
-    editor: ImagesApiConfig | None = Field(
+    editor: ImageModel | None = Field(
         default=None, description="an image model that adds candidates; the embedded renderer unless set"
     )
     edit_px: int = Field(default=1024, ge=128, le=2048, description="the longest side of an edited reference")

@@ -14,7 +14,7 @@ from datagen.cases import MULTI_INPUT_CASES, shuffled
 from datagen.chat_writer import ChatWriterConfig, fingerprint
 from datagen.faults import CLEAN, FAULTS
 from datagen.generated import GeneratedBuilder
-from datagen.images_api import ImagesApiConfig
+from datagen.image_models import ImageModel
 from datagen.instructions import STYLES
 from datagen.quotas import normal, share_out
 from datagen.settings import BuilderSettings, check_shares
@@ -49,10 +49,10 @@ class MultiInputConfig(BuilderSettings):
     terse: PlanFloat = Field(
         default=0.15, ge=0, le=1, description='share of instructions like "Combine in a picture."'
     )
-    inputs: ImagesApiConfig | None = Field(
+    inputs: ImageModel | None = Field(
         default=None, description="what draws the inputs from words; the embedded renderer unless set"
     )
-    output: ImagesApiConfig | None = Field(
+    output: ImageModel | None = Field(
         default=None, description="what draws the output from the inputs; set it with `inputs`"
     )
     writer: ChatWriterConfig | None = Field(
