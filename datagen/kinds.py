@@ -9,6 +9,7 @@ from functools import cache
 from datagen.cases import CASES
 from datagen.catalogue import EMBEDDED, KINDS, load_catalogue
 from datagen.parents import UnfitParentError
+from datagen.text_checks import BadTextError, check_line
 from shards.sample import Candidate, Sample
 from shards.stage import IndexRow
 
@@ -85,7 +86,8 @@ def name_all(sample: Sample) -> list[Named]:
     """Each reference's one candidate.
 
     Raises:
-        UnfitParentError: a reference has not exactly one, it has no name, or its kind is unknown.
+        UnfitParentError: a reference has not exactly one, it has no name, or one with line ends or
+            quotation marks, or its kind is unknown.
     """
     return [_named(f"{sample.key}.ref{n}", found) for n, found in enumerate(sample.subjects)]
 
@@ -101,6 +103,11 @@ def _named(where: str, candidates: Sequence[Candidate]) -> Named:
             "no_subject", f"{where}: expected a name and a kind, got {candidate.name!r}; run `describe` first"
         )
     phrase = candidate.phrase or f"the {candidate.name}"
+    try:
+        check_line(candidate.name, f"{where}: name", 60)
+        check_line(phrase, f"{where}: phrase", 100)
+    except BadTextError as error:
+        raise UnfitParentError("bad_name", str(error)) from error
     return Named(candidate.name, kind, phrase, candidate.category or kind)
 
 

@@ -21,7 +21,7 @@ from datagen.instructions import named_images
 from datagen.kinds import Named, name_all
 from datagen.parents import UnfitParentError
 from datagen.template_writer import is_ambiguous
-from datagen.text_checks import BadTextError, check_instruction
+from datagen.text_checks import BadTextError, check_english, check_images_exist, check_instruction
 from datagen.variants import Made, Wanted
 from datagen.writers import Fields, TextRequest, Written
 from shards.image import image_facts
@@ -70,7 +70,8 @@ class AddDraft:
         largest_px: side above which a reference is asked for smaller.
 
     Raises:
-        UnfitParentError: a subject of the parent has no name or kind.
+        UnfitParentError: a subject of the parent has no name or kind, or its instruction is not English
+            or names an image that there is not.
     """
 
     def __init__(self, random: Random, parent: Sample, wanted: Wanted, largest_px: int) -> None:
@@ -78,6 +79,7 @@ class AddDraft:
         self._parent = parent
         self._wanted = wanted
         self._largest_px = largest_px
+        _check_parent(parent)
         self._named = name_all(parent)
         self._edits = self._draw_edits()
         self._instruction = parent.instruction
@@ -227,6 +229,14 @@ class AddDraft:
                 }
             )
         return {"edits": edits, "texts": {"instruction": self._rewritten}}
+
+
+def _check_parent(parent: Sample) -> None:
+    try:
+        check_english(parent.instruction, f"{parent.key}: instruction")
+        check_images_exist(parent.instruction, len(parent.references))
+    except BadTextError as error:
+        raise UnfitParentError(error.reason, f"{parent.key}: {error}") from error
 
 
 def fitted(image: EncodedImage, largest_px: int) -> tuple[int, int]:

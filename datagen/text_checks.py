@@ -90,6 +90,19 @@ def check_phrase(phrase: str, where: str) -> None:
         raise BadTextError("no_phrase", f'{where}: expected words after "the", got {phrase!r:.80}')
 
 
+def check_images_exist(text: str, references: int) -> None:
+    """An instruction that names no image beyond its references.
+
+    Raises:
+        BadTextError: it does.
+    """
+    beyond = sorted(n for n in named_images(text) | named_references(text) if not 1 <= n <= references)
+    if beyond:
+        raise BadTextError(
+            "wrong_index", f"instruction: expected images 1 to {references}, got {beyond}: {text!r:.200}"
+        )
+
+
 def check_instruction(
     text: str, references: int, *, called: Collection[str] = (), must: Collection[str] = ()
 ) -> None:
@@ -106,11 +119,7 @@ def check_instruction(
     """
     check_line(text, "instruction", 700)
     check_english(text, "instruction")
-    beyond = sorted(n for n in named_images(text) | named_references(text) if not 1 <= n <= references)
-    if beyond:
-        raise BadTextError(
-            "wrong_index", f"instruction: expected images 1 to {references}, got {beyond}: {text!r:.200}"
-        )
+    check_images_exist(text, references)
     for words in [*called, *must]:
         if not re.search(rf"(?<!\w){re.escape(words)}(?!\w)", text, re.IGNORECASE):
             raise BadTextError("left_out", f"instruction: expected {words!r} in it, got {text!r:.200}")

@@ -61,6 +61,7 @@ def parts():
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """Folders of a pipeline that draws and of one that edits."""
+    torch.set_num_threads(1)  # layers this small wait for threads more than they compute
     folder = tmp_path_factory.mktemp("pipelines")
     rest = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
     for name, kind in (("generate", StableDiffusionPipeline), ("edit", StableDiffusionImg2ImgPipeline)):

@@ -262,6 +262,10 @@ def test_positions_alone_are_bounded_whatever_the_writer_says(serve_chat, make, 
         ({"subjects": ((), (Candidate(name="cup", category="object"),))}, "no_subject"),
         ({"subjects": ((Candidate(name="a", category="object"),) * 2,) * 2}, "several_candidates"),
         ({"target": EncodedImage(b"\x89PNG", "png")}, "undecodable"),
+        ({"subjects": ((Candidate(name='the "big" cup', category="object"),),) * 2}, "bad_name"),
+        ({"subjects": ((Candidate(name="cup\nand pen", category="object"),),) * 2}, "bad_name"),
+        ({"instruction": "Setze den Koch und die Lampe auf den Tisch."}, "not_english"),
+        ({"instruction": "Put the chef from image 5 beside the pirate."}, "wrong_index"),
     ],
 )
 def test_a_parent_that_cannot_serve_is_a_reject(serve_chat, serve, make, changes, reason):
