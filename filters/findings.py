@@ -14,6 +14,7 @@ from filters.gallery import Card, cards
 from filters.heldout import Heldout, measured
 from filters.lineage import Edge, Lineage
 from filters.remake import command, recipe_text
+from filters.training import Trained, stages
 from filters.truth import (
     CLEAN,
     INHERITED,
@@ -263,6 +264,15 @@ class Findings:
             return True
         readers = set(self.lineage.selections_of(name))
         return any(s.decided.is_bounded_above(question) for s in self.selections if s.decided.name in readers)
+
+    # Models
+
+    @cached_property
+    def models(self) -> list[tuple[str, list[Trained]]]:
+        """Every training run, in order, with its stages."""
+        return [
+            (self.lineage.labels[name], stages(step.storage)) for name, step in self.lineage.of_kind("model")
+        ]
 
     # How it was made
 

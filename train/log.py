@@ -13,6 +13,8 @@ import numpy as np
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
+from train.page import GIVEN
+
 
 class Log:
     """Writes on the first rank only; elsewhere it does nothing."""
@@ -46,12 +48,12 @@ class Log:
             if isinstance(value, int | float) and _finite(value) is not None:
                 self._board.add_scalar(f"{kind}/{name}", value, step)
 
-    def picture(self, name: str, step: int, image: Image.Image) -> None:
-        """A picture as `samples/<step>-<name>.png`; any rank may write its own."""
-        path = self.folder / "samples" / f"{step:07d}-{name}.png"
+    def picture(self, name: str, step: int | None, image: Image.Image) -> None:
+        """A picture as `samples/<step>-<name>.png`, or as `given-<name>.png`; any rank may write its own."""
+        path = self.folder / "samples" / f"{GIVEN if step is None else f'{step:07d}'}-{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         image.save(path)
-        if self._board is not None:
+        if self._board is not None and step is not None:
             self._board.add_image(f"samples/{name}", np.asarray(image), step, dataformats="HWC")
 
     def say(self, text: str) -> None:

@@ -80,6 +80,7 @@ def train_stage(  # noqa: C901 - the algorithm, in one straight line
 
     with Log(folder, is_written=world.is_first) as log, stopping, uncollected():
         log.say(f"{name}: {len(data.training)} samples, {len(data.held)} held out, fill {plan.fill():.3f}")
+        log.write("data", first, data.counts())
         log.say(table_text(training_table(_sizes(model), parameters.keys(), config.language.layers)))
         rehearse(model, data, plan, encode, bridge)
         optimizer.zero_grad()
@@ -192,15 +193,20 @@ def _sizes(model: nn.Module) -> dict[str, int]:
     return {name: parameter.numel() for name, parameter in model.named_parameters()}
 
 
+def _base_name(base: Path, out: Path) -> str:
+    """Where a stage starts from; inside the run's own directory it may move with it."""
+    return str(base.relative_to(out) if base.is_relative_to(out) else base)
+
+
 def _run_facts(
     settings: TrainSettings, stage: Stage, bridge: BridgeConfig | None, base: Path, data: Dataset
 ) -> dict[str, Any]:
     """What must stay as it is for a resumed run to be the same run. The number of ranks may change."""
     return {
-        "base": str(base),
+        "base": _base_name(base, Path(settings.out)),
         "stage": stage.model_dump(mode="json"),
         "bridge": None if bridge is None else dict(vars(bridge)),
-        "data": [source.name for source in data.sources],
+        "data": [source.given for source in data.sources],
         "samples": len(data.training),
         **{name: getattr(settings, name) for name in ("seed", "budget", "packs_per_step", "window")},
         "lora": settings.lora and settings.lora.model_dump(),
