@@ -21,7 +21,7 @@ from train.config_files import read_config
 from train.dataset import Dataset, open_dataset
 from train.draw import Studio
 from train.ema import Ema
-from train.flow import flow_loss, squared_error
+from train.flow import pack_loss
 from train.groups import ADAPTER, table_text, training_table
 from train.inputs import PackInputs
 from train.loader import load_steps
@@ -29,7 +29,7 @@ from train.log import Log
 from train.lora import merged
 from train.measure import Gauge, Measure
 from train.meter import Meter
-from train.model import Bagel, Prediction
+from train.model import Bagel
 from train.optimizer import make_optimizer, optimizer_state, set_lr
 from train.parallel import World, whole
 from train.plan import Plan
@@ -151,13 +151,6 @@ def uncollected() -> Iterator[None]:
         yield
     finally:
         gc.enable()
-
-
-def pack_loss(found: Prediction, inputs: PackInputs, step_targets: int) -> Tensor:
-    """A pack's share of its step's mean loss; `step_targets` are the target tokens of all packs and ranks."""
-    clean_MC = inputs.clean_GC[len(inputs.clean_GC) - inputs.target_rows :]
-    error_MC = squared_error(found.velocity_MC, clean_MC, inputs.noise_MC)
-    return flow_loss(error_MC, inputs.is_target_M, step_targets)
 
 
 def clip_gradients(parameters: Mapping[str, nn.Parameter], most: float) -> Tensor:
