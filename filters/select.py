@@ -74,7 +74,7 @@ class SelectConfig(Settings):
     )
     order: tuple[str, ...] = Field(default=(), description="scores that say what is better, first one first")
     by: str | None = Field(default=None, description="index column; `best` then counts in each of its groups")
-    exact: Annotated[bool, Field(**RUN)] = Field(
+    exact: bool = Field(
         default=False, description="whether a group that holds fewer than `best` ends the step"
     )
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from recipes.display import Display, Line
 from recipes.forget import read_forgotten
 from recipes.identity import computed, content, hashes
-from recipes.schema import Recipe, RunSettings, Step
+from recipes.schema import Recipe, RecipeError, RunSettings, Step
 from recipes.servers import Servers
 from shards.driver_step import DriverStep, Input
 from shards.executor import Executor
@@ -100,8 +100,7 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for executor in self._executors.values():
-            executor.close()
+        self._end_workers()
         self._servers.close()
         if ray_is_up() and not self._found_ray:  # what this run started, also where a step could not begin
             from shards import ray_executor
@@ -109,13 +108,22 @@ class Run:
             ray_executor.stop()
         self._stack.__exit__(kind, error, trace)
 
+    def _end_workers(self) -> None:
+        for executor in self._executors.values():
+            executor.close()
+        self._executors.clear()
+
     def execute(self, *, only: Sequence[str] = (), until: str | None = None) -> dict[str, Manifest]:
         """Make what is not finished; return the manifest of each step that is.
 
         Args:
             only: make these steps alone; what they read must be finished.
             until: make steps up to this one.
+
+        Raises:
+            RecipeError: a source of a step that is not finished is not there.
         """
+        self._check_sources(only, until)
         Ledger(self._out.child(LEDGER)).compact()
         manifests = {}
         for name, step in self._recipe.steps.items():
@@ -127,6 +135,21 @@ class Run:
             if name == until:
                 break
         return manifests
+
+    def _check_sources(self, only: Sequence[str], until: str | None) -> None:
+        """All that is missing at once, before the first step: a later step's source would be missed in hours.
+
+        Raises:
+            RecipeError: naming each step and what it lacks.
+        """
+        lacking = []
+        for name, step in self._recipe.steps.items():
+            if (not only or name in only) and read_manifest(self.storage(name)) is None:
+                lacking += [f"{self._recipe.path}: steps.{name}: {what}" for what in step.settings.missing()]
+            if name == until:
+                break
+        if lacking:
+            raise RecipeError(lacking)
 
     def storage(self, name: str) -> Storage:
         """The directory of a step."""
@@ -263,6 +286,8 @@ class Run:
         draft = self._draft(step)
         inputs = {role: [self._input(name) for name in names] for role, names in draft.parents.items()}
         settings: DriverStep = step.settings  # type: ignore[assignment]
+        if draft.kind == "model":
+            self._end_workers()  # training takes the whole machine, and its ranks the cluster's places
         result = settings.make(inputs, storage)
         self._lease.check()
         stats = {**result.stats, "seconds": round(time.perf_counter() - began, 3)}
