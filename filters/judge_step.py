@@ -75,16 +75,6 @@ class JudgeConfig(Settings):
         engine = self.engine
         return engine.samples_at_once if isinstance(engine, ServedEngineConfig) else SAMPLES_AT_ONCE
 
-    @property
-    def server(self) -> str:
-        """The recipe's server that is to be asked; "" where endpoints are named."""
-        return self.engine.server if isinstance(self.engine, ServedEngineConfig) else ""
-
-    def at_endpoints(self, urls: Sequence[str], folder: str) -> JudgeConfig:
-        """The same judge at servers that were started; later ones publish their addresses in `folder`."""
-        found = {"endpoints": tuple(urls), "endpoints_at": folder}
-        return self.model_copy(update={"engine": self.engine.model_copy(update=found)})
-
     def plan(self, rows: Iterable[IndexRow]) -> Iterator[Planned]:
         """Every sample is judged; a judge drops nothing."""
         return (Planned(key=row.key, parents=(row,)) for row in rows)

@@ -1,7 +1,6 @@
 """Multi-candidate samples by an editor and a writer: exact cells, bad answers, bounded positions."""
 
 import hashlib
-import io
 from collections import Counter
 from dataclasses import replace
 
@@ -9,63 +8,19 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
+from composed_samples import parent
 from datagen.distractor_ideas import draw_distractor_ideas
-from datagen.fake_images_server import compose
 from datagen.kinds import ADD_CASES, add_case, kinds_of_row
 from datagen.multi_candidate import MultiCandidateConfig
 from datagen.picture_check import KEPT, kept_share
 from datagen.served_plan import Cell, cell_counts
 from datagen.text_checks import rests_on_position
 from shards.ledger import Ledger
-from shards.sample import Candidate, EncodedImage, Provenance, Sample, parse_sample, sample_json
+from shards.sample import Candidate, EncodedImage, Sample, parse_sample, sample_json
 from shards.stage import IndexRow, Reject, Work, keyed_random
 from shards.storage import Storage
 
 DEAD = "http://127.0.0.1:9"
-NAMES = {
-    "character": ["chef", "pirate", "nurse", "wizard", "knight"],
-    "object": ["teapot", "guitar", "lantern", "suitcase", "clock"],
-    "scene": ["beach"] * 5,
-}
-CASES = [
-    ("character", "character"),
-    ("object", "object"),
-    ("character", "object"),
-    ("character", "scene"),
-    ("object", "scene"),
-    ("character", "character", "object"),
-    ("object", "character", "object"),
-]
-
-
-def flat(number):
-    """A reference: two halves of colours of its own."""
-    shown = Image.new("RGB", (96, 96), (37 * number % 256, 91 * number % 256, 53 * number % 256))
-    shown.paste((199 * number % 256, 17 * number % 256, 120), (0, 48, 96, 96))
-    file = io.BytesIO()
-    shown.save(file, "png")
-    return EncodedImage(file.getvalue(), "png")
-
-
-def parent(number, **changes):
-    kinds = CASES[number % len(CASES)]
-    names = [NAMES[kind][n] for n, kind in enumerate(kinds)]
-    images = [flat(7 * number + n + 1) for n in range(len(kinds))]
-    told = " and ".join(f"the {name} from image {n}" for n, name in enumerate(names, start=1))
-    fields = {
-        "key": f"input-{number:04d}",
-        "instruction": f"Put {told} together in one picture.",
-        "references": tuple(images),
-        "target": EncodedImage(compose([image.data for image in images], (96 * len(kinds), 96)), "png"),
-        "subjects": tuple(
-            (Candidate(name=name, category=kind, phrase=f"the {name}"),)
-            for name, kind in zip(names, kinds, strict=True)
-        ),
-        "provenance": Provenance(
-            source="made", licence="CC0-1.0", task="composition_multi", case="+".join(kinds)
-        ),
-    }
-    return Sample(**(fields | changes))
 
 
 def row(number, sample):
