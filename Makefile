@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PACKAGES = shards datagen filters recipes train
 VLLM_VENV ?= .venv-vllm
+FUZZ_SEED := $(or $(FUZZ_SEED),$(shell date +%s))
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -41,7 +42,9 @@ soak: $(VENV)/.installed  ## the kill test at 200 random points
 	$(BIN)/pytest -m soak --timeout 7200
 
 fuzz: $(VENV)/.installed  ## ten thousand damaged sets through the importers
-	BAKERY_FUZZ_CASES=10000 $(BIN)/pytest tests/datagen/importers/test_fuzz.py --timeout 7200
+	@echo "BAKERY_FUZZ_SEED=$(FUZZ_SEED) repeats this run"
+	BAKERY_FUZZ_CASES=10000 BAKERY_FUZZ_SEED=$(FUZZ_SEED) \
+		$(BIN)/pytest tests/datagen/importers/test_fuzz.py --timeout 7200
 
 bench: $(VENV)/.installed  ## the measurements of docs/performance.md
 	$(BIN)/pytest -m bench tests/benchmarks -s --timeout 3600

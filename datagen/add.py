@@ -17,6 +17,7 @@ from datagen.instructions import Mention, Wish, named_images, renumber, rephrase
 from datagen.parents import Parent, UnfitParentError
 from datagen.phrases import ambiguous_phrase
 from datagen.renderer import Figure, Renderer, view_backdrop
+from datagen.spoil import Stage, spoil
 from datagen.variants import Made, Wanted
 from shards.sample import EncodedImage, Json, Sample
 
@@ -36,7 +37,7 @@ def add(random: Random, renderer: Renderer, distractors: Catalogue, parent: Pare
         }
     is_target_wrong = wanted.fault == "target_shows_distractor"
     figures = _wrong_figures(renderer, parent, edits) if is_target_wrong else parent.figures
-    return Made(
+    made = Made(
         sample=Sample(
             key=wanted.key,
             instruction=_instruction(random, parent, edits, wanted),
@@ -52,6 +53,7 @@ def add(random: Random, renderer: Renderer, distractors: Catalogue, parent: Pare
         origin=_origin(parent, edits),
         truth=_truth(parent, {} if wanted.fault == "nothing_added" else edits, figures),
     )
+    return spoil(wanted.fault, Stage(random=random, renderer=renderer, parent=parent, edits=edits), made)
 
 
 def _edits(

@@ -80,7 +80,7 @@ class Cleaning(BaseModel):
             )
         seen = [self._image(name, data) for name, data in zip(_names(len(images)), images, strict=True)]
         _check_copies(seen)
-        sizes = [each.pixels.size for each in seen]
+        sizes = [each.size for each in seen]
         tokens = sample_tokens(sizes[:-1], sizes[-1], instruction)
         if tokens > self.max_tokens:
             raise UnusableError(
@@ -120,12 +120,12 @@ class Cleaning(BaseModel):
             pixels = on_white(pixels)
             changes.append("pasted on white")
         if not changes:
-            return _Seen(Cleaned(image), pixels)
+            return _Seen.of(Cleaned(image), pixels)
         origin: dict[str, Json] = {
             "sha256": hashlib.sha256(image.data).hexdigest(),
             "changed": ", ".join(changes),
         }
-        return _Seen(Cleaned(encode_png(pixels), origin), pixels)
+        return _Seen.of(Cleaned(encode_png(pixels), origin), pixels)
 
 
 @dataclass(frozen=True)
@@ -142,8 +142,17 @@ class Cleaned:
 
 @dataclass(frozen=True)
 class _Seen:
+    """What is remembered of an image that was looked at; its pixels are let go before the next is decoded."""
+
     cleaned: Cleaned
-    pixels: Image.Image
+    size: tuple[int, int]
+    mode: str
+    middle_row: bytes
+
+    @classmethod
+    def of(cls, cleaned: Cleaned, pixels: Image.Image) -> _Seen:
+        middle = (0, pixels.height // 2, pixels.width, pixels.height // 2 + 1)
+        return cls(cleaned, pixels.size, pixels.mode, pixels.crop(middle).tobytes())
 
 
 def _names(images: int) -> list[str]:
@@ -199,12 +208,12 @@ def _check_copies(seen: Sequence[_Seen]) -> None:
 def _is_same(one: _Seen, other: _Seen) -> bool:
     if one.cleaned.image.data == other.cleaned.image.data:
         return True
-    if one.pixels.size != other.pixels.size or one.pixels.mode != other.pixels.mode:
+    if (one.size, one.mode, one.middle_row) != (other.size, other.mode, other.middle_row):
         return False
-    middle = (0, one.pixels.height // 2, one.pixels.width, one.pixels.height // 2 + 1)
-    if one.pixels.crop(middle).tobytes() != other.pixels.crop(middle).tobytes():
-        return False
-    return one.pixels.tobytes() == other.pixels.tobytes()
+    pixels, others = (
+        load_image(each.cleaned.image).convert("RGBA").tobytes() for each in (one, other)
+    )  # colours: palettes may differ where their numbers do not
+    return pixels == others
 
 
 def is_non_commercial(licence: str) -> bool:

@@ -12,8 +12,6 @@ import base64
 import hashlib
 import io
 import json
-import sys
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +21,7 @@ from aiohttp import web
 from PIL import Image
 
 from shards.sample import canonical_json
+from shards.server_thread import ServerThread
 
 MODEL = "fake-images"
 FAULTS = (
@@ -33,6 +32,7 @@ FAULTS = (
     "black",
     "truncated",
     "unchanged",
+    "other_scene",
     "garbage",
     "no_picture",
     "500",
@@ -178,9 +178,36 @@ def draw(asked: Asked, images: Sequence[bytes]) -> bytes:
         return _encoded(Image.open(io.BytesIO(images[0])).convert("RGB").resize((width, height)), asked)
     if asked.fault == "black":
         return _encoded(Image.new("RGB", (width, height)), asked)
-    grid = np.frombuffer(_hashed(asked), dtype=np.uint8)[:48].reshape(4, 4, 3)
-    data = _encoded(Image.fromarray(grid).resize((width, height), Image.Resampling.NEAREST), asked)
+    picture = _squares(asked).resize((width, height), Image.Resampling.NEAREST)
+    if images and asked.fault not in ("ignored_references", "other_scene"):
+        picture = _edited(images, picture)
+    data = _encoded(picture, asked)
     return data[: len(data) // 2] if asked.fault == "truncated" else data
+
+
+def _squares(asked: Asked) -> Image.Image:
+    return Image.fromarray(np.frombuffer(_hashed(asked), dtype=np.uint8)[:48].reshape(4, 4, 3))
+
+
+def _edited(images: Sequence[bytes], squares: Image.Image) -> Image.Image:
+    """What an edit gives: the references side by side, the squares small in the lower right corner."""
+    width, height = squares.size
+    edited = Image.open(io.BytesIO(compose(images, squares.size)))
+    side = max(4, min(width, height) // 4)
+    edited.paste(squares.resize((side, side), Image.Resampling.NEAREST), (width - side, height - side))
+    return edited
+
+
+def compose(images: Sequence[bytes], size_px: tuple[int, int]) -> bytes:
+    """Pictures side by side, a column each, as a PNG."""
+    width, height = size_px
+    composed = Image.new("RGB", size_px)
+    for number, data in enumerate(images):
+        left, right = (width * n // len(images) for n in (number, number + 1))
+        composed.paste(Image.open(io.BytesIO(data)).convert("RGB").resize((right - left, height)), (left, 0))
+    file = io.BytesIO()
+    composed.save(file, "png")
+    return file.getvalue()
 
 
 def _hashed(asked: Asked) -> bytes:
@@ -196,7 +223,7 @@ def _encoded(picture: Image.Image, asked: Asked) -> bytes:
     return file.getvalue()
 
 
-class FakeImagesServer:
+class FakeImagesServer(ServerThread):
     """The fake in a thread of this process: `with FakeImagesServer() as server: server.url`."""
 
     def __init__(
@@ -207,33 +234,12 @@ class FakeImagesServer:
         log: Path | None = None,
     ) -> None:
         self.images = FakeImages(behaviour or Behaviour(), log)
-        self.url = ""
-        self._host, self._port = host, port
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="fake-images")
+        super().__init__(self.images.application(), host, port, "fake-images")
 
     @property
     def asked(self) -> list[Asked]:
         """Every picture that was asked for, in order, the probe's left out."""
         return [asked for asked in self.images.asked if not asked.is_probe]
-
-    def __enter__(self) -> FakeImagesServer:
-        self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(30)
-        return self
-
-    async def _start(self) -> None:
-        self._runner = web.AppRunner(self.images.application(), access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, self._host, self._port).start()
-        host, port = self._runner.addresses[0][:2]
-        self.url = f"http://{host}:{port}"
-
-    def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(30)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(30)
-        self._loop.close()
 
 
 def main() -> None:
@@ -247,10 +253,7 @@ def main() -> None:
     parser.add_argument("--log", type=Path, help="file that gets a line a request")
     given = parser.parse_args()
     behaviour = Behaviour(model=given.model, latency_s=given.latency_s, always=given.always)
-    with FakeImagesServer(behaviour, given.host, given.port, given.log) as server:
-        sys.stdout.write(json.dumps({"url": server.url}) + "\n")
-        sys.stdout.flush()
-        threading.Event().wait()
+    FakeImagesServer(behaviour, given.host, given.port, given.log).serve_forever()
 
 
 if __name__ == "__main__":

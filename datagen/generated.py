@@ -1,16 +1,21 @@
-"""Samples drawn by image models: each input from words, then the output from the inputs."""
+"""Samples drawn by image models: a plan in words, each input from words, the output from the inputs."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from random import Random
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from datagen.generators import Drawn, Generator, Picture, PictureRequest
-from datagen.ideas import Idea, draw_idea, draw_place, output_prompt
-from datagen.instructions import Mention, Wish, write_instruction
+from datagen.ideas import Idea, draw_attributes, output_prompt
+from datagen.instructions import STYLES, Mention, Wish, write_instruction
+from datagen.template_writer import is_ambiguous
+from datagen.text_checks import BadTextError, check_english, check_instruction, check_line
+from datagen.writers import Fields, Text, TextRequest, Writer, Written
 from shards.sample import Candidate, Json, Provenance, Sample
 from shards.stage import Reject, Work, keyed_random
 
@@ -35,78 +40,136 @@ class Draft:
     Attributes:
         work: the planned sample.
         ideas: per input what it shows.
-        wish: what the output is to show.
         instruction: the sample's own.
-        told: the instruction that the editing model gets, every subject named.
+        told: what the editing model is told, every subject named.
+        written_by: what wrote the plan and the instruction.
     """
 
     work: Work
     ideas: Sequence[Idea]
-    wish: Wish
     instruction: str
     told: str
+    written_by: Mapping[str, Json]
 
 
 class GeneratedBuilder:
-    """Makes samples of planned kinds with two generators.
+    """Makes samples of planned kinds with a writer and two generators.
 
     Args:
         source: name of the step.
         config: its settings.
+        writer: plans in words, and writes the instruction.
         inputs: draws from words.
         output: draws from words and references.
     """
 
-    def __init__(self, source: str, config: Planner, inputs: Generator, output: Generator) -> None:
+    def __init__(
+        self, source: str, config: Planner, writer: Writer, inputs: Generator, output: Generator
+    ) -> None:
         self._source = source
         self._config = config
+        self._writer = writer
         self._inputs = inputs
         self._output = output
 
     def close(self) -> None:
-        """End both generators."""
-        self._inputs.close()
-        self._output.close()
+        """End the writer and both generators."""
+        for each in (self._writer, self._inputs, self._output):
+            each.close()
 
     def take_counts(self) -> dict[str, float]:
-        """What both generators counted since the last call."""
-        return dict(Counter(self._inputs.take_counts()) + Counter(self._output.take_counts()))
+        """What all three counted since the last call."""
+        counted: Counter[str] = Counter()
+        for each in (self._writer, self._inputs, self._output):
+            counted.update(cast(Mapping[str, int], each.take_counts()))
+        return dict(counted)
 
     def __call__(self, batch: Sequence[Work]) -> list[Sample | Reject]:
-        drafts = [self._draft(work) for work in batch]
-        shown = iter(self._inputs.draw([r for draft in drafts for r in self._requests(draft)]))
-        inputs = [[next(shown) for _ in draft.ideas] for draft in drafts]
-        whole = {n: found for n, drawn in enumerate(inputs) if (found := _pictures(drawn))}
-        asked = [self._output_request(drafts[n], pictures) for n, pictures in whole.items()]
-        outputs = dict(zip(whole, self._output.draw(asked), strict=True))
-        return [
-            self._outcome(draft, whole[n], outputs[n]) if n in whole else _first_reject(inputs[n])
-            for n, draft in enumerate(drafts)
-        ]
+        outcomes: dict[int, Sample | Reject] = {}
+        drafts = self._drafts(batch, outcomes)
+        shown = iter(self._inputs.draw([r for draft in drafts.values() for r in self._requests(draft)]))
+        inputs = {n: [next(shown) for _ in draft.ideas] for n, draft in drafts.items()}
+        outcomes |= {n: _first_reject(drawn) for n, drawn in inputs.items() if not _pictures(drawn)}
+        whole = {n: found for n, drawn in inputs.items() if (found := _pictures(drawn))}
+        outputs = self._output.draw([self._output_request(drafts[n], found) for n, found in whole.items()])
+        for (n, found), output in zip(whole.items(), outputs, strict=True):
+            outcomes[n] = self._outcome(drafts[n], found, output)
+        return [outcomes[n] for n in range(len(batch))]
 
     def _random(self, work: Work, *what: Json) -> Random:
         return keyed_random(self._config.prefix, self._config.seed, work.spec["number"], *what)
 
-    def _draft(self, work: Work) -> Draft:
-        random = self._random(work, "draft")
-        ideas: list[Idea] = []
+    # In words
+
+    def _drafts(self, batch: Sequence[Work], outcomes: dict[int, Sample | Reject]) -> dict[int, Draft]:
+        """What is to be drawn, by place in the batch; the rejects go to `outcomes`."""
+        plans = _written(enumerate(self._writer.write([self._plan(work) for work in batch])), outcomes)
+        asked = {n: self._instruction(batch[n], plan.fields) for n, plan in plans.items()}
+        texts = zip(asked, self._writer.write(list(asked.values())), strict=True)
+        return {n: self._draft(batch[n], plans[n], text) for n, text in _written(texts, outcomes).items()}
+
+    def _plan(self, work: Work) -> TextRequest:
+        random = self._random(work, "plan in words")
+        inputs: list[dict[str, Any]] = []
         for kind in cast(Sequence[str], work.spec["kinds"]):
-            ideas.append(draw_idea(random, kind, ideas))
-        named = list(enumerate(ideas, start=1))
-        scene = next((number for number, idea in named if idea.kind == "scene"), None)
-        wish = Wish(
-            mentions=[Mention(idea.phrase, number) for number, idea in named if idea.kind != "scene"],
-            place="" if scene else draw_place(random),
-            scene_image=scene,
-            is_ordered=bool(work.spec["ordered"]),
+            taken = {entry["attributes"]["noun"] for entry in inputs}
+            inputs.append({"kind": kind, "attributes": draw_attributes(random, kind, taken)})
+        return TextRequest(
+            prompt="case_plan",
+            facts={"inputs": inputs},
+            seed=random.randrange(1 << 31),
+            check=partial(_check_plan, len(inputs)),
         )
+
+    def _instruction(self, work: Work, plan: Fields) -> TextRequest:
+        """What is asked of every sample, of those too whose own instruction will be terse."""
+        count = _count(work)
+        kinds = cast(Sequence[str], work.spec["kinds"])
+        subjects: list[Json] = []
+        scene: Json = None
+        for number, (kind, name) in enumerate(zip(kinds, _names(plan), strict=True), start=1):
+            entry: Json = {"subject": f"the {name}", "image": number, "called": count(number)}
+            if kind == "scene":
+                scene = entry
+            else:
+                subjects.append(entry)
+        return TextRequest(
+            prompt="instruction",
+            facts={
+                "subjects": subjects,
+                "scene": scene,
+                "place": "" if scene else plan["place"],
+                "ordered": bool(work.spec["ordered"]),
+            },
+            seed=self._random(work, "instruction").randrange(1 << 31),
+            check=partial(_check_own, len(kinds), [count(n) for n in range(1, len(kinds) + 1)]),
+        )
+
+    def _draft(self, work: Work, plan: Written, text: Written) -> Draft:
+        kinds = cast(Sequence[str], work.spec["kinds"])
+        prompts = [str(entry["prompt"]) for entry in _inputs(plan.fields)]
+        ideas = [
+            Idea(kind=kind, noun=name, prompt=prompt)
+            for kind, name, prompt in zip(kinds, _names(plan.fields), prompts, strict=True)
+        ]
+        instruction = str(text.fields["instruction"])
+        is_terse = bool(work.spec["terse"]) and not work.spec["ordered"] and "scene" not in kinds
         return Draft(
             work=work,
             ideas=ideas,
-            wish=wish,
-            instruction=write_instruction(random, _terse(wish) if work.spec["terse"] else wish),
-            told=output_prompt(write_instruction(random, wish), ideas),
+            instruction=self._terse(work, ideas, str(plan.fields["place"])) if is_terse else instruction,
+            told=output_prompt(instruction, ideas),
+            written_by={"plan": plan.made_by, "instruction": text.made_by},
         )
+
+    def _terse(self, work: Work, ideas: Sequence[Idea], place: str) -> str:
+        """An instruction that names nothing: templates have all of these there are."""
+        mentions = [Mention(idea.phrase, number) for number, idea in enumerate(ideas, start=1)]
+        return write_instruction(
+            self._random(work, "terse"), Wish(mentions=mentions, place=place, is_terse=True)
+        )
+
+    # In pictures
 
     def _requests(self, draft: Draft) -> list[PictureRequest]:
         return [self._request(draft, idea.prompt, "input", number) for number, idea in enumerate(draft.ideas)]
@@ -147,21 +210,50 @@ class GeneratedBuilder:
         return {
             "number": draft.work.spec["number"],
             "seed": self._config.seed,
+            "style": draft.work.spec["style"],
+            "texts": draft.written_by,
             "references": [picture.made_by for picture in inputs],
             "target": output.made_by,
-            "ordered": draft.wish.is_ordered,
+            "ordered": draft.work.spec["ordered"],
         }
 
 
-def _terse(wish: Wish) -> Wish:
-    """The same without names, where the images tell all that is asked."""
-    return Wish(
-        mentions=wish.mentions,
-        place=wish.place,
-        scene_image=wish.scene_image,
-        is_ordered=wish.is_ordered,
-        is_terse=wish.scene_image is None,
-    )
+def _count(work: Work) -> Callable[[int], str]:
+    return STYLES[str(work.spec["style"])]
+
+
+def _inputs(plan: Fields) -> Sequence[Mapping[str, Json]]:
+    return cast("Sequence[Mapping[str, Json]]", plan["inputs"])
+
+
+def _names(plan: Fields) -> list[str]:
+    """What the inputs are called, without an article."""
+    return [re.sub(r"^(?:the|an?)\s+", "", str(entry["name"]), flags=re.I) for entry in _inputs(plan)]
+
+
+def _check_plan(inputs: int, fields: Fields) -> None:
+    if len(_inputs(fields)) != inputs:
+        raise BadTextError("wrong_number", f"inputs: expected {inputs}, got {len(_inputs(fields))}")
+    names = _names(fields)
+    for number, (name, entry) in enumerate(zip(names, _inputs(fields), strict=True)):
+        check_line(name, f"inputs[{number}].name", 60)
+        check_line(str(entry["prompt"]), f"inputs[{number}].prompt", 400)
+        check_english(str(entry["prompt"]), f"inputs[{number}].prompt")
+        if is_ambiguous(name, names[:number]):
+            raise BadTextError("ambiguous_name", f"inputs: expected names told apart, got {', '.join(names)}")
+    check_line(str(fields["place"]), "place", 80)
+    check_english(str(fields["place"]), "place")
+
+
+def _check_own(references: int, called: Sequence[str], fields: Fields) -> None:
+    check_instruction(str(fields["instruction"]), references, called=called)
+
+
+def _written(texts: Iterable[tuple[int, Text]], outcomes: dict[int, Sample | Reject]) -> dict[int, Written]:
+    """Those that were written; the rejects go to `outcomes`."""
+    found = dict(texts)
+    outcomes |= {n: text for n, text in found.items() if isinstance(text, Reject)}
+    return {n: text for n, text in found.items() if isinstance(text, Written)}
 
 
 def _pictures(drawn: Sequence[Drawn]) -> list[Picture]:

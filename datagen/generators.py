@@ -19,12 +19,14 @@ class PictureRequest:
         references: images that it is drawn from, in the order in which the prompt counts them.
         size_px: width and height.
         seed: 0 to 2**31 - 1; always sent, as a server that chooses one does not tell it.
+        keeps_scene: whether it must still show most of its first reference; another seed is tried if not.
     """
 
     prompt: str
     references: tuple[EncodedImage, ...] = ()
     size_px: tuple[int, int]
     seed: int
+    keeps_scene: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -53,13 +53,22 @@ def draw_idea(random: Random, kind: str, besides: Sequence[Idea]) -> Idea:
     'A product photo of one striped cobalt blue lantern, seen from the front, alone on a plain background,
     sharp focus'
     """
+    return idea_of(kind, draw_attributes(random, kind, {idea.noun for idea in besides}))
+
+
+def draw_attributes(random: Random, kind: str, taken: Collection[str]) -> dict[str, str]:
+    """A value of each list of a kind, none of them taken."""
     lists = {name: values for name, values in _lists()[kind].items() if name != "prompt"}
-    taken = {idea.noun for idea in besides}
-    chosen = {
+    return {
         name: random.choice([value for value in values if value not in taken])
         for name, values in lists.items()
     }
-    return Idea(kind=kind, noun=chosen["noun"], prompt=_lists()[kind]["prompt"].format(**chosen))
+
+
+def idea_of(kind: str, attributes: Mapping[str, str]) -> Idea:
+    """The idea of drawn attributes."""
+    prompt = str(_lists()[kind]["prompt"]).format(**attributes)
+    return Idea(kind=kind, noun=attributes["noun"], prompt=prompt)
 
 
 def draw_place(random: Random) -> str:

@@ -6,11 +6,9 @@ seed, so it makes the same choice and pays nothing.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import hashlib
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -18,15 +16,16 @@ from pydantic import Field
 
 from datagen.generators import Drawn, Picture, PictureRequest
 from datagen.images_probe import Probe
+from datagen.paid import PaidModel, seeds
 from datagen.picture_check import check_usable
-from shards.endpoints import Ask, EndpointPool, Session
+from shards.endpoints import Ask
 from shards.http_client import Body, Form, RequestError, TransientError
 from shards.image import ImageError
-from shards.ledger import Ledger, missing, request_hash
+from shards.ledger import Ledger, request_hash
 from shards.sample import EncodedImage, Json, canonical_json
 from shards.served_settings import ServedSettings
 from shards.settings import RUN
-from shards.stage import Reject, keyed_random
+from shards.stage import Reject
 
 GENERATE, EDIT = "/v1/images/generations", "/v1/images/edits"
 Does = Literal["generate", "edit"]
@@ -73,24 +72,9 @@ class ImagesApi:
 
     def __init__(self, config: ImagesApiConfig, ledger: Ledger) -> None:
         self._config = config
-        self._ledger = ledger
-        self._counts: Counter[str] = Counter()
-        self._runner = asyncio.Runner()
-        self._pool: EndpointPool | None = None
-
-    def close(self) -> None:
-        """Close all connections."""
-        if self._pool:
-            self._runner.run(self._pool.close())
-        self._runner.close()
-
-    def take_counts(self) -> dict[str, float]:
-        """Requests and retries since the last call; pictures that were no use, by reason."""
-        counted = self._counts + (self._pool.counts if self._pool else Counter())
-        self._counts.clear()
-        if self._pool:
-            self._pool.counts.clear()
-        return dict(counted)
+        self._model = PaidModel(config, ledger, Probe(config.model, config.does, self._probed))
+        self.close = self._model.close
+        self.take_counts = self._model.take_counts
 
     def draw(self, requests: Sequence[PictureRequest]) -> list[Drawn]:
         """A picture for each request, in order, or why there is none.
@@ -99,32 +83,22 @@ class ImagesApi:
             EndpointError: no more can be asked: all endpoints are down, or one fails the probe.
         """
         once = list(dict.fromkeys(requests))
-        if missing(self._ledger, [self._address(request, request.seed) for request in once]):
-            self._ledger.refresh()  # a worker that died may have paid for some
-        drawn = dict(zip(once, self._runner.run(self._draw_all(once)), strict=True))
+        self._model.look_again([self._address(request, request.seed) for request in once])
+        drawn = dict(zip(once, self._model.run([self._draw(request) for request in once]), strict=True))
         return [drawn[request] for request in requests]
-
-    async def _draw_all(self, requests: Sequence[PictureRequest]) -> list[Drawn]:
-        tasks = [asyncio.ensure_future(self._draw(request)) for request in requests]
-        try:
-            return list(await asyncio.gather(*tasks))
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _draw(self, request: PictureRequest) -> Drawn:
         """The first picture of use. What went before is told with it."""
         refused: list[Json] = []
         said = ""
-        for seed in _seeds(request, self._config.seeds):
+        for seed in seeds(request.seed, self._config.seeds):
             try:
                 image = check_usable(await self._paid(request, seed), request)
             except RequestError as error:
-                self._counts[f"error: {error.reason}"] += 1
+                self._model.counts[f"error: {error.reason}"] += 1
                 return Reject(reason=error.reason, detail=f"{error}; {_told(request)}")
             except ImageError as error:
-                self._counts[f"unusable: {error.reason}"] += 1
+                self._model.counts[f"unusable: {error.reason}"] += 1
                 refused.append({"seed": seed, "reason": error.reason})
                 said = f"{error.reason}: {error}"
             else:
@@ -138,41 +112,20 @@ class ImagesApi:
 
     async def _paid(self, request: PictureRequest, seed: int) -> bytes:
         """The reply to a request: from the ledger, or asked and committed to it."""
-        address = self._address(request, seed)
-        if (reply := self._ledger.get(address)) is not None:
-            return reply
-        async with self._open_pool().session() as session:
-            reply = await self._asked(session, request, seed)
-        self._ledger.commit({address: reply})
-        return reply
+        path, _ = picture_body(request, seed, self._config)
+        return await self._model.reply(
+            self._address(request, seed),
+            path,
+            lambda: picture_body(request, seed, self._config)[1],
+            lambda answer: read_picture(path, answer),
+        )
 
     def _address(self, request: PictureRequest, seed: int) -> bytes:
         return request_hash(_request_bytes(request, seed, self._config.identity))
 
-    def _open_pool(self) -> EndpointPool:
-        if self._pool is None:
-            config = self._config
-            self._pool = EndpointPool(
-                config.endpoints,
-                config.pool_settings(),
-                Probe(config.model, config.does, self._probed),
-                config.find_endpoints,
-            )
-        return self._pool
-
-    async def _asked(self, session: Session, request: PictureRequest, seed: int) -> bytes:
-        path, body = picture_body(request, seed, self._config)
-        return read_picture(path, await session.post(path, body))
-
     async def _probed(self, ask: Ask, request: PictureRequest) -> bytes:
         path, body = picture_body(request, request.seed, self._config)
         return read_picture(path, await ask(path, body))
-
-
-def _seeds(request: PictureRequest, tries: int) -> list[int]:
-    """The seeds that are tried for one picture, its own first."""
-    more = [keyed_random("seed", request.seed, number).randrange(1 << 31) for number in range(1, tries)]
-    return [request.seed, *more]
 
 
 def _told(request: PictureRequest) -> str:

@@ -12,9 +12,10 @@ from PIL import Image
 
 from datagen.encoding import decode_image, encode_jpeg
 from datagen.generators import PictureRequest
+from datagen.paid import check_model
 from datagen.picture_check import is_same_picture, named_by_content
 from shards.endpoints import Ask
-from shards.http_client import EndpointError, RequestError, TransientError
+from shards.http_client import EndpointError, TransientError
 from shards.image import ImageError
 from shards.sample import EncodedImage
 
@@ -23,10 +24,6 @@ PROBE_WITH = "The striped board of image 1, upright on a green hill"
 PROBE_PX = (512, 256)
 """Not square, not the usual 1024: a server that ignores the size shows it."""
 SEEDS = (11, 12)
-
-
-class WrongModelError(EndpointError):
-    """The endpoint serves another model."""
 
 
 class SeedNotRepeatedError(EndpointError):
@@ -69,24 +66,11 @@ class Probe:
             RequestError: it is not ready.
             EndpointError: it must not be used; the class says why.
         """
-        await ask("/health")
-        await self._check_model(url, ask)
+        await check_model(url, ask, self._model)
         if "generate" in self._does:
             await self._check_seeds(url, ask, PictureRequest(prompt=PROBE, size_px=PROBE_PX, seed=SEEDS[0]))
         if "edit" in self._does:
             await self._check_edits(url, ask)
-
-    async def _check_model(self, url: str, ask: Ask) -> None:
-        answer = await ask("/v1/models")
-        try:
-            served = [str(entry["id"]) for entry in answer["data"]]
-        except (KeyError, TypeError) as error:
-            raise RequestError("no_models", f"/v1/models: expected a list, got {answer!r:.200}") from error
-        if self._model not in served:
-            raise WrongModelError(
-                f"{url}: expected a server of {self._model!r}, got one of {', '.join(served)}; set model to "
-                "the name it serves, or start it with --served-model-name"
-            )
 
     async def _check_edits(self, url: str, ask: Ask) -> None:
         across, down = _stripes(across=True), _stripes(across=False)

@@ -20,6 +20,17 @@ NUMBERINGS: tuple[Callable[[int], str], ...] = (
     lambda n: f"the {ORDINALS[n - 1]} photo",
     lambda n: f"<|image_{n}|>",
 )
+STYLES: Mapping[str, Callable[[int], str]] = {
+    "image 1": NUMBERINGS[0],
+    "Image 1": NUMBERINGS[1],
+    "photo 1": NUMBERINGS[2],
+    "picture 1": NUMBERINGS[3],
+    "the first image": NUMBERINGS[4],
+    "the first picture": NUMBERINGS[5],
+    "the first photo": NUMBERINGS[6],
+    "<|image_1|>": NUMBERINGS[7],
+}
+"""The same by the name of their first image, as recipes call them."""
 LINKS = ("from", "of", "shown in")  # not "in": "the fox in image 1 in a forest" reads twice
 TOGETHER = (
     "Place {subjects} {place}.",
@@ -83,14 +94,14 @@ class Wish:
     is_terse: bool = False
 
 
-def write_instruction(random: Random, wish: Wish) -> str:
-    """An instruction for `wish`.
+def write_instruction(random: Random, wish: Wish, count: Callable[[int], str] | None = None) -> str:
+    """An instruction for `wish`, its images counted as `count` does, or in one of the mixed wordings.
 
     >>> wish = Wish(mentions=[Mention("the fox", 1), Mention("the red heart", 2)], place="in a forest")
     >>> write_instruction(Random(3), wish)
     'Generate a picture of the fox shown in picture 1 and the red heart shown in picture 2 in a forest.'
     """
-    count = random.choice(NUMBERINGS)
+    count = count or random.choice(NUMBERINGS)
     place = wish.place
     if wish.scene_image is not None:
         place = random.choice(SCENE_PLACES).format(image=count(wish.scene_image))
@@ -129,13 +140,16 @@ ALONE = (
 )
 
 
-def write_alone(random: Random, mention: Mention, place: str) -> str:
+def write_alone(
+    random: Random, mention: Mention, place: str, count: Callable[[int], str] | None = None
+) -> str:
     """An instruction that asks for one of several candidates, alone, in another place.
 
     >>> write_alone(Random(1), Mention("the larger animal", 1), "on a plain background")
     'Take the larger animal from Image 1 out of the group and show nothing else, on a plain background.'
     """
-    named = f"{mention.phrase} {random.choice(LINKS)} {random.choice(NUMBERINGS)(mention.image)}"
+    link = random.choice(LINKS)
+    named = f"{mention.phrase} {link} {(count or random.choice(NUMBERINGS))(mention.image)}"
     return _capital(random.choice(ALONE).format(subject=named, place=place))
 
 

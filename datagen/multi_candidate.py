@@ -3,31 +3,53 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from datagen import distractor_ideas, prompts
 from datagen.add import add
+from datagen.answered import check_answered
 from datagen.cases import CASES
 from datagen.catalogue import load_catalogue
+from datagen.chat_writer import ChatWriterConfig
+from datagen.images_api import ImagesApiConfig
+from datagen.instructions import STYLES
+from datagen.kinds import ADD_CASES, SWAP_CASES
 from datagen.parents import Parent, UnfitParentError, read_parent
 from datagen.renderer import Renderer
-from datagen.settings import BuilderSettings
+from datagen.served_candidates import ServedCandidates
+from datagen.served_plan import CASES as CELL_CASES
+from datagen.served_plan import plan_served
+from datagen.settings import BuilderSettings, check_shares
+from datagen.spoil import COPY_PASTE, EDITED, TWO_CANDIDATES
 from datagen.swap import swap
+from datagen.template_writer import TemplateWriterConfig
 from datagen.variants import CLEAN, Made, Method, Relation, Wanted, read_wanted
 from shards.image import ImageError, check_sample
 from shards.ledger import Ledger
 from shards.sample import Json, Provenance, Sample, canonical_json
-from shards.settings import PlanFloat, PlanInt
-from shards.stage import IndexRow, Planned, Reject, Work, content_key, keyed_random
+from shards.settings import PLAN, RUN, PlanFloat, PlanInt
+from shards.stage import IndexRow, Planned, Reject, Stage, Work, content_key, keyed_random
 
 SOURCE = "multi_candidate"
-FAULTS = ("target_shows_distractor", "ambiguous_phrase", "nothing_added", "wrong_index")
+EVEN_CASES = dict.fromkeys(CELL_CASES, 1.0)
+EVEN_STYLES = dict.fromkeys(STYLES, 1.0)
+SERVED = ("cases", "styles", "writer", "editor", "edit_px")  # settings that only models read
+FAULTS = (
+    "target_shows_distractor",
+    "ambiguous_phrase",
+    "nothing_added",
+    "wrong_index",
+    *EDITED,
+    TWO_CANDIDATES,
+    COPY_PASTE,
+)
 """`target_shows_distractor`: the target shows another candidate than the instruction picks.
 `ambiguous_phrase`: the words fit another candidate too. `nothing_added`: a claimed candidate is not there.
-`wrong_index`: two image numbers in the instruction are exchanged."""
+`wrong_index`: two image numbers in the instruction are exchanged. The others: see datagen/spoil.py."""
 
 
 class MultiCandidateConfig(BuilderSettings):
@@ -53,12 +75,86 @@ class MultiCandidateConfig(BuilderSettings):
         default=2, ge=1, le=16, description="how often a parent may serve each method and relation"
     )
 
+    cases: Annotated[Mapping[str, float], Field(**PLAN)] = Field(
+        default=EVEN_CASES,
+        description=f"with models: how often a case type comes; {', '.join(SWAP_CASES)} by swap, "
+        f"{', '.join(ADD_CASES)} by add",
+    )
+    styles: Annotated[Mapping[str, float], Field(**PLAN)] = Field(
+        default=EVEN_STYLES,
+        description=f"with models: how often images are called so, of {', '.join(STYLES)}",
+    )
+    writer: ChatWriterConfig | None = Field(
+        default=None, description="a language model that looks, and writes phrases and instructions"
+    )
+    editor: ImagesApiConfig | None = Field(
+        default=None, description="an image model that adds candidates; the embedded renderer unless set"
+    )
+    edit_px: int = Field(default=1024, ge=128, le=2048, description="the longest side of an edited reference")
+    samples_at_once: Annotated[int, Field(**RUN)] = Field(
+        default=32, ge=1, le=512, description="samples a worker has made at once by models"
+    )
+    tolerate_unanswered: Annotated[float, Field(**RUN)] = Field(
+        default=0.02, ge=0, le=1, description="requests that may get no answer, as a share of the samples"
+    )
+
+    @model_validator(mode="after")
+    def _check_models(self) -> MultiCandidateConfig:
+        check_shares("cases", self.cases, CELL_CASES)
+        check_shares("styles", self.styles, list(STYLES))
+        if not any(self.styles.values()):
+            raise ValueError("styles: expected one above 0, got none")
+        for part, names in ((self.swap, SWAP_CASES), (1 - self.swap, ADD_CASES)):
+            if part > 0 and not any(self.cases.get(name, 0) for name in names):
+                raise ValueError(f"cases: expected one of {', '.join(names)}, got none; or set `swap`")
+        if self.is_served and self.faults:
+            raise ValueError("faults: expected none with models: only the renderer can make them")
+        if self.editor and "edit" not in self.editor.does:
+            raise ValueError(f"editor.does: expected edit in it, got {self.editor.does!r}")
+        if self.writer and not self.editor and self.swap < 1:
+            raise ValueError(f"editor: expected one beside `writer`, got none; or swap: 1, not {self.swap!r}")
+        return self
+
+    @property
+    def is_served(self) -> bool:
+        """Whether models make the samples."""
+        return bool(self.writer or self.editor)
+
+    @property
+    def batch_size(self) -> int:
+        """Samples in hand at once."""
+        return self.samples_at_once if self.is_served else super().batch_size
+
+    def computed(self) -> dict[str, Json]:
+        """As `BuilderSettings`; of models only where they are set."""
+        return self._with_wordings(super().computed())
+
+    def content(self) -> dict[str, Json]:
+        """As `BuilderSettings`; of models only where they are set."""
+        return self._with_wordings(super().content())
+
+    def _with_wordings(self, settings: dict[str, Json]) -> dict[str, Json]:
+        if not self.is_served:
+            return {name: value for name, value in settings.items() if name not in SERVED}
+        return {**settings, "prompts": prompts.fingerprint(), "editing": distractor_ideas.fingerprint()}
+
+    def check_counts(self, counts: Mapping[str, float], planned: int) -> None:
+        """Stop a step early that cannot end well.
+
+        Raises:
+            UnansweredError: more requests got no answer than are tolerated.
+        """
+        check_answered(SOURCE, counts, planned, self.tolerate_unanswered)
+
     def plan(self, rows: Iterable[IndexRow]) -> Iterator[Planned]:
         """Up to `samples` variants of single-candidate `rows`, in the order of their keys.
 
         Parents are taken by hash, for each method and relation anew: one that goes, goes alone, and the next
         takes its place.
         """
+        if self.is_served:
+            yield from plan_served(self, rows)
+            return
         parents = {row.key: row for row in rows if row.task.startswith("composition")}
         variants = self._variants(list(parents.values()))
         variants = self._with_positions(self._with_faults(variants))
@@ -113,9 +209,14 @@ class MultiCandidateConfig(BuilderSettings):
     def _hash(self, *parts: Json) -> bytes:
         return hashlib.sha256(canonical_json([self.seed, *parts])).digest()
 
-    def build(self, ledger: Ledger | None = None) -> MultiCandidateBuilder:  # noqa: ARG002, nothing is paid
-        """The stage, with its catalogue."""
-        return MultiCandidateBuilder(self)
+    def build(self, ledger: Ledger | None = None) -> Stage:
+        """The stage: with models where they are set, else with the embedded renderer and its catalogue."""
+        if not self.is_served:
+            return MultiCandidateBuilder(self)
+        assert ledger is not None, "what models are paid for lies in a ledger"
+        writer = (self.writer or TemplateWriterConfig()).build(ledger)
+        editor = self.editor.build(ledger) if self.editor else None
+        return ServedCandidates(SOURCE, self, writer, editor)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +258,7 @@ def _rank(variant: Variant) -> int:
 def _can_have(variant: Variant, fault: str) -> bool:
     if fault == "ambiguous_phrase":
         return variant.wanted.relation == "intra"
-    if fault == "nothing_added":
+    if fault in ("nothing_added", *EDITED):
         return variant.wanted.method == "add"
     if fault == "wrong_index":
         return variant.wanted.method == "add" and variant.parent.references > 1
@@ -192,7 +293,7 @@ class MultiCandidateBuilder:
     def _variant(self, parent: Parent, wanted: Wanted) -> Made:
         random = keyed_random(self._config.prefix, self._config.seed, wanted.key)
         if wanted.method == "swap":
-            return swap(random, parent, wanted)
+            return swap(random, self._renderer, parent, wanted)
         return add(random, self._renderer, self._distractors, parent, wanted)
 
     def _with_provenance(self, made: Made, parent: Parent, wanted: Wanted) -> Sample:

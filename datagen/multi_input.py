@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from fractions import Fraction
 from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
 from datagen import ideas
+from datagen.answered import check_answered
 from datagen.cases import MULTI_INPUT_CASES, shuffled
+from datagen.chat_writer import ChatWriterConfig, fingerprint
 from datagen.faults import CLEAN, FAULTS
 from datagen.generated import GeneratedBuilder
 from datagen.images_api import ImagesApiConfig
-from datagen.quotas import share_out
+from datagen.instructions import STYLES
+from datagen.quotas import normal, share_out
 from datagen.settings import BuilderSettings, check_shares
 from datagen.single_candidate import SingleCandidateBuilder, SingleCandidateConfig
+from datagen.template_writer import TemplateWriterConfig
 from shards.ledger import Ledger
 from shards.sample import Json, Sample
 from shards.settings import PLAN, RUN, PlanFloat
@@ -24,17 +27,13 @@ from shards.stage import IndexRow, Planned, Reject, Stage, Work, content_key, ke
 
 SOURCE = "multi_input"
 EVEN_CASES = dict.fromkeys(MULTI_INPUT_CASES, 1.0)
-ENOUGH_TO_TELL = 20  # pictures without an answer before a step is stopped halfway
-
-
-class UnansweredError(RuntimeError):
-    """More pictures got no answer than the step tolerates."""
+EVEN_STYLES = dict.fromkeys(STYLES, 1.0)
 
 
 class MultiInputConfig(BuilderSettings):
     """How many samples of which case types, and what draws them."""
 
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
     FAULTS: ClassVar[Sequence[str]] = FAULTS
 
     prefix: str = Field(
@@ -56,6 +55,12 @@ class MultiInputConfig(BuilderSettings):
     output: ImagesApiConfig | None = Field(
         default=None, description="what draws the output from the inputs; set it with `inputs`"
     )
+    writer: ChatWriterConfig | None = Field(
+        default=None, description="plans in words for image models and writes; templates unless set"
+    )
+    styles: Annotated[Mapping[str, float], Field(**PLAN)] = Field(
+        default=EVEN_STYLES, description=f"how often images are called so, of {', '.join(STYLES)}"
+    )
     samples_at_once: Annotated[int, Field(**RUN)] = Field(
         default=16, ge=1, le=512, description="samples a worker has drawn at once by image models"
     )
@@ -66,8 +71,10 @@ class MultiInputConfig(BuilderSettings):
     @model_validator(mode="after")
     def _check_cases(self) -> MultiInputConfig:
         check_shares("cases", self.cases, list(MULTI_INPUT_CASES))
-        if not any(self.cases.values()):
-            raise ValueError("cases: expected one above 0, got none")
+        check_shares("styles", self.styles, list(STYLES))
+        for name, weights in (("cases", self.cases), ("styles", self.styles)):
+            if not any(weights.values()):
+                raise ValueError(f"{name}: expected one above 0, got none")
         return self
 
     @model_validator(mode="after")
@@ -78,6 +85,10 @@ class MultiInputConfig(BuilderSettings):
             raise ValueError(f"inputs.does: expected generate in it, got {self.inputs.does!r}")
         if self.output and "edit" not in self.output.does:
             raise ValueError(f"output.does: expected edit in it, got {self.output.does!r}")
+        if self.writer and not self.inputs:
+            raise ValueError(
+                "writer: expected inputs and output beside it; the renderer has words of its own"
+            )
         if self.inputs and self.faults:
             raise ValueError("faults: expected none with image models: only the renderer can make them")
         return self
@@ -88,21 +99,21 @@ class MultiInputConfig(BuilderSettings):
         return self.samples_at_once if self.inputs else super().batch_size
 
     def computed(self) -> dict[str, Json]:
-        """As `BuilderSettings`, and the lists that image models draw from."""
-        return {**super().computed(), "ideas": ideas.fingerprint()}
+        """As `BuilderSettings`, the lists that image models draw from, and prompts."""
+        return {**super().computed(), "ideas": ideas.fingerprint(), "prompts": fingerprint(self.writer)}
 
     def content(self) -> dict[str, Json]:
-        """As `BuilderSettings`, and the lists that image models draw from."""
-        return {**super().content(), "ideas": ideas.fingerprint()}
+        """As `BuilderSettings`, the lists that image models draw from, and prompts."""
+        return {**super().content(), "ideas": ideas.fingerprint(), "prompts": fingerprint(self.writer)}
 
     def plan(self, rows: Iterable[IndexRow] = ()) -> Iterator[Planned]:  # noqa: ARG002, made from nothing
         """`samples` samples, case types in exact shares. Of a longer plan the first ones are the same."""
-        total = sum(Fraction(str(weight)) for weight in self.cases.values())
-        cases = share_out({name: Fraction(str(w)) / total for name, w in self.cases.items()}, rest="")
+        cases, styles = (share_out(normal(weights), rest="") for weights in (self.cases, self.styles))
         faults = share_out(self.faults, rest=CLEAN)
         for number in range(self.samples):
             key = content_key(self.prefix, self.seed, number)
-            yield Planned(key=key, spec=self._spec(number, next(cases), next(faults)))
+            spec = self._spec(number, next(cases), next(faults))
+            yield Planned(key=key, spec={**spec, "style": next(styles)} if self.inputs else spec)
 
     def _spec(self, number: int, case: str, fault: str) -> Mapping[str, Json]:
         random = keyed_random(self.prefix, self.seed, number, "plan")
@@ -120,7 +131,10 @@ class MultiInputConfig(BuilderSettings):
     def build(self, ledger: Ledger) -> Stage:
         """The stage: with image models where they are set, else with the embedded renderer."""
         if self.inputs and self.output:
-            return GeneratedBuilder(SOURCE, self, self.inputs.build(ledger), self.output.build(ledger))
+            writer = (self.writer or TemplateWriterConfig()).build(ledger)
+            return GeneratedBuilder(
+                SOURCE, self, writer, self.inputs.build(ledger), self.output.build(ledger)
+            )
         return RenderedMultiInput(self)
 
     def check_counts(self, counts: Mapping[str, float], planned: int) -> None:
@@ -129,15 +143,7 @@ class MultiInputConfig(BuilderSettings):
         Raises:
             UnansweredError: more pictures got no answer than are tolerated.
         """
-        causes = {name: int(count) for name, count in counts.items() if name.startswith("error: ")}
-        unanswered = sum(causes.values())
-        if unanswered >= ENOUGH_TO_TELL and unanswered > self.tolerate_unanswered * planned:
-            told = ", ".join(f"{count} {name}" for name, count in sorted(causes.items()))
-            raise UnansweredError(
-                f"multi_input: expected at most {self.tolerate_unanswered:.1%} of {planned} samples to lack "
-                f"an answer, got {unanswered} ({told}); see to the servers and run again: what came is kept; "
-                "or raise tolerate_unanswered"
-            )
+        check_answered(SOURCE, counts, planned, self.tolerate_unanswered)
 
 
 class RenderedMultiInput:

@@ -78,7 +78,7 @@ class Parent:
     @property
     def figures(self) -> tuple[Figure, ...]:
         """What the target really shows, where the embedded renderer made it."""
-        return tuple(_figure(entry) for entry in _entries(self.sample.provenance.truth.get("target")))
+        return tuple(read_figure(entry) for entry in _entries(self.sample.provenance.truth.get("target")))
 
     def _made(self, name: str) -> list[Mapping[str, Json]]:
         return _entries(self.sample.provenance.origin.get(name))
@@ -145,7 +145,8 @@ def _entries(value: Json) -> list[Mapping[str, Json]]:
     return [entry for entry in value if isinstance(entry, Mapping)]
 
 
-def _figure(entry: Mapping[str, Json]) -> Figure:
+def read_figure(entry: Mapping[str, Json]) -> Figure:
+    """What `Figure.as_json` wrote."""
     pose = cast(Mapping[str, int], entry["pose"])
     return Figure(
         subject=str(entry["subject"]),

@@ -7,6 +7,16 @@ from fractions import Fraction
 from math import ceil
 
 
+def normal(weights: Mapping[str, float]) -> dict[str, Fraction]:
+    """Weights as shares of 1.
+
+    >>> normal({"a": 3, "b": 1})
+    {'a': Fraction(3, 4), 'b': Fraction(1, 4)}
+    """
+    total = sum(Fraction(str(weight)) for weight in weights.values())
+    return {name: Fraction(str(weight)) / total for name, weight in weights.items()}
+
+
 def share_out(shares: Mapping[str, float | Fraction], rest: str) -> Iterator[str]:
     """A name for each sample, endlessly, in the given shares; `rest` takes what they leave.
 

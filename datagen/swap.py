@@ -11,11 +11,13 @@ from random import Random
 from datagen.instructions import Mention, write_alone
 from datagen.parents import Parent, UnfitParentError, width_px
 from datagen.phrases import Phrase, Seen, ambiguous_phrase, choose_phrase, referring_phrases, shared_noun
+from datagen.renderer import Renderer
+from datagen.spoil import Stage, spoil
 from datagen.variants import Made, Wanted
 from shards.sample import Candidate, Sample
 
 
-def swap(random: Random, parent: Parent, wanted: Wanted) -> Made:
+def swap(random: Random, renderer: Renderer, parent: Parent, wanted: Wanted) -> Made:
     """One of the subjects of the parent's target, alone.
 
     Raises:
@@ -39,7 +41,7 @@ def swap(random: Random, parent: Parent, wanted: Wanted) -> Made:
         subjects=(_candidates(parent, phrases, chosen),),
         provenance=parent.sample.provenance,
     )
-    return Made(
+    made = Made(
         sample=sample,
         case=parent.in_target[chosen].subject.kind,
         origin={"chosen": chosen, "cue": phrases[chosen].cue, "phrase": phrases[chosen].text},
@@ -48,6 +50,7 @@ def swap(random: Random, parent: Parent, wanted: Wanted) -> Made:
             "target": [{"subject": parent.in_target[shown].subject.id}],
         },
     )
+    return spoil(wanted.fault, Stage(random=random, renderer=renderer, parent=parent, edits={}), made)
 
 
 def _choose(random: Random, parent: Parent, wanted: Wanted) -> int:

@@ -42,8 +42,8 @@ class BenchmarkImages:
 
     @cached_property
     def digest(self) -> str:
-        """A hash over names and sizes of its files."""
-        return listing_digest(list_files(self.storage))
+        """A hash of what it is, wherever it lies."""
+        return listing_digest(self.storage, list_files(self.storage))
 
     def images(self) -> Iterator[tuple[str, bytes]]:
         """(name, bytes) of each picture; a name is that of its file, with row and column in a parquet."""

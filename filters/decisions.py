@@ -76,7 +76,9 @@ class Decisions:
         lines += [f"{name} at most {value:g}" for name, value in self._most.items()]
         if self.policy.get("best"):
             by = f" of each {self.policy['by']}" if self.policy.get("by") else ""
-            lines.append(f"the best {self.policy['best']:,}{by} by {', then '.join(self.policy['order'])}")
+            best = self.policy["best"]
+            most = ", ".join(f"{n:,} {g}" for g, n in best.items()) if isinstance(best, dict) else f"{best:,}"
+            lines.append(f"the best {most}{by} by {', then '.join(self.policy['order'])}")
         return lines
 
     def is_bounded_above(self, name: str) -> bool:

@@ -83,7 +83,7 @@ class DedupConfig(Settings):
         return found
 
     def computed(self) -> dict[str, Json]:
-        """The settings, and names and sizes of the benchmarks' files, wherever they lie."""
+        """The settings, and what the benchmarks are, wherever they lie."""
         held: dict[str, Json] = {}
         for name, path in self.benchmarks.items():
             try:

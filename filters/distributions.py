@@ -68,6 +68,13 @@ def all_scores(storage: Storage) -> dict[str, Score]:
     return load_scores([storage], questions(storage))
 
 
+def worst_by_key(name: str, table: pa.Table) -> Floats:
+    """The least value of each key of a table of key, value, status; without keys that could not be read."""
+    score = _score(name, table)
+    found: Floats = score.low[np.isfinite(score.low)]
+    return found
+
+
 def _score(name: str, table: pa.Table) -> Score:
     keys = pc.unique(table.column("key"))
     worst = worst_of(Samples(keys, pa.nulls(len(keys), pa.string())), name, table)
@@ -145,6 +152,12 @@ def histogram(
         rules=tuple(rules),
         unreadable=score.unreadable,
     )
+
+
+def histogram_of(name: str, parts: Mapping[str, Floats], span: tuple[float, float]) -> Histogram:
+    """Count values of parts that share no keys."""
+    edges = np.linspace(*span, BINS + 1)
+    return Histogram(name=name, span=span, parts={part: _counts(v, edges) for part, v in parts.items()})
 
 
 def _counts(values: Floats, edges: Floats) -> npt.NDArray[np.int64]:

@@ -49,8 +49,8 @@ class EmbeddedEngineConfig(Settings):
         return {
             "engine": "embedded",
             "version": self.VERSION,
-            "network": _sha256(NETWORK),
-            "heads": _sha256(HEADS),
+            "network": file_hash(NETWORK),
+            "heads": file_hash(HEADS),
             "reads_claims": True,
         }
 
@@ -81,5 +81,6 @@ def check_questions(questions: Iterable[Question]) -> None:
 
 
 @cache
-def _sha256(path: Path) -> str:
+def file_hash(path: Path) -> str:
+    """sha256 of a vendored file, read once."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
+from filters.judge import make_requests
+from filters.raw import RawReferences, ancestors
 from filters.right_answers import right_answer
 from filters.rubrics import Question, load_questions
 from shards.index import Directory
@@ -64,26 +66,46 @@ def answer_from_truth(directory: str) -> Answer:
     """Right answers about the samples of a finished directory, told by their images; a hash for any other.
 
     It knows samples whose images are sent as they are, that is, not larger than the judge's `max_pixels`.
+    Questions that differ in words or images have answers of their own; of samples with the same images, those
+    of which the very words were asked.
     """
-    opened = Directory(Storage(directory))
-    samples = {_images_of(sample): sample for sample in map(opened.__getitem__, opened.places)}
+    storage = Storage(directory)
+    opened, raw = Directory(storage), RawReferences(ancestors([storage]))
+    edited = [raw.beside(opened[key]) for key in opened.places]
+    samples = {_images_of(sample): sample for sample in edited}
+    known = dict(_right_answers(edited))
     patterns = [(question, _pattern(question)) for question in load_questions().values()]
 
     def answer(prompt: str, digests: Sequence[str]) -> Mapping[str, float]:
+        if (prompt, *digests) in known:
+            return _sure(*known[prompt, *digests])
         sample = samples.get(tuple(digests))
         found = next(((q, m) for q, p in patterns if (m := p.fullmatch(prompt))), None)
         value = _right(sample, *found) if sample and found else None
         if found is None or value is None:
             return answer_by_hash(prompt, digests)
-        labels = found[0].labels
-        rest = (1 - SURE) / (len(labels) - 1)
-        return {label: SURE if worth == value else rest for label, worth in labels.items()}
+        return _sure(found[0], value)
 
     return answer
 
 
+def _right_answers(samples: Sequence[Sample]) -> Iterator[tuple[tuple[str, ...], tuple[Question, float]]]:
+    """What is asked of samples, words and images, with its right answer."""
+    questions = load_questions()
+    for sample in samples:
+        for request in make_requests(sample, list(questions.values()), {}):
+            value = right_answer(request.question, sample, request.reference, request.candidate)
+            if value is not None:
+                yield (request.text, *request.digests), (questions[request.question], value)
+
+
+def _sure(question: Question, value: float) -> dict[str, float]:
+    rest = (1 - SURE) / (len(question.labels) - 1)
+    return {label: SURE if worth == value else rest for label, worth in question.labels.items()}
+
+
 def _images_of(sample: Sample) -> tuple[str, ...]:
-    return tuple(hashlib.sha256(image.data).hexdigest() for image in sample.images.values())
+    return tuple(hashlib.sha256(image.data).hexdigest() for image in (*sample.references, sample.target))
 
 
 def _pattern(question: Question) -> re.Pattern[str]:

@@ -13,6 +13,7 @@ from filters.distributions import Histogram, Score, all_scores, histogram
 from filters.gallery import Card, cards
 from filters.heldout import Heldout, measured
 from filters.lineage import Edge, Lineage
+from filters.reasons import Reasons
 from filters.remake import command, recipe_text
 from filters.training import Trained, stages
 from filters.truth import (
@@ -26,6 +27,8 @@ from filters.truth import (
     separations,
     verdict,
 )
+from filters.verified import GRID, Verified, checks_alone, verified
+from filters.watch import Watched, watch
 from shards.driver_step import Input
 from shards.index import Directory
 from shards.tables import questions
@@ -200,8 +203,8 @@ class Findings:
 
     def _shown(self, decided: Decisions, keys: list[str]) -> list[Card]:
         directory = self._directory(self.lineage.samples_of(decided.name))
-        tables = [self.lineage.steps[name].storage for name in self.lineage.parents(decided.name, "scores")]
-        return cards(directory, keys, tables, decided)
+        judges = [self.lineage.steps[name] for name in self.lineage.parents(decided.name, "scores")]
+        return cards(directory, keys, [judge.storage for judge in judges], decided, Reasons(judges))
 
     @property
     def _cards(self) -> int:
@@ -225,13 +228,23 @@ class Findings:
     def _look(self, name: str) -> Gallery:
         directory = self._directory(name)
         keys = sorted(directory.places, key=short_hash)
+        judges = [
+            step for child, step in self.lineage.of_kind("scores") if self.lineage.samples_of(child) == name
+        ]
         return Gallery(
             heading="Samples",
             note=f"of {len(keys):,}, drawn by a hash of their keys",
-            cards=cards(directory, keys[: self._cards]),
+            cards=cards(
+                directory, keys[: self._cards], [judge.storage for judge in judges], None, Reasons(judges)
+            ),
         )
 
     # Judges
+
+    @cached_property
+    def verified(self) -> list[Verified]:
+        """Every verified set: its checks and a grid of verdicts."""
+        return verified(self.lineage, self._most_truths, GRID if self._gallery else 0)
 
     @cached_property
     def judges(self) -> list[Judged]:
@@ -243,7 +256,7 @@ class Findings:
         ]
 
     def _judged(self, name: str, step: Input) -> Judged:
-        scores = all_scores(step.storage)
+        scores = checks_alone(all_scores(step.storage))
         first = self._documented if self._documented in scores else next(iter(scores))
         asked = [first, *(question for question in scores if question != first)]
         truths = self._truths_of(self.lineage.samples_of(name))
@@ -264,6 +277,14 @@ class Findings:
             return True
         readers = set(self.lineage.selections_of(name))
         return any(s.decided.is_bounded_above(question) for s in self.selections if s.decided.name in readers)
+
+    @cached_property
+    def watched(self) -> list[Watched]:
+        """Of each judge its controls and its cost, where there are any."""
+        found = [
+            watch(self.lineage.labels[n], s.storage, s.manifest) for n, s in self.lineage.of_kind("scores")
+        ]
+        return [each for each in found if each.controls or each.costs]
 
     # Models
 

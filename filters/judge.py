@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
 from filters.rubrics import Question
+from shards.image import ImageError, image_facts
 from shards.sample import Candidate, EncodedImage, Json, Sample, canonical_json
 
 Row: TypeAlias = dict[str, Any]
@@ -125,6 +126,7 @@ def make_requests(
     questions: Sequence[Question],
     identity: Mapping[str, Json],
     sent: Mapping[str, EncodedImage] | None = None,
+    digests: Mapping[str, str] | None = None,
 ) -> list[Request]:
     """Every request that `questions` make of `sample`, a question's in order of reference and candidate.
 
@@ -133,14 +135,16 @@ def make_requests(
         questions: what is asked.
         identity: of the judge.
         sent: the images as sent, by member name, where they were sized first; else the sample's own.
+        digests: sha256 of each of them, where that is known without them.
     """
     images = sent if sent is not None else sample.images
-    digests = {name: hashlib.sha256(image.data).hexdigest() for name, image in images.items()}
+    if digests is None:
+        digests = {name: hashlib.sha256(image.data).hexdigest() for name, image in images.items()}
     claims = _claims(sample) if identity.get("reads_claims") else None
     return [
         _request(sample, question, place, digests, claims, identity)
         for question in questions
-        for place in _places(sample, question)
+        for place in _places(sample, question, images)
     ]
 
 
@@ -240,11 +244,15 @@ def describe(candidates: Sequence[Candidate]) -> str:
     return (target.phrase or target.name) if target else "nothing"
 
 
-def _places(sample: Sample, question: Question) -> Iterator[tuple[int, int]]:
+def _places(
+    sample: Sample, question: Question, images: Mapping[str, EncodedImage]
+) -> Iterator[tuple[int, int]]:
     if question.scope == "sample":
         yield WHOLE, WHOLE
         return
     for reference, candidates in enumerate(sample.subjects):
+        if "raw" in question.images and f"raw{reference}" not in images:
+            continue
         if question.scope == "reference":
             yield reference, WHOLE
         else:
@@ -263,7 +271,7 @@ def _request(
     return Request(
         question=question.id,
         version=question.version,
-        text=question.text.format_map(_words(sample, *place)),
+        text=question.text.format_map(_words(sample, question, *place)),
         labels=tuple(question.labels),
         images=names,
         digests=tuple(digests[name] for name in names),
@@ -278,12 +286,13 @@ def _image_names(sample: Sample, question: Question, reference: int) -> tuple[st
     named = {
         "references": [f"ref{number}" for number in range(len(sample.references))],
         "reference": [f"ref{reference}"],
+        "raw": [f"raw{reference}"],
         "target": ["target"],
     }
     return tuple(name for role in question.images for name in named[role])
 
 
-def _words(sample: Sample, reference: int, candidate: int) -> dict[str, str]:
+def _words(sample: Sample, question: Question, reference: int, candidate: int) -> dict[str, str]:
     words = {
         "instruction": sample.instruction,
         "references": str(len(sample.references)),
@@ -297,7 +306,32 @@ def _words(sample: Sample, reference: int, candidate: int) -> dict[str, str]:
     if candidate != WHOLE:
         asked = sample.subjects[reference][candidate]
         words |= {"candidate": asked.phrase or asked.name, "category": asked.category or asked.name}
+        if "{spot}" in question.text:  # only then is the image's size wanted
+            words["spot"] = spot(sample, reference, candidate)
     return words
+
+
+def spot(sample: Sample, reference: int, candidate: int) -> str:
+    """Which candidate is meant, without the words that are asked about: by its box in thousandths where that
+    is known, else by the phrase of a distractor or the name of the target."""
+    asked = sample.subjects[reference][candidate]
+    size = _size(sample.references[reference]) if asked.box else None
+    if asked.box is None or size is None:
+        return f'"{asked.name if asked.is_target else asked.phrase or asked.name}"'
+    sides = size * 2
+    left, top, right, bottom = (
+        round(1000 * at / max(side, 1)) for at, side in zip(asked.box, sides, strict=True)
+    )
+    return f"the subject in the box from ({left}, {top}) to ({right}, {bottom}), in thousandths of its sides"
+
+
+def _size(image: EncodedImage) -> tuple[int, int] | None:
+    """None where it cannot be read: a judge says so of the image itself."""
+    try:
+        facts = image_facts(image)
+    except ImageError:
+        return None
+    return facts.width, facts.height
 
 
 def _claims(sample: Sample) -> Json:

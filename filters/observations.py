@@ -59,7 +59,7 @@ def observe(eye: Eye, sample: Sample) -> Observation:
     others = _distractors(eye, pictures, sample.subjects)
     return Observation(
         references=tuple(
-            _subject_numbers(given[n], matches[n], sight, others.get(n, ())) if n in matches else None
+            subject_numbers(given[n], matches[n], sight, others.get(n, ())) if n in matches else None
             for n in range(len(pictures))
         ),
         scenes=tuple(None if n in matches else _scene_numbers(eye, p, sight) for n, p in enumerate(pictures)),
@@ -90,7 +90,7 @@ def _distractors(
     }
 
 
-def _subject_numbers(given: Cutout | None, found: Match, sight: Sight, others: Sequence[Cutout]) -> Numbers:
+def subject_numbers(given: Cutout | None, found: Match, sight: Sight, others: Sequence[Cutout]) -> Numbers:
     """Of one reference and what stands for it in the target."""
     if given is None or found.thing is None or found.overlay is None or found.found is None:
         return NOTHING
@@ -105,11 +105,12 @@ def _subject_numbers(given: Cutout | None, found: Match, sight: Sight, others: S
         "distractor": max(distractor - found.likeness, -1.0),
         "found": 1.0,
         "certainty": min(max(sight.certainty(found.found), 0.0), SURE),
-        **_colour_numbers(compare_colours(found.overlay, found.thing)),
+        **colour_numbers(compare_colours(found.overlay, found.thing)),
     }
 
 
-def _colour_numbers(difference: ColourDifference) -> dict[str, float]:
+def colour_numbers(difference: ColourDifference) -> dict[str, float]:
+    """A difference of colours as heads take it."""
     shades = {name: float(np.log1p(getattr(difference, name))) for name in COLOURS}
     return shades | {"tint": min(difference.tint, 2.0) ** 0.5}
 
@@ -123,7 +124,7 @@ NOTHING: Numbers = {
     "distractor": 0.0,
     "found": 0.0,
     "certainty": 0.0,
-    **_colour_numbers(ColourDifference()),
+    **colour_numbers(ColourDifference()),
 }
 """Of a reference that nothing in the target stands for."""
 
@@ -166,7 +167,7 @@ def _whole_numbers(
         "references": float(len(pictures)),
         "subjects": float(len(matches)),
         "disorder": _disorder([n for n in order if n in matches], matches),
-        "copy": float(np.log1p(min(_distance(picture, target) for picture in pictures))),
+        "copy": float(np.log1p(min(copy_distance(picture, target) for picture in pictures))),
         "shown_distractor": _shown_distractor(sight, matches, others),
         **_extra_numbers(sight, matches),
     }
@@ -207,7 +208,7 @@ def _disorder(order: Sequence[int], matches: Mapping[int, Match]) -> float:
     return sum(a > b for a, b in pairs) / len(pairs) if pairs else 0.0
 
 
-def _distance(one: Image.Image, other: Image.Image) -> float:
+def copy_distance(one: Image.Image, other: Image.Image) -> float:
     """Mean absolute difference of two whole pictures, thumb-sized, 0..255."""
     thumbs = [
         np.asarray(p.resize((THUMB_PX, THUMB_PX), Image.Resampling.BOX), dtype=np.float32)

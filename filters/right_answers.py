@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from filters.multi_answers import is_multi, multi_answer
 from shards.sample import Sample
 
 CLEAN = "none"
@@ -29,6 +30,10 @@ FOLLOWING: Mapping[str, float] = {
 }
 
 
+WHOLE_SAMPLE = ("consistency", "instruction_following", "copy_paste")
+OF_A_REFERENCE = ("presence", "identity", "colour")
+
+
 def right_answer(question: str, sample: Sample, reference: int = -1, candidate: int = -1) -> float | None:
     """The value of the right label; None where the truth is not known or does not tell.
 
@@ -41,6 +46,10 @@ def right_answer(question: str, sample: Sample, reference: int = -1, candidate: 
     truth = sample.provenance.truth
     if not truth:
         return None
+    if is_multi(sample):
+        found = multi_answer(question, sample, reference, candidate)
+        if found is not None or question not in (*WHOLE_SAMPLE, *OF_A_REFERENCE):
+            return found
     fault = str(truth.get("fault") or CLEAN)
     if question == "consistency":
         return CONSISTENCY.get(fault, 0)

@@ -16,7 +16,7 @@ import yaml
 from shards.sample import canonical_json
 
 Scope: TypeAlias = Literal["sample", "reference", "candidate"]
-ImageRole: TypeAlias = Literal["references", "reference", "target"]
+ImageRole: TypeAlias = Literal["references", "reference", "raw", "target"]
 
 SHIPPED = Path(__file__).with_name("rubrics.yaml")
 
@@ -25,7 +25,7 @@ PLACEHOLDERS: Mapping[str, frozenset[str]] = {
     "sample": frozenset({"instruction", "references", "subjects"}),
     "reference": frozenset({"instruction", "references", "subjects", "number", "subject"}),
     "candidate": frozenset(
-        {"instruction", "references", "subjects", "number", "subject", "candidate", "category"}
+        {"instruction", "references", "subjects", "number", "subject", "candidate", "category", "spot"}
     ),
 }
 
@@ -43,7 +43,8 @@ class Question:
         version: raised with every change of meaning.
         text: the prompt, with placeholders of `PLACEHOLDERS`.
         labels: the answers that are read, in order, each with its value.
-        images: which images are shown, in order; "reference" is the one asked about.
+        images: which images are shown, in order; "reference" is the one asked about, "raw" what it was
+            before it was edited. A question that shows "raw" is asked only where that is known.
         scope: asked once a sample, once a reference image, or once a candidate.
         source: where it is from.
     """
@@ -156,9 +157,10 @@ def _image_faults(images: object, scope: object) -> list[str]:
     known = get_args(ImageRole)
     if not isinstance(images, list) or not images or not all(role in known for role in images):
         return [f"images: expected a list of {', '.join(known)}, got {images!r}"]
-    if "reference" in images and scope == "sample":
+    found = next((role for role in ("reference", "raw") if role in images and scope == "sample"), None)
+    if found:
         return [
-            "images: expected references or target, got 'reference'; a sample's question has no one reference"
+            f"images: expected references or target, got {found!r}; a sample's question has no one reference"
         ]
     return []
 

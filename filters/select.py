@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field, model_validator
 
+from filters.checks import ALL, CHECKS
 from filters.rubrics import load_questions
 from shards.books import Books
 from shards.driver_step import Input, Result
@@ -42,6 +43,8 @@ POLICIES: Mapping[str, Mapping[str, Json]] = {
         "best": 22_000,
         "order": ["consistency", "instruction_following"],
     },
+    # Every check of `verify` passed, each answer that it rests on being on the right side.
+    "verified": {"min_scores": dict.fromkeys(CHECKS, 0.5), "order": [ALL]},
 }
 KEPT = ""
 
@@ -59,15 +62,21 @@ class SelectConfig(Settings):
 
     VERSION: ClassVar[int] = 1
 
-    policy: Annotated[Literal["paper", "refined"] | None, Field(**RUN)] = Field(
+    policy: Annotated[Literal["paper", "refined", "verified"] | None, Field(**RUN)] = Field(
         default=None,
         description=f"rules by name, of {', '.join(POLICIES)}; what is set beside it counts",
     )
     min_scores: dict[str, float] = Field(default={}, description="the least value that is kept, by score")
     max_scores: dict[str, float] = Field(default={}, description="the largest value that is kept, by score")
-    best: int | None = Field(default=None, ge=1, description="keep at most so many, the best by `order`")
+    best: Annotated[int, Field(ge=1)] | dict[str, Annotated[int, Field(ge=0)]] | None = Field(
+        default=None,
+        description="keep at most so many, the best by `order`; with `by`, of each group, or by group",
+    )
     order: tuple[str, ...] = Field(default=(), description="scores that say what is better, first one first")
     by: str | None = Field(default=None, description="index column; `best` then counts in each of its groups")
+    exact: bool = Field(
+        default=False, description="whether a group that holds fewer than `best` ends the step"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -81,6 +90,10 @@ class SelectConfig(Settings):
     def _complete(self) -> SelectConfig:
         if not (self.min_scores or self.max_scores or self.best):
             raise ValueError("a rule: min_scores, max_scores or best")
+        if isinstance(self.best, dict) and not self.by:
+            raise ValueError("`by` beside `best` by group: which column names the groups")
+        if self.exact and not self.best:
+            raise ValueError("`best` beside `exact`: how many there are to be")
         if self.best and not self.order:
             raise ValueError("`order` beside `best`: which scores say what is better")
         for name in self.scores:
@@ -99,19 +112,31 @@ class SelectConfig(Settings):
 
     def make(self, inputs: Mapping[str, Sequence[Input]], target: Storage) -> Result:
         """Write `selection.parquet`."""
-        (of,) = inputs["input"]
-        samples = read_samples(of, self.by)
-        table = select(samples, read_scores([i.storage for i in inputs["scores"]], self.scores), self)
+        samples, table = self.decide(inputs)
+        short = shortfalls(samples, table, self) if self.exact else ()
+        if short:
+            raise ShortfallError(short)
         with target.scratch() as path:
             write_selection(table, path)
             target.publish(path, FILE)
         return Result(files={FILE: record(target, FILE)}, books=books(table))
 
+    def decide(self, inputs: Mapping[str, Sequence[Input]]) -> tuple[Samples, pa.Table]:
+        """The samples, and what is decided of each."""
+        (of,) = inputs["input"]
+        samples = read_samples(of, self.by)
+        scores = read_scores([i.storage for i in inputs["scores"]], self.scores)
+        return samples, select(samples, scores, self)
+
+    def most(self, group: str | None) -> int:
+        """How many are kept of a group at most."""
+        return self.best.get(group or "", 0) if isinstance(self.best, dict) else self.best or 0
+
 
 def _scale(score: str) -> tuple[float, float]:
     """The least and the largest value a score can have; no bounds for a question of another rubric."""
     question, _, column = score.partition(".")
-    if column == "label_mass":
+    if column == "label_mass" or question in (*CHECKS, ALL):
         return 0, 1
     asked = load_questions().get(question)
     return (min(asked.labels.values()), max(asked.labels.values())) if asked else (-math.inf, math.inf)
@@ -195,7 +220,8 @@ def select(samples: Samples, scores: Mapping[str, pa.Table], policy: SelectConfi
     for reason, is_rejected in _rules(worst, policy):
         reasons[is_rejected & (reasons == KEPT)] = reason
     if policy.best:
-        reasons[_beyond_best(samples, worst, policy, reasons == KEPT)] = f"not among the best {policy.best}"
+        for place, most in _beyond_best(samples, worst, policy, reasons == KEPT):
+            reasons[place] = f"not among the best {most}"
     return pa.table(
         {
             "key": samples.keys,
@@ -251,8 +277,9 @@ def _rules(worst: Mapping[str, Worst], policy: SelectConfig) -> Iterator[tuple[s
 
 def _beyond_best(
     samples: Samples, worst: Mapping[str, Worst], policy: SelectConfig, is_kept: Flags
-) -> npt.NDArray[np.int64]:
-    """Places of the kept samples that come after the best; ties are broken by a hash of the key."""
+) -> Iterator[tuple[int, int]]:
+    """Places of the kept samples that come after the best, with how many those are; ties are broken by a hash
+    of the key."""
     places = np.flatnonzero(is_kept)
     ties = [
         hashlib.blake2b(key.encode(), digest_size=8).digest() for key in samples.keys.take(places).to_pylist()
@@ -260,12 +287,60 @@ def _beyond_best(
     columns = [-worst[name].low[places] for name in reversed(policy.order)]
     order = places[np.lexsort([np.array(ties), *columns])]
     rank: Counter[Any] = Counter()
-    beyond = []
     for place, group in zip(order, samples.groups.take(order).to_pylist(), strict=True):
         rank[group] += 1
-        if rank[group] > (policy.best or 0):
-            beyond.append(int(place))
-    return np.array(beyond, dtype=np.int64)
+        if rank[group] > policy.most(group):
+            yield int(place), policy.most(group)
+
+
+@dataclass(frozen=True)
+class Shortfall:
+    """A group of which fewer were kept than there are to be.
+
+    Attributes:
+        group: its name; "" where there are no groups.
+        wanted, kept: samples.
+        read: samples of the group that were decided.
+    """
+
+    group: str
+    wanted: int
+    kept: int
+    read: int
+
+    @property
+    def words(self) -> str:
+        """E.g. "character+object: 12 of 20, 12 of 30 samples passed (40 %)"."""
+        share = f" ({self.kept / self.read:.0%})" if self.read else ""
+        name = f"{self.group}: " if self.group else ""
+        return f"{name}{self.kept} of {self.wanted}, {self.kept} of {self.read} samples passed{share}"
+
+
+class ShortfallError(SelectError):
+    """Fewer samples than there are to be."""
+
+    def __init__(self, short: Sequence[Shortfall]) -> None:
+        told = "\n".join(f"  {each.words}" for each in short)
+        super().__init__(
+            f"select: expected exactly `best` samples, got fewer:\n{told}\n"
+            "`bakery topup RECIPE STEP`, with this step's name, plans as many more as that yield asks for"
+        )
+        self.short = tuple(short)
+
+
+def shortfalls(samples: Samples, table: pa.Table, policy: SelectConfig) -> list[Shortfall]:
+    """Groups of which fewer were kept than `best`, in order of their names."""
+    groups = [group or "" for group in samples.groups.to_pylist()]
+    kept = Counter(
+        group for group, keep in zip(groups, table.column("keep").to_pylist(), strict=True) if keep
+    )
+    read = Counter(groups)
+    named = policy.best if isinstance(policy.best, dict) else read
+    return [
+        Shortfall(group=group, wanted=policy.most(group), kept=kept[group], read=read[group])
+        for group in sorted(named)
+        if kept[group] < policy.most(group)
+    ]
 
 
 def books(table: pa.Table) -> Books:

@@ -13,21 +13,27 @@ import pyarrow.compute as pc
 
 from filters.agreement import Agreement, Place, Retest, agreement, read_labels, retest
 from filters.calibrate import CalibrateError, Interval
+from filters.check_measure import CheckMeasure, measure_check
+from filters.checks import ALL, CHECKS
 from filters.controls import KINDS, draw_rows, read_controls
 from filters.right_answers import right_answer
-from filters.rubrics import Question, pick_questions
+from filters.rubrics import pick_questions
+from filters.truth import fault_of
 from recipes.identity import directories
-from recipes.run import Samples, samples_of
+from recipes.run import Samples, samples_of, with_ancestors
 from recipes.schema import Recipe, RecipeError, Step
 from shards.index import Directory
 from shards.ledger import Ledger
 from shards.manifest import read_manifest
+from shards.sample import Sample
 from shards.stage import Work
 from shards.storage import Storage
+from shards.tables import questions as tables
 from shards.tables import read_table
 
 RETESTS = "retests"  # a ledger of its own: the same request, asked a second time
 MOST = 2000  # samples whose truth is read
+JUDGES = ("judge", "verify")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +55,7 @@ class Calibration:
     agreements: Sequence[Agreement] = ()
     retests: Mapping[str, Retest] = field(default_factory=dict)
     controls: Sequence[ControlScore] = ()
+    checks: Sequence[CheckMeasure] = ()
 
     def write(self, path: Path) -> None:
         """Write it as JSON."""
@@ -71,11 +78,13 @@ def calibrate(recipe: Recipe, out: Storage, name: str, labels: Path | None, agai
     """
     step, scores, samples = open_judged(recipe, out, name)
     questions = pick_questions(step.settings.questions)  # type: ignore[attr-defined]
-    rows = {question.id: read_table(scores, question.id).to_pylist() for question in questions}
+    held = [name for name in (*(q.id for q in questions), *CHECKS, ALL) if name in tables(scores)]
+    rows = {name: read_table(scores, name).to_pylist() for name in held}
+    questions = tuple(question for question in questions if question.id in rows)
     right = (
         read_labels(labels, {question.id: question for question in questions})
         if labels
-        else truths(samples, questions, rows)
+        else truths(samples, rows)
     )
     if not any(right.values()) and not again:
         raise CalibrateError(
@@ -86,6 +95,7 @@ def calibrate(recipe: Recipe, out: Storage, name: str, labels: Path | None, agai
         agreements=[agreement(q, rows[q.id], right[q.id]) for q in questions if right.get(q.id)],
         retests=_retests(step, samples, out, rows, again) if again else {},
         controls=list(control_scores(read_controls(scores), rows)),
+        checks=_checks(samples, rows, right),
     )
 
 
@@ -95,8 +105,8 @@ def open_judged(recipe: Recipe, out: Storage, name: str) -> tuple[Step, Storage,
     Raises:
         RecipeError: it is no judged step, or not finished.
     """
-    if name not in recipe.steps or recipe.steps[name].type != "judge":
-        judged = ", ".join(step.name for step in recipe.steps.values() if step.type == "judge")
+    if name not in recipe.steps or recipe.steps[name].type not in JUDGES:
+        judged = ", ".join(step.name for step in recipe.steps.values() if step.type in JUDGES)
         raise RecipeError([f"{recipe.path}: expected a judged step of {judged or 'none'}, got {name!r}"])
     step, names = recipe.steps[name], directories(recipe)
     scores = out.child(names[name])
@@ -106,21 +116,40 @@ def open_judged(recipe: Recipe, out: Storage, name: str) -> tuple[Step, Storage,
 
 
 def truths(
-    samples: Samples, questions: Sequence[Question], rows: Mapping[str, Iterable[Mapping[str, Any]]]
+    samples: Samples, rows: Mapping[str, Iterable[Mapping[str, Any]]]
 ) -> dict[str, dict[Place, float]]:
     """Right answers by question and place, of samples that know their truth."""
-    opened = Directory(samples.storage)
-    chosen = draw_rows(list(samples.rows(0)), MOST)
-    known = {row.key: opened.sample(row.shard, row.row) for row in chosen}
+    known = {sample.key: sample for sample in _known(samples)}
     found: dict[str, dict[Place, float]] = {}
-    for question in questions:
-        for row in rows[question.id]:
+    for question, asked in rows.items():
+        for row in asked:
             place = row["key"], row["reference"], row["candidate"]
             sample = known.get(place[0])
-            value = right_answer(question.id, sample, *place[1:]) if sample else None
+            value = right_answer(question, sample, *place[1:]) if sample else None
             if value is not None:
-                found.setdefault(question.id, {})[place] = value
+                found.setdefault(question, {})[place] = value
     return found
+
+
+def _known(samples: Samples) -> list[Sample]:
+    """The samples whose truth is read."""
+    opened = Directory(samples.storage)
+    chosen = draw_rows(list(samples.rows(0)), MOST)
+    return [opened.sample(row.shard, row.row) for row in chosen]
+
+
+def _checks(
+    samples: Samples,
+    rows: Mapping[str, Iterable[Mapping[str, Any]]],
+    right: Mapping[str, Mapping[Place, float]],
+) -> list[CheckMeasure]:
+    """What `verify` found, check by check; nothing of a judge."""
+    held = [name for name in (*CHECKS, ALL) if right.get(name)]
+    if not held:
+        return []
+    faults = {sample.key: fault_of(sample.provenance.truth) or "" for sample in _known(samples)}
+    found = (measure_check(name, rows[name], right[name], faults) for name in held)
+    return [each for each in found if each]
 
 
 def _retests(
@@ -129,13 +158,14 @@ def _retests(
     opened = Directory(samples.storage)
     chosen = draw_rows(list(samples.rows(0)), again)
     batch = [Work(key=row.key, parents=(opened.sample(row.shard, row.row),)) for row in chosen]
-    stage = step.settings.build(Ledger(out.child(RETESTS)))  # type: ignore[attr-defined]
+    settings = with_ancestors(step.settings, [samples])
+    stage = settings.build(Ledger(out.child(RETESTS)))  # type: ignore[attr-defined]
     try:
         outcomes = stage(batch)
     finally:
         stage.close()
-    second = {name: [row for outcome in outcomes for row in outcome.rows[name]] for name in rows}
-    return {name: retest(rows[name], second[name]) for name in rows}
+    second = {name: [row for outcome in outcomes for row in outcome.rows.get(name, ())] for name in rows}
+    return {name: retest(rows[name], second[name]) for name in rows if second[name]}
 
 
 def control_scores(
@@ -178,6 +208,12 @@ def describe(found: Calibration) -> Iterator[str]:
             f"{question}, asked again: {test.n} answers, {test.same_mode:.1%} the same mode; expected value "
             f"{test.mean_difference:.4f} off on average, {test.largest_difference:.4f} at most"
         )
+    for check in found.checks:
+        yield (
+            f"{check.check}: {check.n} samples, {check.faulty} faulty, {check.refused} refused: precision "
+            f"{_interval(check.precision)}, recall {_interval(check.recall)}"
+        )
+        yield from (f"  {fault}: {hits} of {n} found" for fault, (hits, n) in check.found.items())
     for control in found.controls:
         yield (
             f"{control.question}, control {control.control} ({KINDS[control.control]}): "

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from recipes.identity import directories
 from recipes.schema import Recipe, Step
 from shards.manifest import Manifest, read_manifest
+from shards.settings import Settings
 from shards.storage import Storage
 
 # Bytes a pixel of a rendered JPEG at quality 92, measured on the demo set; for a size to expect, no more.
@@ -53,9 +54,7 @@ def expectations(recipe: Recipe, out: Storage) -> list[Expectation]:
 
 
 def _most(step: Step, found: Mapping[str, Expectation]) -> int | None:
-    asked = next(
-        (n for name in ("samples", "sample", "best") if (n := getattr(step.settings, name, None))), None
-    )
+    asked = _asked(step.settings)
     read = [found[name].most for role, names in step.inputs.items() for name in names if role == "input"]
     known = [count for count in read if count is not None]
     if step.step_type.kind == "page":
@@ -65,6 +64,17 @@ def _most(step: Step, found: Mapping[str, Expectation]) -> int | None:
     else:
         most = min(sum(known), asked) if asked else sum(known)
     return min(most, step.limit) if most is not None and step.limit else most
+
+
+def _asked(settings: Settings) -> int | None:
+    """The number that a step's settings put on its samples, if they put one on all."""
+    asked = next((n for name in ("samples", "sample", "best") if (n := getattr(settings, name, None))), None)
+    if isinstance(asked, Mapping):
+        return sum(asked.values())
+    is_of_groups = (
+        asked is not None and asked == getattr(settings, "best", None) and getattr(settings, "by", None)
+    )
+    return None if is_of_groups else asked  # how many groups there are is not known
 
 
 def _size(

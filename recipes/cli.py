@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from recipes import train_commands
+from recipes import topup_commands, train_commands
 from recipes.judge_commands import commands, print_bills
 from recipes.schema import Recipe, RecipeError, load_recipe
 from shards.storage import Storage
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 # Where nobody draws a window, names are not to be cut to 80 columns.
 app.add_typer(commands)
+app.add_typer(topup_commands.commands)
 app.add_typer(train_commands.commands)
 console = Console(width=None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "160")))
 problems = Console(stderr=True)
@@ -230,6 +231,10 @@ def export(
     workers: Annotated[int, typer.Option(min=1, help="scone-parquet: loader workers of a GPU")] = 3,
     rows_a_file: Annotated[int, typer.Option(min=1, help="scone-parquet: samples in a file, about")] = 1000,
     data_dir: Annotated[str, typer.Option(help="scone-parquet: where the trainer finds the files")] = "",
+    calibration: Annotated[
+        list[Path] | None,
+        typer.Option(help="hf: a file of `bakery calibrate --to`; repeatable"),
+    ] = None,
 ) -> None:
     """Write a set as another trainer or hub reads it; pictures stay the bytes they are."""
     from datagen.exporters.scone_parquet import SconeOptions
@@ -238,7 +243,7 @@ def export(
     options = SconeOptions(
         name=name or "", gpus=gpus, workers=workers, rows_a_file=rows_a_file, data_dir=data_dir
     )
-    for line in export_directory(directory, to, form, options):
+    for line in export_directory(directory, to, form, options, calibration or ()):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -321,6 +326,9 @@ def forget(
         named = takedown.read_keys(Storage(str(keys.absolute().parent)), keys.name) if keys else []
         found = takedown.descendants(storage, named, source)
         gone = takedown.affected(storage, found)
+        if source and not found:
+            known = ", ".join(sorted(takedown.sources(storage))) or "no source"
+            console.print(f"nothing here is of {source}; there are {known}", highlight=False)
         for entry in gone:
             why = f"{entry.rows} of {entry.of} rows" if entry.rows else "made from one that goes"
             console.print(f"{entry.name}: {why}", highlight=False)

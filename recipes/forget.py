@@ -97,6 +97,11 @@ def descendants(out: Storage, keys: Iterable[str], source: str | None) -> set[st
     return found
 
 
+def sources(out: Storage) -> set[str]:
+    """Names of the sources that finished directories hold."""
+    return {row.source for found in _samples(out) for row in Directory(found.storage).rows()}
+
+
 def _samples(out: Storage) -> list[Finished]:
     return [found for found in finished(out) if found.manifest.kind == "samples"]
 

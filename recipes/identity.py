@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 
 from recipes.schema import Recipe, Step
+from shards.index import FORMAT
 from shards.manifest import directory_name
 from shards.sample import Json, canonical_json
 
@@ -26,6 +27,8 @@ def computed(step: Step) -> dict[str, Json]:
     }
     if step.step_type.kind in ("samples", "scores"):
         value["shard_size"] = step.shard_size
+    if step.step_type.kind == "samples":
+        value["index"] = FORMAT
     return value
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, cast
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from recipes.servers import ServerSettings
+from recipes.servers import ServerSettings, asked_servers
 from recipes.steps import STEPS, StepType
 from shards.sample import KEY_PATTERN
 from shards.settings import Settings
@@ -140,10 +140,10 @@ def _resources(
         for name, entry in value.items()
     }
     for step in steps.values():
-        asked = getattr(step.settings, "server", "")
-        if asked and asked not in found:
-            hint = next(_unknown({asked: 0}, found, ""))
-            errors.append(f"{path}: steps.{step.name}.engine.server: {hint} under resources")
+        for setting, served in asked_servers(step.settings):
+            if served.server not in found:
+                hint = next(_unknown({served.server: 0}, found, ""))
+                errors.append(f"{path}: steps.{step.name}.{setting}.server: {hint} under resources")
     return found
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from shards.server import ServerSpec, published_urls
+from shards.settings import Settings
 from shards.storage import Storage
 
 if TYPE_CHECKING:
     from recipes.schema import Recipe, RunSettings
     from shards.ray_executor import RayServers
-    from shards.settings import Settings
+    from shards.served_settings import ServedSettings
 
 FOLDER = "servers"
 
@@ -49,6 +51,15 @@ class ServerSettings(BaseModel):
         )
 
 
+def asked_servers(settings: Settings) -> Iterator[tuple[str, ServedSettings]]:
+    """The models of a step that a server of the recipe's `resources` is to serve, by setting."""
+    for field in type(settings).model_fields:
+        value = getattr(settings, field)
+        asked: str = getattr(value, "server", "") if isinstance(value, Settings) else ""
+        if asked:
+            yield field, cast("ServedSettings", value)
+
+
 class Servers:
     """The servers of one run."""
 
@@ -57,20 +68,25 @@ class Servers:
         self._folder = out.child(FOLDER)
         self._running: dict[str, RayServers] = {}
 
-    def settled(self, settings: Settings, run: RunSettings) -> Settings:
+    def settled(self, settings: Settings, run: RunSettings, is_paid: Callable[[], bool]) -> Settings:
         """A step's settings with the addresses of the servers it asks for, which are started if need be.
+
+        Args:
+            settings: of the step.
+            run: how it runs.
+            is_paid: whether it has nothing to ask; then no server is started for it.
 
         Raises:
             EngineError: the cluster has no room for them, or they do not start.
         """
-        name: str = getattr(settings, "server", "")
-        if not name:
-            return settings
-        asking: Any = settings
-        if name not in self._running:
-            self._start(name, asking.engine.model, run)
-        found: Settings = asking.at_endpoints(published_urls(self._folder, name), self._folder.uri)
-        return found
+        found = {}
+        for field, served in asked_servers(settings):
+            if served.server not in self._running and not is_paid():
+                self._start(served.server, served.model, run)
+            is_up = served.server in self._running
+            urls = tuple(published_urls(self._folder, served.server)) if is_up else ()
+            found[field] = served.model_copy(update={"endpoints": urls, "endpoints_at": self._folder.uri})
+        return settings.model_copy(update=found)
 
     def _start(self, name: str, model: str, run: RunSettings) -> None:
         from shards.ray_executor import RayServers

@@ -113,6 +113,13 @@ STEPS: dict[str, StepType] = {
         "renders base samples: 1 to 4 references, an instruction, a target",
         is_costly=True,
     ),
+    "describe": StepType(
+        "datagen.describe:DescribeConfig",
+        "samples",
+        {"input": SETS},
+        "names the subject and kind of every reference, and with them the case",
+        is_costly=True,
+    ),
     "multi_input": StepType(
         "datagen.multi_input:MultiInputConfig",
         "samples",
@@ -132,6 +139,12 @@ STEPS: dict[str, StepType] = {
         "scores",
         {"input": SETS},
         "asks a rubric's questions; writes probabilities, drops nothing",
+    ),
+    "verify": StepType(
+        "filters.verify:VerifyConfig",
+        "scores",
+        {"input": SETS},
+        "checks multi-candidate samples: original kept, candidates, phrase, numbers, target; drops nothing",
     ),
     "select": StepType(
         "filters.select:SelectConfig",

@@ -6,11 +6,16 @@ import io
 import warnings
 from dataclasses import dataclass
 
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, _imaging
 
 from shards.sample import EncodedImage, Sample
 
 MAX_PIXELS = 64 << 20
+# Pillow gives pixels back to the system after each image, and a 1024 px JPEG then spends a quarter of its
+# decoding on fresh pages (2.3 ms of 9.9, 1,100 faults an image; 1.0 ms and 100 with blocks kept). At most
+# 16 MB a block.
+KEPT_BLOCKS = 4
+_imaging.set_blocks_max(KEPT_BLOCKS)
 FORMATS = {"jpg": "JPEG", "jpeg": "JPEG", "png": "PNG", "webp": "WEBP"}
 MODES = ("RGB", "RGBA", "L", "LA", "P")
 PNG_BITS = 24  # where a PNG says how many bits a channel has

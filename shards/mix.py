@@ -16,7 +16,7 @@ from shards.plan import Refused
 from shards.settings import Settings
 from shards.stage import IndexRow, Planned, Stage
 
-Column: TypeAlias = Literal["source", "task", "case", "licence", "references"]
+Column: TypeAlias = Literal["source", "task", "case", "category", "licence", "references"]
 Order: TypeAlias = tuple[int, IndexRow]
 
 

@@ -29,6 +29,7 @@ class IndexRow:
         shard: number of its shard there.
         row: its position in that shard.
         digest: hash of its content, the same wherever it lies.
+        category: of the subjects that its target is to show, e.g. "animal+furniture".
     """
 
     key: str
@@ -41,6 +42,7 @@ class IndexRow:
     shard: int
     row: int
     digest: str = ""
+    category: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +113,8 @@ class StageConfig(Protocol):
 
     It may offer `check_counts(counts, planned)`, called with every slice's counts added up, and
     `check_scores(storage)`, called with the finished tables: both raise where the step must not go on; and
-    `make_beside(rows, inputs, ledger, target)`, which makes what is in no books, and returns what it cost.
+    `make_beside(rows, inputs, ledger, target)`, which makes what is in no books, and returns what it cost;
+    and `reading(inputs)`, which gives it with what the input directories were made from.
     """
 
     @property

@@ -158,7 +158,7 @@ class Storage:
 
     def _upload(self, path: Path, name: str) -> None:
         try:
-            with path.open("rb") as source, self.filesystem.open_output_stream(self.path(name)) as target:
+            with path.open("rb") as source, self._sink(name) as target:
                 shutil.copyfileobj(source, target, UPLOAD_BYTES)
         except BaseException:
             self.delete(name)  # leaving the stream has published what it got so far
@@ -167,6 +167,10 @@ class Storage:
             raise StorageError(
                 f"{self.path(name)}: expected {path.stat().st_size} bytes, got {self.size(name)}"
             )
+
+    def _sink(self, name: str) -> Any:  # noqa: ANN401, a pyarrow.NativeFile
+        """Bytes as they are: pyarrow would compress a `.gz` once more."""
+        return self.filesystem.open_output_stream(self.path(name), compression=None)
 
     def write(self, name: str, data: bytes, *, is_durable: bool = True) -> None:
         """Publish bytes under a name, whole or not at all."""

@@ -39,12 +39,14 @@ class Card:
         title: of the set.
         picture: a PNG of some samples, or none.
         rubric: the judge's questions with their texts, by name.
+        thresholds: what selections asked of scores, in lines.
         calibration: how the judge was checked, in lines.
     """
 
     title: str
     picture: bytes = b""
     rubric: Mapping[str, str] = field(default_factory=dict)
+    thresholds: Sequence[str] = ()
     calibration: Sequence[str] = ()
 
 
@@ -145,8 +147,13 @@ def _text(kept: Kept, configs: Sequence[_Config], card: Card) -> list[str]:
     lines += _counted(kept)
     if card.rubric:
         lines += ["", "## Rubric", *(f"- **{name}**: {text}" for name, text in card.rubric.items())]
-    lines += ["", "## Calibration", *(card.calibration or ["No judge scored these samples."])]
+    lines += ["", "## Thresholds", *_listed(card.thresholds, "No selection by scores was made.")]
+    lines += ["", "## Calibration", *_listed(card.calibration, "No judge scored these samples.")]
     return [*lines, "", "## Recipe", "", *_recipe(kept.chain)]
+
+
+def _listed(lines: Sequence[str], nothing: str) -> list[str]:
+    return [f"- {line}" for line in lines] or [nothing]
 
 
 def _counted(kept: Kept) -> list[str]:

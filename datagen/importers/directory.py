@@ -5,31 +5,78 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
+from pydantic import model_validator
+
+from datagen.cleaning import Cleaning
 from datagen.importers.records import Record
 from datagen.importers.settings import ImportSettings
 from datagen.importers.source import SourceError
 from datagen.unusable import UnusableError
 from shards.index import Directory
 from shards.ledger import Ledger
-from shards.manifest import FILE, read_manifest
+from shards.manifest import FILE, FileRecord, read_manifest, record
 from shards.plan import Refused
-from shards.sample import Sample, SampleError
+from shards.sample import Json, Sample, SampleError
 from shards.stage import Reject, Work
-from shards.storage import Storage
+from shards.storage import Storage, StorageError
 from shards.tar import TarError
 
 
 class DirectorySettings(ImportSettings):
-    """Settings of `import_directory`; `where` asks for columns of the index."""
+    """Settings of `import_directory`; `where` asks for columns of the index.
+
+    Samples come as they are: of `clean` only `allow_non_commercial` counts.
+    """
 
     SOURCE: ClassVar[str] = "bakery"
 
+    @model_validator(mode="after")
+    def _as_they_are(self) -> DirectorySettings:
+        """Refuse what would be set in vain."""
+        named = [name for name in ("columns", "licence", "prefix") if getattr(self, name)]
+        usual = self.clean.model_copy(update={"allow_non_commercial": True})
+        changed = [name for name, value in Cleaning() if getattr(usual, name) != value]
+        if vain := [*named, *(f"clean.{name}" for name in changed)]:
+            raise ValueError(f"samples as they are, so no {', '.join(vain)}: leave it out")
+        return self
+
     def check(self) -> None:
         """There is a manifest of samples."""
-        self.source.some(FILE)
+        if FILE not in self.source.sizes:
+            raise SourceError(
+                f"{self.source.where}: expected a finished directory with its {FILE}, got "
+                f"{self.source.sketch()}; set `path` to OUT/STEP-HASH"
+            )
         manifest = read_manifest(self.source.storage)
         if manifest is None or manifest.kind != "samples":
-            raise SourceError(f"{self.source.where}: expected a finished directory of samples")
+            got = manifest.kind if manifest else "none"
+            raise SourceError(
+                f"{self.source.where}: expected a directory of samples, got one of {got}; "
+                "`pack` makes samples of a selection"
+            )
+        for name, file in manifest.files.items():
+            self._check_file(name, file)
+
+    def _check_file(self, name: str, file: FileRecord) -> None:
+        """A file has its manifest's size, an index also its hash; pictures are checked when they are read."""
+        got = self.source.sizes.get(name)
+        if got != file.size:
+            raise SourceError(
+                f"{self.source.where}: {name}: expected {file.size} bytes, as its manifest says, got "
+                f"{'none' if got is None else got}; copy the directory again"
+            )
+        if name.startswith("index/") and record(self.source.storage, name).digest != file.digest:
+            raise SourceError(
+                f"{self.source.where}: {name}: expected the bytes that its manifest names, got others; "
+                "copy the directory again"
+            )
+
+    def identity(self) -> Json:
+        """What the directory holds, by the hashes in its manifest: neither when nor how fast it was made."""
+        self.check()
+        manifest = read_manifest(self.source.storage)
+        assert manifest is not None
+        return {name: file.digest for name, file in sorted(manifest.files.items())}
 
     def records(self) -> Iterator[Record | Refused]:
         """A record a row of the index."""
@@ -43,6 +90,7 @@ class DirectorySettings(ImportSettings):
                     "key": row.key,
                     "task": row.task,
                     "case": row.case,
+                    "category": row.category,
                     "source": row.source,
                     "licence": row.licence,
                     "references": row.references,
@@ -71,5 +119,7 @@ class DirectoryStage:
             return self._directory.sample(int(str(spec["shard"])), int(str(spec["row"])))
         except TarError as error:
             return Reject(reason=error.reason, detail=str(error))
+        except StorageError as error:
+            return Reject(reason="missing_image", detail=str(error))
         except (SampleError, UnusableError) as error:
             return Reject(reason="bad_metadata", detail=str(error))

@@ -19,6 +19,7 @@ from datagen.importers.stage import ImportStage, Reader
 from datagen.unusable import UnusableError
 from shards.ledger import Ledger
 from shards.listing import ListingError, expand
+from shards.manifest import ManifestError
 from shards.plan import Refused, Unused, planned_rows
 from shards.sample import Json
 from shards.settings import PLAN, RUN, PlanInt, Settings
@@ -66,7 +67,7 @@ class ImportSettings(Settings):
         """What must be there and is not."""
         try:
             self.check()
-        except (ListingError, OSError) as error:
+        except (ListingError, ManifestError, OSError) as error:
             return [str(error)]
         return []
 
@@ -79,12 +80,20 @@ class ImportSettings(Settings):
         self.source.some("*")
 
     def computed(self) -> dict[str, Json]:
-        """The settings, and names and sizes of the set's files, wherever it lies."""
+        """The settings, and what the set is, wherever it lies."""
         try:
-            listing: str | None = self.source.digest
-        except (ListingError, OSError):  # `bakery check` where the set is not; a run says so at once
+            listing = self.identity()
+        except (
+            ListingError,
+            ManifestError,
+            OSError,
+        ):  # `bakery check` where it is not; a run says so at once
             listing = None
         return {**super().computed(), "listing": listing}
+
+    def identity(self) -> Json:
+        """What tells the set from another: its files' names, sizes and samples of their bytes."""
+        return self.source.digest
 
     def plan(self, rows: Iterable[IndexRow] = ()) -> Iterator[Planned | Refused | Unused]:  # noqa: ARG002
         """The chosen records; no image is read."""

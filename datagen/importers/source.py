@@ -44,8 +44,8 @@ class Source:
 
     @cached_property
     def digest(self) -> str:
-        """A hash of the listing: names and sizes, not where the folder is."""
-        return listing_digest(self.sizes)
+        """A hash of what the set is, not of where it lies or when it came there."""
+        return listing_digest(self.storage, self.sizes)
 
     def matching(self, *patterns: str) -> list[str]:
         """Names of files that fit a pattern (`*` also crosses folders), sorted."""

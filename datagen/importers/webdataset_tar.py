@@ -13,6 +13,7 @@ from pydantic import Field, field_validator
 from datagen.importers.foreign_tar import Entry, Fault, scan
 from shards.image import ImageError, ImageFacts, check_image
 from shards.ledger import Ledger
+from shards.listing import probe
 from shards.plan import Refused
 from shards.sample import (
     KEY_PATTERN,
@@ -26,6 +27,7 @@ from shards.sample import (
 )
 from shards.settings import RUN, Settings
 from shards.stage import IndexRow, Outcome, Planned, Reject, Stage, Work, content_key
+from shards.storage import Storage
 
 
 class SourceError(ValueError):
@@ -81,8 +83,11 @@ class ImportConfig(Settings):
         return dict(sorted(found.items()))
 
     def computed(self) -> dict[str, Json]:
-        """The settings, and the sources by names and sizes: where they lie does not matter."""
-        sources: list[Json] = [[name, path.stat().st_size] for name, path in self.tars.items()]
+        """The settings, and what the sources are: where they lie does not matter."""
+        sources: list[Json] = [
+            [name, *probe(Storage(str(path.parent)), path.name, path.stat().st_size)]
+            for name, path in self.tars.items()
+        ]
         return super().computed() | {"sources": sources}
 
     def plan(self, rows: Iterable[IndexRow]) -> Iterator[Planned | Refused]:  # noqa: ARG002, it has no inputs

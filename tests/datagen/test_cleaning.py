@@ -46,6 +46,19 @@ def test_what_is_wrong_with_a_picture_is_named(data, expected):
     assert reason([data, GOOD[0]]) == expected
 
 
+def test_pictures_that_differ_in_their_palettes_alone_are_not_the_same():
+    ramp = Image.new("P", (300, 300))
+    ramp.putdata([n % 2 for n in range(300 * 300)])
+    coloured = []
+    for colours in ([0, 0, 0, 255, 255, 255], [200, 0, 0, 0, 0, 200]):
+        ramp.putpalette(colours)
+        coloured.append(encoded(ramp))
+    assert len(Cleaning().clean_images(coloured, "a cat")) == 2
+    assert reason([coloured[0], encoded(Image.open(io.BytesIO(coloured[0])), compress_level=1)]) == (
+        "reference_is_target"
+    )
+
+
 def test_a_bomb_of_pixels_is_refused_before_it_is_decoded():
     assert reason([encoded(Image.new("1", (9000, 9000))), GOOD[0]]) == "too_many_pixels"
 

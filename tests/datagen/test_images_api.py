@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from datagen import images_probe
+from datagen import images_probe, paid
 from datagen.fake_images_server import MODEL
 from datagen.generators import Picture, PictureRequest
 from datagen.picture_check import check_usable, is_same_picture
@@ -155,7 +155,7 @@ def test_an_edit_model_is_probed_only_for_edits(serve, draw):
 
 
 def test_another_model_is_refused_by_name(serve, draw):
-    with pytest.raises(images_probe.WrongModelError, match="expected a server of 'fake-images', got one of"):
+    with pytest.raises(paid.WrongModelError, match="expected a server of 'fake-images', got one of"):
         draw([serve(model="other")], [PLAIN])
 
 

@@ -6,10 +6,12 @@ from collections import Counter
 import pytest
 from pydantic import ValidationError
 
+from datagen.answered import UnansweredError
 from datagen.cases import MULTI_INPUT_CASES
+from datagen.fake_chat_server import MODEL as CHAT_MODEL
 from datagen.fake_images_server import MODEL
-from datagen.instructions import named_images
-from datagen.multi_input import MultiInputConfig, UnansweredError
+from datagen.instructions import STYLES, named_images
+from datagen.multi_input import MultiInputConfig
 from shards.image import check_sample
 from shards.ledger import Ledger
 from shards.sample import Sample, sample_json
@@ -139,9 +141,51 @@ def test_where_and_how_fast_is_in_no_hash(images_api):
     assert one.content() == two.content() != three.content()
 
 
+def test_a_language_model_plans_and_writes_in_the_planned_styles(serve, serve_chat, chat_writer, generate):
+    chat = serve_chat()
+    styles = {"the first picture": 2, "<|image_1|>": 1}
+    samples = generate([serve()], writer=chat_writer(chat), styles=styles, terse=0, samples=12)
+    assert Counter(s.provenance.origin["style"] for s in samples) == {
+        "the first picture": 8,
+        "<|image_1|>": 4,
+    }
+    for sample in samples:
+        count = STYLES[sample.provenance.origin["style"]]
+        for number in range(1, len(sample.references) + 1):
+            assert count(number).lower() in sample.instruction.lower()
+        assert sample.provenance.origin["texts"]["plan"]["model"] == CHAT_MODEL
+    assert Counter(asked.prompt for asked in chat.asked) == {"case_plan": 12, "instruction": 12}
+
+
+def test_paid_texts_give_the_same_samples_without_a_model(serve, serve_chat, chat_writer, generate):
+    first = generate([serve()], writer=chat_writer(serve_chat()))
+    assert generate(["http://127.0.0.1:9"], writer=chat_writer("http://127.0.0.1:9")) == first
+
+
+def test_a_model_that_writes_nothing_of_use_rejects_and_draws_nothing(
+    serve, serve_chat, chat_writer, generate
+):
+    server = serve()
+    made = generate(
+        [server], writer=chat_writer(serve_chat(by_prompt={"instruction": "wrong_index"})), samples=3
+    )
+    assert {outcome.reason for outcome in made} == {"unusable_text"}
+    assert all("wrong_index: instruction: expected images 1 to" in outcome.detail for outcome in made)
+    assert not server.asked
+
+
+@pytest.mark.parametrize("fault", ["quotes", "newline", "german", "prose"])
+def test_a_plan_with_bad_words_is_asked_for_again(serve, serve_chat, chat_writer, generate, fault):
+    (sample,) = generate([serve()], writer=chat_writer(serve_chat(script=[fault])), samples=1)
+    (refused,) = sample.provenance.origin["texts"]["plan"]["refused"]
+    assert refused["reason"] in ("quotes", "not_one_line", "not_english", "not_json")
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
+        ({"styles": {"snapshot 1": 1}}, "styles: expected names of"),
+        ({"writer": {"model": "m", "revision": "r"}}, "writer: expected inputs and output beside it"),
         ({"cases": {"scene+scene+scene": 1}}, "cases: expected names of"),
         ({"cases": {"object+object+scene": 0}}, "expected one above 0"),
         ({"inputs": {"model": "m", "revision": "r"}}, "expected both or neither"),

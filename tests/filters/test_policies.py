@@ -3,6 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
+from filters.checks import ALL, CHECKS
 from filters.rubrics import load_questions
 from filters.select import POLICIES, SelectConfig
 
@@ -22,13 +23,13 @@ def test_a_rule_beside_a_policy_takes_its_place():
     assert refined.order == ("consistency", "instruction_following")
 
 
-def test_policies_read_scores_of_shipped_questions():
+def test_policies_read_scores_of_shipped_questions_and_checks():
     named = {score.partition(".")[0] for policy in POLICIES for score in SelectConfig(policy=policy).scores}
-    assert named <= set(load_questions())
+    assert named <= {*load_questions(), *CHECKS, ALL}
 
 
 def test_an_unknown_policy_is_refused_with_those_there_are():
-    with pytest.raises(ValidationError, match="'paper' or 'refined'"):
+    with pytest.raises(ValidationError, match="'paper', 'refined' or 'verified'"):
         SelectConfig(policy="papers")
 
 

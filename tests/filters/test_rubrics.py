@@ -43,7 +43,8 @@ def test_shipped_questions_cover_the_papers_scale_and_every_deduction():
 
 
 def test_shipped_questions_show_the_same_images_so_that_a_server_pays_for_them_once():
-    assert {q.images for q in load_questions().values()} == {("references", "target")}
+    of_an_edit = {("raw", "reference"), ("reference", "raw")}
+    assert {q.images for q in load_questions().values()} - of_an_edit == {("references", "target")}
 
 
 def test_questions_come_in_the_order_asked_for():

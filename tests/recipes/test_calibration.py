@@ -5,20 +5,28 @@ import threading
 import urllib.error
 import urllib.parse
 import urllib.request
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
+from datagen.exporters.kept import ExportError
+from datagen.exporters.scone_parquet import SconeOptions
 from filters.controls import read_controls
 from filters.fake_answers import answer_from_truth
 from filters.fake_server import MODEL, Behaviour, FakeServer
 from filters.label_page import Labelling, LabelServer
+from filters.reasons import Reasons
+from filters.report import ReportConfig, render
 from filters.rubrics import pick_questions
 from recipes.calibration import calibrate, describe
 from recipes.display import Display
+from recipes.export import export_directory
 from recipes.rationales import explain, write_jsonl
 from recipes.run import Run
 from recipes.schema import RecipeError, load_recipe
+from recipes.trace import finished
+from shards.driver_step import Input
 from shards.index import Directory
 from shards.storage import Storage
 
@@ -34,6 +42,7 @@ steps:
     questions: [consistency, presence]
     controls: 4
     engine: {{kind: served, model: {model}, revision: r1, endpoints: ["{url}"]}}
+  kept: {{step: select, input: base, scores: scores, min_scores: {{consistency: 0.75}}}}
 """
 
 
@@ -105,10 +114,73 @@ def test_reasons_are_asked_for_scores_near_a_threshold_only_and_once(made, tmp_p
     assert asked(server) == before + 4
 
 
+def test_a_reason_stands_on_the_page_beside_its_sample_and_is_not_asked_for(made):
+    recipe, server, out, _ = made
+    found = explain(recipe, out, "scores", "presence", 0.5, 0.5, 40)
+    assert found
+    before = len(server.asked)
+    directories = [Input(storage=d.storage, manifest=d.manifest) for d in finished(out)]
+    page = render(directories, ReportConfig(gallery=30))
+    assert len(server.asked) == before
+    cards = {
+        re.search(r'class="key">([^<]+)<', card)[1]: card
+        for card in re.findall(r'<li class="card">.*?class="foot">.*?</div>', page, re.S)
+    }
+    for each in found:
+        assert each.key in cards
+        said = (
+            re.escape(f"{each.rationale.reason} ")
+            + rf"<cite>the judge on presence, image {each.reference + 1};"
+        )
+        assert re.search(said, cards[each.key])
+
+
+def test_a_page_of_a_judge_that_wrote_nothing_has_no_reasons(made, tmp_path):
+    _, _, out, manifests = made
+    judge = Input(storage=out.child(manifests["scores"].directory), manifest=manifests["scores"])
+    base = Directory(out.child(manifests["base"].directory))
+    (key, *_) = base.places
+    assert Reasons([judge]).of(replace(base[key], instruction="Another one that nobody asked about.")) == []
+    reworded = {**judge.manifest.config["settings"], "rubric": [["presence", "0" * 64]]}
+    other = replace(judge.manifest, config={**judge.manifest.config, "settings": reworded})
+    assert Reasons([replace(judge, manifest=other)]).of(base[key]) == []
+
+
 def test_a_question_that_was_not_asked_has_no_reasons(made):
     recipe, _, out, _ = made
     with pytest.raises(RecipeError, match="expected a question that it asks, got 'colour'"):
         explain(recipe, out, "scores", "colour", 0.5, 0.6, 4)
+
+
+def test_a_card_tells_thresholds_controls_and_the_calibration_there_is(made, tmp_path):
+    recipe, _, out, manifests = made
+    kept = out.path(manifests["kept"].directory)
+    options = SconeOptions(name="Believed")
+    export_directory(kept, str(tmp_path / "bare"), "hf", options)
+    bare = (tmp_path / "bare/README.md").read_text()
+    assert "- `kept`: {min_scores: {consistency: 0.75}}, kept " in bare
+    assert "control blank (the target is plain grey)" in bare
+    assert "Not calibrated" in bare
+    measured = calibrate(recipe, out, "scores", None, 0)
+    measured.write(tmp_path / "calibration.json")
+    export_directory(kept, str(tmp_path / "told"), "hf", options, [tmp_path / "calibration.json"])
+    told = (tmp_path / "told/README.md").read_text()
+    assert all(f"- {line.strip()}" in told for line in describe(measured))
+    assert "Not calibrated" not in told
+    assert (tmp_path / "told/samples.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_calibration_of_another_step_or_none_at_all_is_refused(made, tmp_path):
+    recipe, _, out, manifests = made
+    kept = out.path(manifests["kept"].directory)
+    path = tmp_path / "calibration.json"
+    replace(calibrate(recipe, out, "scores", None, 0), step="other").write(path)
+    with pytest.raises(ExportError, match="expected a calibration of scores, got one of 'other'"):
+        export_directory(kept, str(tmp_path / "x"), "hf", SconeOptions(name="x"), [path])
+    path.write_text("{}")
+    with pytest.raises(ExportError, match="expected a file of `bakery calibrate --to`"):
+        export_directory(kept, str(tmp_path / "x"), "hf", SconeOptions(name="x"), [path])
+    assert not (tmp_path / "x").exists()
 
 
 def test_a_step_that_is_no_judge_is_refused(made):

@@ -11,7 +11,7 @@ from recipes.cli import app
 from recipes.display import Display
 from recipes.forget import read_forgotten
 from recipes.run import Run
-from recipes.schema import load_recipe
+from recipes.schema import RecipeError, load_recipe
 from recipes.trace import finished
 from shards.finish import read_rejects
 from shards.index import Directory
@@ -83,3 +83,22 @@ def test_a_source_goes_whole_and_a_new_import_of_it_stays_empty(recipe: Path) ->
         again = made.execute()
     assert again["scone"].books.made == 0
     assert again["scone"].books.reasons == {"forgotten": 7}
+
+
+def test_a_source_that_is_not_there_names_those_that_are(recipe: Path) -> None:
+    run(recipe)
+    assert "nothing here is of Scone; there are Scone-S2I-57K, folder" in forget(recipe, "--source", "Scone")
+
+
+def test_all_that_is_missing_is_told_before_the_first_step(recipe: Path) -> None:
+    recipe.write_text(
+        recipe.read_text().replace("/table}", "/nowhere}")
+        + "  clean: {step: dedup, input: mixed, benchmarks: {bench: $NO_SUCH_BENCHMARK}}\n"
+    )
+    with pytest.raises(RecipeError) as caught:
+        run(recipe)
+    assert len(caught.value.errors) == 2
+    assert "steps.table: " in caught.value.errors[0]
+    assert "nowhere: expected a folder, got none" in caught.value.errors[0]
+    assert "steps.clean: benchmarks.bench: " in caught.value.errors[1]
+    assert finished(Storage(str(recipe.parent / "out"))) == []

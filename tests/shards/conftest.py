@@ -2,60 +2,22 @@
 
 import itertools
 import os
-import socket
-import subprocess
 import sys
-import time
 import uuid
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from pyarrow import fs
 
 from fake_run import start_engine
 from fake_stage import FakeConfig
 from shards.storage import Storage
 
-CREDENTIALS = {
-    "AWS_ACCESS_KEY_ID": "testing",
-    "AWS_SECRET_ACCESS_KEY": "testing",
-    "AWS_DEFAULT_REGION": "us-east-1",
-    "AWS_EC2_METADATA_DISABLED": "true",
-}
-
 
 @pytest.fixture(scope="session", autouse=True)
-def environment():
+def environment(s3_credentials):
     """What workers of both engines inherit: credentials, and where the fake stage is."""
-    os.environ.update(CREDENTIALS)
     os.environ["PYTHONPATH"] = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
-
-
-@pytest.fixture(scope="session")
-def s3_server(environment, tmp_path_factory):
-    """Host and port of an S3 server of moto's, with a bucket named `bakery`."""
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    log = tmp_path_factory.mktemp("moto") / "log"
-    with log.open("w") as output:
-        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-        server = subprocess.Popen(command, stdout=output, stderr=output)
-    try:
-        for _ in range(600):
-            with closing(socket.socket()) as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
-        filesystem = fs.S3FileSystem(
-            scheme="http", endpoint_override=f"127.0.0.1:{port}", allow_bucket_creation=True
-        )
-        filesystem.create_dir("bakery")
-        yield f"127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait()
 
 
 @pytest.fixture(params=["disk", "s3"])

@@ -1,12 +1,15 @@
 """The index: where each sample lies, and that what is read is what was written."""
 
+from dataclasses import replace
+
+import pyarrow.parquet as pq
 import pytest
 import webdataset
 
 from fake_run import run_step
 from fake_stage import fake_sample
 from shards.index import Directory, pack_sample, sample_of, write_index, write_packed
-from shards.sample import Sample, SampleError
+from shards.sample import Candidate, Sample, SampleError
 from shards.tar import TarError, TarWriter, read_tar
 
 
@@ -126,3 +129,28 @@ def test_webdataset_reads_a_directory(disk, local_engine, make_config):
         assert each["__key__"] == row.key
         assert isinstance(Directory(storage)[row.key], Sample)
         assert sum(name.startswith("ref") for name in each) == row.references
+
+
+def test_the_category_is_that_of_the_subjects_which_the_target_shows():
+    fox = Candidate(name="fox", category="animal")
+    rug = Candidate(name="rug", category="furniture", is_target=False)
+    subjects = ((fox, rug), (Candidate(name="chair", category="furniture"),), (fox,))
+    sample = replace(fake_sample(1, references=3), subjects=subjects)
+    assert pack_sample(sample, "by").row["category"] == "animal+furniture"
+    assert pack_sample(fake_sample(1), "by").row["category"] == ""
+
+
+def test_an_index_without_categories_is_read_and_copied_with_them(disk, tmp_path):
+    subjects = ((Candidate(name="fox", category="animal"),),)
+    sample = replace(fake_sample(1, references=1), subjects=subjects)
+    with TarWriter(tmp_path / "0.tar") as writer:
+        rows = [write_packed(writer, pack_sample(sample, "by"))]
+    disk.publish(tmp_path / "0.tar", "shards/00000.tar")
+    write_index(rows, tmp_path / "index")
+    old = pq.read_table(tmp_path / "index").drop_columns(["category"])
+    pq.write_table(old, tmp_path / "index")
+    disk.publish(tmp_path / "index", "index/00000.parquet")
+    (row,) = Directory(disk).rows()
+    assert row.category == ""
+    assert Directory(disk).sample(0, 0) == sample
+    assert Directory(disk).packed(0, 0) == pack_sample(sample, "by")

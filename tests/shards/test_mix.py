@@ -10,7 +10,7 @@ from shards.plan import Refused
 from shards.stage import IndexRow
 
 
-def rows(source, count, references=lambda n: 1 + n % 2, directory=0):
+def rows(source, count, references=lambda n: 1 + n % 2, directory=0, category=lambda n: ""):
     return [
         IndexRow(
             key=f"{source}-{n}",
@@ -22,6 +22,7 @@ def rows(source, count, references=lambda n: 1 + n % 2, directory=0):
             directory=directory,
             shard=n // 10,
             row=n % 10,
+            category=category(n),
         )
         for n in range(count)
     ]
@@ -69,6 +70,14 @@ def test_balance_evens_out_a_column_as_far_as_there_is_data():
     given = rows("a", 100, references=lambda n: 1 if n % 10 else 3)
     found = Counter(row.references for row in drawn(MixConfig(samples=50, balance="references"), given))
     assert found == {3: 10, 1: 40}
+
+
+def test_categories_are_evened_out_or_drawn_by_count():
+    given = rows("a", 100, category=lambda n: ("animal", "plant", "animal+plant")[min(n % 20, 2)])
+    found = Counter(row.category for row in drawn(MixConfig(samples=20, balance="category"), given))
+    assert found == {"animal": 5, "plant": 5, "animal+plant": 10}
+    counts = MixConfig(counts={"animal": 3, "plant": 2}, by="category")
+    assert Counter(row.category for row in drawn(counts, given)) == {"animal": 3, "plant": 2}
 
 
 def test_a_key_of_two_inputs_is_taken_once_and_told():

@@ -144,3 +144,9 @@ def test_a_place_that_cannot_be_written_is_an_error_that_names_it(tmp_path):
     (tmp_path / "out").write_text("a file where a folder should be")
     with pytest.raises(OSError, match="out"):
         Storage(str(tmp_path / "out")).write("a", b"x")
+
+
+def test_a_name_that_ends_in_gz_stays_the_bytes_it_was(storage):
+    storage.write("a.tar.gz", b"as it is")
+    assert storage.read("a.tar.gz") == b"as it is"
+    assert storage.size("a.tar.gz") == 8

@@ -1,0 +1,28 @@
+"""Whether servers answer enough of what a step asks for it to end well."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+ENOUGH_TO_TELL = 20  # without an answer before a step is stopped halfway
+
+
+class UnansweredError(RuntimeError):
+    """More pictures or texts got no answer than the step tolerates."""
+
+
+def check_answered(step: str, counts: Mapping[str, float], planned: int, tolerated: float) -> None:
+    """Stop a step early that cannot end well.
+
+    Raises:
+        UnansweredError: more got no answer than are tolerated, as a share of the planned samples.
+    """
+    causes = {name: int(count) for name, count in counts.items() if name.startswith("error: ")}
+    unanswered = sum(causes.values())
+    if unanswered >= ENOUGH_TO_TELL and unanswered > tolerated * planned:
+        told = ", ".join(f"{count} {name}" for name, count in sorted(causes.items()))
+        raise UnansweredError(
+            f"{step}: expected at most {tolerated:.1%} of {planned} samples to lack "
+            f"an answer, got {unanswered} ({told}); see to the servers and run again: what came is kept; "
+            "or raise tolerate_unanswered"
+        )

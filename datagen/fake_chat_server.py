@@ -1,0 +1,301 @@
+"""A chat server that is no model: answers from templates and pixels, faults to order.
+
+It reads the facts of our prompts (their last line is JSON) and writes what templates would; where those would
+have to look, it compares mean colours. It ships with the package, as a Ray worker or a recipe's `command` may
+have to start it: `python -m datagen.fake_chat_server --port 8000 --log requests.jsonl`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from aiohttp import web
+from PIL import Image
+
+from datagen.template_writer import WRITES
+from datagen.text_checks import BadTextError
+from shards.server_thread import ServerThread
+from shards.stage import keyed_random
+
+MODEL = "fake-chat"
+COLOURS = ("red", "green", "blue", "yellow", "white", "black", "purple", "orange", "pink", "grey")
+FAULTS = (
+    "wrong_index",
+    "repeats",
+    "prose",
+    "german",
+    "empty",
+    "quotes",
+    "newline",
+    "missing_field",
+    "long",
+    "position",
+    "nobody",
+    "garbage",
+    "no_text",
+    "500",
+    "429",
+    "400",
+    "hang",
+)
+
+
+@dataclass(kw_only=True)
+class Behaviour:
+    """How the fake behaves.
+
+    Attributes:
+        model: the name it serves.
+        latency_s: of each answer.
+        script: faults of the first requests, in order; "" for none.
+        always: the fault of every request after that; "" for none.
+        by_words: faults of requests whose text holds these words.
+        by_prompt: faults of requests for a prompt.
+        sides: whether its phrases tell subjects by their sides, allowed or not.
+    """
+
+    model: str = MODEL
+    latency_s: float = 0.0
+    script: Sequence[str] = ()
+    always: str = ""
+    by_words: Mapping[str, str] = field(default_factory=dict)
+    by_prompt: Mapping[str, str] = field(default_factory=dict)
+    sides: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """One entry of the request log.
+
+    Attributes:
+        prompt: which one.
+        text: as it came.
+        images: sha256 of each image.
+        seed: of the request; None if it had none.
+        fault: what it got instead of an answer; "" for an answer.
+    """
+
+    prompt: str
+    text: str
+    images: Sequence[str]
+    seed: int | None
+    fault: str
+
+    @property
+    def request(self) -> str:
+        """What was asked, as one text: equal for equal requests."""
+        return json.dumps([self.prompt, self.text, list(self.images), self.seed])
+
+
+class FakeChat:
+    """The fake as an application; its state is what it was asked.
+
+    Args:
+        behaviour: may be changed while it runs.
+        log: file that gets a line of JSON a request.
+    """
+
+    def __init__(self, behaviour: Behaviour, log: Path | None = None) -> None:
+        self.behaviour = behaviour
+        self.asked: list[Asked] = []
+        self._log = log
+        self._script = list(behaviour.script)
+
+    def application(self) -> web.Application:
+        """The routes of a vLLM server that a writer uses."""
+        app = web.Application(client_max_size=256 << 20)
+        app.router.add_get("/health", self._health)
+        app.router.add_get("/v1/models", self._models)
+        app.router.add_post("/v1/chat/completions", self._chat)
+        return app
+
+    async def _health(self, request: web.Request) -> web.Response:  # noqa: ARG002
+        return web.Response()
+
+    async def _models(self, request: web.Request) -> web.Response:  # noqa: ARG002
+        return web.json_response({"object": "list", "data": [{"id": self.behaviour.model}]})
+
+    async def _chat(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        prompt = body["response_format"]["json_schema"]["name"]
+        parts = body["messages"][-1]["content"]
+        text = "\n".join(part["text"] for part in parts if part["type"] == "text")
+        urls = [part["image_url"]["url"] for part in parts if part["type"] == "image_url"]
+        images = [base64.b64decode(url.partition(",")[2]) for url in urls]
+        digests = [hashlib.sha256(image).hexdigest() for image in images]
+        fault = self._fault(prompt, text)
+        self._note(Asked(prompt=prompt, text=text, images=digests, seed=body.get("seed"), fault=fault))
+        await asyncio.sleep(3600 if fault == "hang" else self.behaviour.latency_s)
+        if fault in ("400", "429", "500"):
+            return web.json_response({"error": {"message": "out of order"}}, status=int(fault))
+        if fault == "garbage":
+            return web.Response(text="<html>it works!", content_type="application/json")
+        if fault == "no_text":
+            return web.json_response({"choices": []})
+        said = say(prompt, text, images, body.get("seed") or 0, fault)
+        return self._message(_sides(said) if self.behaviour.sides and prompt == "phrases" else said)
+
+    def _message(self, content: str) -> web.Response:
+        choice = {"message": {"role": "assistant", "content": content}, "finish_reason": "stop"}
+        usage = {"prompt_tokens": 200, "completion_tokens": len(content) // 4}
+        return web.json_response({"model": self.behaviour.model, "choices": [choice], "usage": usage})
+
+    def _fault(self, prompt: str, text: str) -> str:
+        for words, fault in self.behaviour.by_words.items():
+            if words in text:
+                return fault
+        if prompt in self.behaviour.by_prompt:
+            return self.behaviour.by_prompt[prompt]
+        return self._script.pop(0) if self._script else self.behaviour.always
+
+    def _note(self, asked: Asked) -> None:
+        self.asked.append(asked)
+        if self._log:
+            with self._log.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(asked)) + "\n")
+
+
+def say(prompt: str, text: str, images: Sequence[bytes], seed: int, fault: str) -> str:
+    """What the fake answers: JSON as the schema has it, or what a fault makes of it."""
+    facts = json.loads(text.rsplit("\n", 1)[-1])
+    answer = dict(_fields(prompt, facts, images, seed))
+    if fault in ("", "missing_field", "nobody"):
+        if fault == "nobody":
+            answer |= {"subject": 0, "subjects": [{"kind": "none", "name": ""} for _ in images]}
+        return json.dumps({} if fault == "missing_field" else answer)
+    if fault == "prose":
+        return "Sure! Here is what you asked for: a picture with both of them."
+    if fault == "empty":
+        return ""
+    given = str(facts.get("instruction") or text.partition("\n")[0])
+    return json.dumps(_spoilt(answer, given, fault))
+
+
+def _spoilt(value: Any, given: str, fault: str) -> Any:  # noqa: ANN401, JSON
+    """An answer with every text of it spoilt."""
+    if isinstance(value, dict):
+        return {n: v if n in ("kind", "cue") else _spoilt(v, given, fault) for n, v in value.items()}
+    if isinstance(value, list):
+        return [_spoilt(entry, given, fault) for entry in value]
+    if not isinstance(value, str):
+        return 5 if fault == "wrong_index" else value
+    words = {
+        "wrong_index": f"{value} and the kite from image 5",
+        "repeats": given,
+        "german": "Setze die Figur neben das Haus",
+        "quotes": f'the so-called "{value}"',
+        "newline": f"{value}\n\nand more",
+        "long": value + " and so on" * 100,
+        "position": "the one on the left",
+    }
+    return words[fault]
+
+
+def _fields(prompt: str, facts: Any, images: Sequence[bytes], seed: int) -> Mapping[str, Any]:  # noqa: ANN401
+    if prompt == "identify":
+        return {"subject": _nearest_column(images, len(facts["subjects"]))}
+    if prompt == "extract":
+        kinds = ["character", "object"]
+        named = [f"{_colour(image)} thing" for image in images]
+        return {
+            "subjects": [{"kind": kinds[n % 2], "name": name} for n, name in enumerate(named)],
+            "scene": "",
+        }
+    if prompt == "phrases":
+        return {"phrases": _phrases(facts)}
+    try:
+        return WRITES[prompt](keyed_random("fake-chat", seed), facts, {})
+    except BadTextError:
+        return {"instruction": _placed(facts)}
+
+
+def _phrases(facts: Any) -> list[dict[str, str]]:  # noqa: ANN401
+    """A colour for each, all different."""
+    names = [entry["name"] for entry in facts["subjects"]]
+    first = hashlib.sha256(json.dumps(names).encode()).digest()[0]
+    colours = [COLOURS[(first + number) % len(COLOURS)] for number in range(len(names))]
+    return [
+        {"phrase": f"the {colour} {name}", "cue": "attribute"}
+        for colour, name in zip(colours, names, strict=True)
+    ]
+
+
+def _sides(said: str) -> str:
+    """Phrases of a model that looks at nothing but places."""
+    phrases = json.loads(said)["phrases"]
+    sides = ("on the left", "on the right", "in the middle")
+    for entry, side in zip(phrases, sides, strict=False):
+        entry |= {"phrase": f"the {entry['phrase'].rsplit(' ', 1)[-1]} {side}", "cue": "attribute"}
+    return json.dumps({"phrases": phrases})
+
+
+def _placed(facts: Any) -> str:  # noqa: ANN401
+    """An instruction that holds the phrases, where there is no word to put them in the place of."""
+    parts = [f"{entry['phrase']} from image {entry['image']}" for entry in facts["phrases"]]
+    return f"Show {' and '.join(parts)} as they are meant to be."
+
+
+def _nearest_column(images: Sequence[bytes], number: int) -> int:
+    """Which column of the first picture is most like the second; the fake images server composes so."""
+    whole, alone = (_small(image, 24 * number, 24) for image in images)
+    columns = np.split(whole, number, axis=1)
+    single = np.asarray(Image.fromarray(alone).resize((24, 24)), dtype=np.int16)
+    apart = [np.abs(column.astype(np.int16) - single).mean() for column in columns]
+    return int(np.argmin(apart)) + 1
+
+
+def _small(data: bytes, width: int, height: int) -> npt.NDArray[np.uint8]:
+    picture = Image.open(io.BytesIO(data)).convert("RGB")
+    return np.asarray(picture.resize((width, height), Image.Resampling.BOX))
+
+
+def _colour(data: bytes) -> str:
+    return COLOURS[int(_small(data, 1, 1).sum()) % len(COLOURS)]
+
+
+class FakeChatServer(ServerThread):
+    """The fake in a thread of this process: `with FakeChatServer() as server: server.url`."""
+
+    def __init__(
+        self,
+        behaviour: Behaviour | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        log: Path | None = None,
+    ) -> None:
+        self.chat = FakeChat(behaviour or Behaviour(), log)
+        super().__init__(self.chat.application(), host, port, "fake-chat")
+
+    @property
+    def asked(self) -> list[Asked]:
+        """Every text that was asked for, in order."""
+        return self.chat.asked
+
+
+def main() -> None:
+    """Serve until killed."""
+    parser = argparse.ArgumentParser(description="A language model's server that is no model.")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--model", default=MODEL)
+    parser.add_argument("--latency-s", type=float, default=0.0)
+    parser.add_argument("--always", default="", choices=("", *FAULTS), help="fault of every answer")
+    parser.add_argument("--log", type=Path, help="file that gets a line a request")
+    given = parser.parse_args()
+    behaviour = Behaviour(model=given.model, latency_s=given.latency_s, always=given.always)
+    FakeChatServer(behaviour, given.host, given.port, given.log).serve_forever()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""A served model whose replies are paid once: from the ledger, or asked and committed before use."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from typing import Any, TypeVar
+
+from shards.endpoints import Admit, Ask, EndpointPool
+from shards.http_client import Body, EndpointError, RequestError
+from shards.ledger import Ledger, missing
+from shards.served_settings import ServedSettings
+from shards.stage import keyed_random
+
+T = TypeVar("T")
+
+
+class WrongModelError(EndpointError):
+    """The endpoint serves another model."""
+
+
+class PaidModel:
+    """One model's endpoints and ledger; it speaks to no one before something is asked that was never paid.
+
+    Args:
+        settings: which endpoints, and how they are spoken to.
+        ledger: where replies are.
+        admit: looks at an endpoint before it is asked.
+    """
+
+    def __init__(self, settings: ServedSettings, ledger: Ledger, admit: Admit) -> None:
+        self.counts: Counter[str] = Counter()
+        self._settings = settings
+        self._ledger = ledger
+        self._admit = admit
+        self._runner = asyncio.Runner()
+        self._pool: EndpointPool | None = None
+
+    def close(self) -> None:
+        """Close all connections."""
+        if self._pool:
+            self._runner.run(self._pool.close())
+        self._runner.close()
+
+    def take_counts(self) -> dict[str, float]:
+        """Requests, retries and what else was counted since the last call."""
+        counted = self.counts + (self._pool.counts if self._pool else Counter())
+        self.counts.clear()
+        if self._pool:
+            self._pool.counts.clear()
+        return dict(counted)
+
+    def look_again(self, addresses: Sequence[bytes]) -> None:
+        """Take in what others paid for, where a reply is not known: a worker that died may have."""
+        if missing(self._ledger, addresses):
+            self._ledger.refresh()
+
+    def run(self, jobs: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+        """The results of all jobs, in order; the first that fails ends the others."""
+        return self._runner.run(_all(jobs))
+
+    async def reply(
+        self, address: bytes, path: str, body: Callable[[], Body], read: Callable[[Any], bytes]
+    ) -> bytes:
+        """The reply at an address of the ledger.
+
+        Args:
+            address: of the request.
+            path: that is asked if it was never paid.
+            body: that is posted there.
+            read: an answer's reply, as it is kept.
+
+        Raises:
+            RequestError: this request was given up or refused.
+            EndpointError: no more can be asked: all endpoints are down, or one is not admitted.
+        """
+        if (kept := self._ledger.get(address)) is not None:
+            return kept
+        if self._pool is None:
+            self._pool = EndpointPool(
+                self._settings.endpoints,
+                self._settings.pool_settings(),
+                self._admit,
+                self._settings.find_endpoints,
+            )
+        async with self._pool.session() as session:
+            reply = read(await session.post(path, body()))
+        self._ledger.commit({address: reply})
+        return reply
+
+
+async def _all(jobs: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    tasks = [asyncio.ensure_future(job) for job in jobs]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def seeds(first: int, tries: int) -> Iterator[int]:
+    """The seeds that are tried for one request, its own first."""
+    yield first
+    for number in range(1, tries):
+        yield keyed_random("seed", first, number).randrange(1 << 31)
+
+
+async def check_model(url: str, ask: Ask, model: str) -> None:
+    """Whether the endpoint is healthy and serves the model.
+
+    Raises:
+        RequestError: it is not ready.
+        WrongModelError: it serves another one.
+    """
+    await ask("/health")
+    answer = await ask("/v1/models")
+    try:
+        served = [str(entry["id"]) for entry in answer["data"]]
+    except (KeyError, TypeError) as error:
+        raise RequestError("no_models", f"/v1/models: expected a list, got {answer!r:.200}") from error
+    if model not in served:
+        raise WrongModelError(
+            f"{url}: expected a server of {model!r}, got one of {', '.join(served)}; set model to "
+            "the name it serves, or start it with --served-model-name"
+        )

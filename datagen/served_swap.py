@@ -1,0 +1,191 @@
+"""Swap by a writer: a sample's target becomes the reference, one of its inputs the target; no new pixels.
+
+Unlike `swap`, it knows no layout: candidates are the sample's subjects, and the writer, shown both images,
+says which of them the target is. Where it says another one, there is no sample.
+
+Source: Scone (arXiv 2512.12675), section 5.1 and supplement B.3, Fig. 16a.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from random import Random
+from typing import Any, cast
+
+from datagen.candidate_phrases import Worded, ask_phrases, read_phrases
+from datagen.drafts import Wave
+from datagen.generators import Picture, PictureRequest
+from datagen.instructions import STYLES
+from datagen.kinds import Named, name_all
+from datagen.parents import UnfitParentError
+from datagen.template_writer import is_ambiguous
+from datagen.text_checks import check_instruction
+from datagen.variants import Made, Wanted
+from datagen.writers import Fields, TextRequest, Written
+from shards.sample import Candidate, Json, Sample
+
+
+class SwapDraft:
+    """A swap on its way.
+
+    Args:
+        random: decides.
+        parent: a sample of several subjects.
+        wanted: the variant.
+        kind: of the subject that becomes the target.
+        style: how the instruction calls the image.
+
+    Raises:
+        UnfitParentError: none of the parent's subjects is of the kind and has the wanted relation.
+    """
+
+    def __init__(self, random: Random, parent: Sample, wanted: Wanted, kind: str, style: str) -> None:
+        self._random = random
+        self._parent = parent
+        self._wanted = wanted
+        self._called = STYLES[style](1)
+        named = name_all(parent)
+        self._placed = {n: each for n, each in enumerate(named) if each.kind != "scene"}
+        self._chosen = _choose(random, parent.key, self._placed, wanted, kind)
+        self._worded: dict[int, Worded] = {
+            n: Worded(f"the {c.name}", "name") for n, c in self._placed.items()
+        }
+        self._instruction = ""
+        self._written: dict[str, Json] = {}
+
+    def pictures(self) -> Sequence[PictureRequest]:
+        """None: no new pixels."""
+        return ()
+
+    def take_pictures(self, pictures: Sequence[Picture]) -> None:
+        """None were asked for."""
+
+    def texts(self, wave: Wave) -> Sequence[TextRequest]:
+        """One a wave; a phrase only where the name does not tell."""
+        if wave == "identify":
+            return [self._identify()]
+        if wave == "phrases":
+            return [self._phrases()] if self._needs_phrase else []
+        return [self._alone()] if wave == "instruction" else []
+
+    def take_texts(self, wave: Wave, texts: Sequence[Written]) -> None:
+        """The answers.
+
+        Raises:
+            UnfitParentError: the writer sees another subject in the target, or none.
+        """
+        (text,) = texts
+        self._written[wave] = text.made_by
+        if wave == "identify":
+            self._check_identified(cast(int, text.fields["subject"]))
+        elif wave == "phrases":
+            names = [candidate.name for candidate in self._candidates.values()]
+            self._worded = dict(zip(self._candidates, read_phrases(text.fields, names), strict=True))
+        else:
+            self._instruction = str(text.fields["instruction"])
+
+    @property
+    def _candidates(self) -> dict[int, Named]:
+        """Those of the new reference, the chosen one first."""
+        others = {n: each for n, each in self._placed.items() if n != self._chosen}
+        return {self._chosen: self._placed[self._chosen], **others}
+
+    @property
+    def _needs_phrase(self) -> bool:
+        """Within a kind, and where another one's name could mean it too."""
+        first, *others = (candidate.name for candidate in self._candidates.values())
+        return self._wanted.relation == "intra" or is_ambiguous(first, others)
+
+    def _seed(self) -> int:
+        return self._random.randrange(1 << 31)
+
+    @property
+    def _images(self) -> tuple[Any, Any]:
+        return self._parent.target, self._parent.references[self._chosen]
+
+    def _identify(self) -> TextRequest:
+        names = [candidate.name for candidate in self._placed.values()]
+        listed: list[Json] = [{"number": n, "name": name} for n, name in enumerate(names, start=1)]
+        known = {"subject": list(self._placed).index(self._chosen) + 1}
+        facts = {"subjects": listed}
+        return TextRequest(
+            prompt="identify", facts=facts, known=known, images=self._images, seed=self._seed()
+        )
+
+    def _check_identified(self, number: int) -> None:
+        placed = list(self._placed)
+        name = self._placed[self._chosen].name
+        if not 1 <= number <= len(placed):
+            raise UnfitParentError(
+                "not_identified", f"{self._parent.key}: expected to see {name!r} in both images, got {number}"
+            )
+        if placed[number - 1] != self._chosen:
+            seen = self._placed[placed[number - 1]].name
+            raise UnfitParentError(
+                "other_identified", f"{self._parent.key}: expected the target to show {name!r}, got {seen!r}"
+            )
+
+    def _phrases(self) -> TextRequest:
+        names = [candidate.name for candidate in self._candidates.values()]
+        may_use_position = self._wanted.may_use_position
+        images = (self._parent.target,)
+        return ask_phrases(names, images, self._seed(), may_use_position=may_use_position)
+
+    def _alone(self) -> TextRequest:
+        phrase = self._worded[self._chosen].phrase
+        return TextRequest(
+            prompt="alone",
+            facts={"phrase": phrase, "called": self._called},
+            images=self._images,
+            seed=self._seed(),
+            check=partial(_check_alone, self._called, phrase),
+        )
+
+    def made(self) -> Made:
+        """The sample."""
+        worded = self._worded[self._chosen]
+        candidates = tuple(
+            Candidate(
+                name=candidate.name,
+                category=candidate.category,
+                phrase=self._worded[number].phrase,
+                is_target=number == self._chosen,
+            )
+            for number, candidate in self._candidates.items()
+        )
+        return Made(
+            sample=Sample(
+                key=self._wanted.key,
+                instruction=self._instruction,
+                references=(self._parent.target,),
+                target=self._parent.references[self._chosen],
+                subjects=(candidates,),
+                provenance=self._parent.provenance,
+            ),
+            case=self._placed[self._chosen].kind,
+            origin={
+                "chosen": self._chosen,
+                "cue": worded.cue,
+                "phrase": worded.phrase,
+                "texts": self._written,
+            },
+            truth={},
+        )
+
+
+def _choose(random: Random, key: str, placed: dict[int, Named], wanted: Wanted, kind: str) -> int:
+    """A subject of the kind and relation; another one each turn."""
+    kinds = [candidate.kind for candidate in placed.values()]
+    is_relation = (kinds.count(kind) > 1) == (wanted.relation == "intra")
+    fitting = [n for n, candidate in placed.items() if candidate.kind == kind]
+    if len(placed) < 2 or not fitting or not is_relation:
+        shown = ", ".join(f"{c.name} ({c.kind})" for c in placed.values())
+        raise UnfitParentError(
+            f"no_{wanted.relation}_candidate", f"{key}: expected a {kind} beside others, got {shown}"
+        )
+    return random.sample(fitting, len(fitting))[wanted.turn % len(fitting)]
+
+
+def _check_alone(called: str, phrase: str, fields: Fields) -> None:
+    check_instruction(str(fields["instruction"]), 1, called=[called], must=[phrase])

@@ -1,0 +1,154 @@
+"""What is held against every written text: one line, English, within its length, images that exist."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+
+from datagen.instructions import named_images
+from datagen.mentions import named_references
+
+LATIN_SHARE = 0.9  # of the letters
+QUOTES = '"“”„«»`'
+_ENGLISH = """the a an of in on at and with from to is are as by for into its it his her their this that show
+put place make create generate let left right image picture photo beside next both all only"""
+_OTHERS = """der die das und mit ist ein eine einen auf den dem im aus bild zeige setze le la les et avec dans
+une des du sur el los las y con una en del foto il lo gli e che nel della o os um uma com da na"""
+_WIDE = "person people figure character animal object thing item subject"
+ENGLISH, WIDE = frozenset(_ENGLISH.split()), frozenset(_WIDE.split())
+OTHERS = frozenset(_OTHERS.split())
+"""Frequent words of German, French, Spanish, Italian and Portuguese that English has not, but for a few."""
+
+_POSITION = re.compile(
+    r"\b(?:left|right|leftmost|rightmost|middle|centre|center|central|top|bottom|upper|lower|foreground|background"
+    r"|front|behind|back|nearest|closest|farthest|first|second|third|corner|edge)(?:-hand)?\b",
+    re.IGNORECASE,
+)
+_EMPTY = re.compile(
+    r"\b(?:the|a|an|one|of|in|on|at|to|from|side|far|part|half|image|picture|photo|standing|sitting|that|is|which"
+    r"|located|placed|positioned|most|very)\b",
+    re.IGNORECASE,
+)
+
+
+class BadTextError(ValueError):
+    """A text that cannot be used: it is asked for again, and in the end a reject.
+
+    Attributes:
+        reason: a short name to count by.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+def check_line(text: str, where: str, most: int) -> None:
+    """One line of 1 to `most` printable letters, no quotation marks.
+
+    Raises:
+        BadTextError: it is something else.
+    """
+    if not text.strip():
+        raise BadTextError("empty", f"{where}: expected words, got {text!r}")
+    if not text.isprintable() or text != text.strip():
+        raise BadTextError("not_one_line", f"{where}: expected one line, got {text!r:.80}")
+    if len(text) > most:
+        raise BadTextError(
+            "too_long", f"{where}: expected at most {most} letters, got {len(text)}: {text!r:.80}"
+        )
+    if any(quote in text for quote in QUOTES):
+        raise BadTextError("quotes", f"{where}: expected no quotation marks, got {text!r:.80}")
+
+
+def check_english(text: str, where: str) -> None:
+    """English by a simple rule: at least 0.9 of the letters are a to z (accents aside), and no more words of
+    `OTHERS` than of `ENGLISH`; of six words or more, at least one of `ENGLISH`.
+
+    >>> check_english("the chef in the café", "phrase")
+    >>> check_english("Setze den Koch auf den Tisch", "phrase")
+    Traceback (most recent call last):
+    ...
+    datagen.text_checks.BadTextError: phrase: expected English, got 'Setze den Koch auf den Tisch'
+
+    Raises:
+        BadTextError: it is not.
+    """
+    letters = [letter for letter in text.lower() if letter.isalpha()]
+    words = re.findall(r"[^\W\d_]+", text.lower())
+    latin = sum("a" <= letter <= "z" for letter in letters)
+    english, other = sum(word in ENGLISH for word in words), sum(word in OTHERS for word in words)
+    if latin < LATIN_SHARE * len(letters) or other > english or (len(words) >= 6 and not english):
+        raise BadTextError("not_english", f"{where}: expected English, got {text!r:.80}")
+
+
+def check_phrase(phrase: str, where: str) -> None:
+    """A phrase for one subject: a line of English that begins with "the"."""
+    check_line(phrase, where, 100)
+    check_english(phrase, where)
+    if not phrase.lower().startswith("the "):
+        raise BadTextError("no_phrase", f'{where}: expected words after "the", got {phrase!r:.80}')
+
+
+def check_instruction(
+    text: str, references: int, *, called: Collection[str] = (), must: Collection[str] = ()
+) -> None:
+    """An instruction for so many references.
+
+    Args:
+        text: it.
+        references: how many images there are.
+        called: names of images that must each be in it; it may name no further image.
+        must: phrases that must each be in it.
+
+    Raises:
+        BadTextError: it names an image that does not exist, or leaves out what must be in it.
+    """
+    check_line(text, "instruction", 700)
+    check_english(text, "instruction")
+    beyond = sorted(n for n in named_images(text) | named_references(text) if not 1 <= n <= references)
+    if beyond:
+        raise BadTextError(
+            "wrong_index", f"instruction: expected images 1 to {references}, got {beyond}: {text!r:.200}"
+        )
+    for words in [*called, *must]:
+        if not re.search(rf"(?<!\w){re.escape(words)}(?!\w)", text, re.IGNORECASE):
+            raise BadTextError("left_out", f"instruction: expected {words!r} in it, got {text!r:.200}")
+    named = named_references(text) | named_images(text)
+    if called and len(named) > len(called):
+        raise BadTextError(
+            "wrong_index", f"instruction: expected {len(called)} images named, got {sorted(named)}"
+        )
+
+
+def check_unlike(text: str, given: str) -> None:
+    """Not a repetition of what was asked.
+
+    Raises:
+        BadTextError: it is.
+    """
+    words = _plain(text)
+    if len(words) > 30 and words in _plain(given):
+        raise BadTextError("repeats", f"expected a new text, got what was given: {text!r:.80}")
+
+
+def rests_on_position(phrase: str, names: Sequence[str]) -> bool:
+    """Whether a phrase tells its subject from others by a position alone.
+
+    >>> rests_on_position("the old chef on the left", ["old chef"]), rests_on_position("the red cup", ["cup"])
+    (True, False)
+    >>> rests_on_position("the chef in the red coat on the left", ["chef"])
+    False
+    """
+    rest = phrase.lower()
+    for name in sorted(names, key=len, reverse=True):
+        rest = re.sub(rf"\b{re.escape(name.lower())}\b", " ", rest)
+    if not _POSITION.search(rest):
+        return False
+    rest = _EMPTY.sub(" ", _POSITION.sub(" ", rest))
+    nouns = {word for name in names for word in name.lower().split()} | WIDE
+    return all(word in nouns for word in re.findall(r"\w+", rest))
+
+
+def _plain(text: str) -> str:
+    return " ".join(re.findall(r"\w+", text.lower()))

@@ -1,0 +1,96 @@
+"""`verify`: a judge with the checks of multi-candidate samples, whose tables `select` decides over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, field_validator
+
+from filters.checks import QUESTIONS, check_rows, is_asked
+from filters.embedded_checks import EmbeddedChecksConfig
+from filters.judge import Request, make_requests, request_bytes
+from filters.judge_step import Judge, JudgeConfig
+from filters.raw import Edited, RawReferences, ancestors
+from filters.served import ServedEngineConfig
+from shards.ledger import Ledger, request_hash
+from shards.sample import Json, Sample
+from shards.settings import RUN
+from shards.stage import IndexRow, Scores, Stage, Work
+from shards.storage import Storage
+
+
+class VerifyConfig(JudgeConfig):
+    """Settings of `verify`: those of a judge; what is asked is `filters/checks.py`'s."""
+
+    VERSION: ClassVar[int] = 1
+
+    questions: tuple[str, ...] = Field(default=QUESTIONS, description="fixed; `judge` asks others")
+    engine: Annotated[EmbeddedChecksConfig | ServedEngineConfig, Field(discriminator="kind")] = (
+        EmbeddedChecksConfig()  # type: ignore[assignment]
+    )
+    controls: Literal[0] = Field(default=0, description="none: they are of `judge`")
+    raw_at: Annotated[tuple[str, ...], Field(**RUN)] = Field(
+        default=(), description="directories of raw references; found by the run"
+    )
+
+    @field_validator("questions")
+    @classmethod
+    def _fixed(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if names != QUESTIONS:
+            raise ValueError("no questions: verify asks its own; a step `judge` asks others")
+        return names
+
+    def computed(self) -> dict[str, Json]:
+        """As a judge's, and the version of the judge it is built on."""
+        return super().computed() | {"judge_version": JudgeConfig.VERSION}
+
+    def reading(self, inputs: Sequence[Storage]) -> Self:
+        """The settings with the directories that the inputs were made from: raw references are there.
+
+        Raises:
+            LineageError: one of them is gone.
+        """
+        return self.model_copy(update={"raw_at": tuple(storage.uri for storage in ancestors(inputs))})
+
+    def is_paid(
+        self,
+        rows: Sequence[IndexRow],  # noqa: ARG002, as a judge's
+        inputs: Sequence[Storage],  # noqa: ARG002
+        ledger: Ledger,  # noqa: ARG002
+        limit: int | None = None,  # noqa: ARG002
+    ) -> bool:
+        """Not known: what is asked about raw references needs images."""
+        return False
+
+    def build(self, ledger: Ledger) -> Stage:
+        """The verifier on its worker."""
+        return Verifier(self, ledger)
+
+
+class Verifier(Judge):
+    """Judges samples, and adds the checks' rows to the questions'."""
+
+    def __init__(self, config: VerifyConfig, ledger: Ledger) -> None:
+        super().__init__(config, ledger)
+        self._raw = RawReferences([Storage(uri) for uri in config.raw_at])
+
+    def __call__(self, batch: Sequence[Work]) -> list[Scores]:
+        """The rows of each sample's questions and checks."""
+        beside = [self._raw.beside(work.parents[0]) for work in batch]
+        found = super().__call__(
+            [Work(key=w.key, spec=w.spec, parents=(e,)) for w, e in zip(batch, beside, strict=True)]
+        )
+        return [
+            Scores(rows={**scores.rows, **check_rows(sample, scores.rows)})
+            for sample, scores in zip(beside, found, strict=True)
+        ]
+
+    def _requests(self, sample: Sample) -> dict[bytes, Request]:
+        raw = sample.raw if isinstance(sample, Edited) else {}
+        requests = make_requests(sample, self._questions, self._config.engine.identity)
+        return {
+            request_hash(request_bytes(request)): request
+            for request in requests
+            if is_asked(sample, request.question, request.reference, request.candidate, raw)
+        }

@@ -1,0 +1,199 @@
+"""Writers of text: templates, and a chat server with every fault; what is paid once and what is refused."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from datagen.chat_writer import ChatWriterConfig
+from datagen.fake_chat_server import MODEL
+from datagen.instructions import STYLES
+from datagen.paid import WrongModelError
+from datagen.prompts import check_fields, load_prompts
+from datagen.template_writer import TemplateWriterConfig
+from datagen.text_checks import (
+    BadTextError,
+    check_english,
+    check_instruction,
+    check_phrase,
+    rests_on_position,
+)
+from datagen.writers import TextRequest, Written
+from shards.http_client import EndpointsDownError
+from shards.ledger import Ledger
+from shards.stage import Reject
+from shards.storage import Storage
+from tiny_samples import picture
+
+DEAD = "http://127.0.0.1:9"
+FACTS = {
+    "subjects": [
+        {"subject": "the chef", "image": 1, "called": "the first picture"},
+        {"subject": "the teapot", "image": 2, "called": "the second picture"},
+    ],
+    "scene": None,
+    "place": "in a garden",
+    "ordered": False,
+}
+
+
+def check(fields):
+    check_instruction(fields["instruction"], 2, called=["the first picture", "the second picture"])
+
+
+ASK = TextRequest(prompt="instruction", facts=FACTS, seed=7, check=check)
+
+
+def refused(written):
+    return [entry["reason"] for entry in written.made_by["refused"]]
+
+
+def test_templates_and_a_model_answer_the_same_request(serve_chat, write):
+    (by_model,), _ = write([serve_chat()], [ASK])
+    (by_template,) = TemplateWriterConfig().build(Ledger(Storage("/nonexistent"))).write([ASK])
+    for written in (by_model, by_template):
+        assert isinstance(written, Written)
+        assert "the second picture" in written.fields["instruction"].lower()
+
+
+def test_a_text_comes_with_all_that_made_it(serve_chat, write):
+    server = serve_chat()
+    (written,), counts = write([server], [ASK], temperature=0.3)
+    assert written.made_by["model"] == MODEL
+    assert written.made_by["prompt"] == "instruction 1"
+    assert written.made_by["seed"] == server.asked[0].seed == 7
+    assert written.made_by["temperature"] == 0.3
+    assert refused(written) == []
+    assert counts["requests"] == 1
+    assert counts["prompt_tokens"] == 200
+
+
+def test_images_are_sent_as_they_are_in_order(serve_chat, write):
+    server = serve_chat()
+    facts = {"subjects": [{"name": "chef"}, {"name": "teapot"}]}
+    images = (picture(1), picture(2))
+    write([server], [TextRequest(prompt="identify", facts=facts, images=images, seed=1)])
+    assert len(server.asked[0].images) == len(set(server.asked[0].images)) == 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("wrong_index", "wrong_index"),
+        ("repeats", "repeats"),
+        ("prose", "not_json"),
+        ("german", "not_english"),
+        ("empty", "empty"),
+        ("quotes", "quotes"),
+        ("newline", "not_one_line"),
+        ("missing_field", "wrong_fields"),
+        ("long", "too_long"),
+    ],
+)
+def test_an_answer_of_no_use_is_paid_once_and_asked_again_with_another_seed(serve_chat, write, fault, reason):
+    server = serve_chat(script=[fault])
+    (written,), counts = write([server], [ASK])
+    assert refused(written) == [reason]
+    assert written.made_by["seed"] != 7
+    assert counts[f"unusable: {reason}"] == 1
+    assert write([DEAD], [ASK])[0] == [written]
+    assert len({asked.seed for asked in server.asked}) == len(server.asked) == 2
+
+
+def test_seeds_are_bounded_and_the_reject_says_what_came(serve_chat, write):
+    server = serve_chat(always="prose")
+    (rejected,), _ = write([server], [ASK])
+    assert isinstance(rejected, Reject)
+    assert rejected.reason == "unusable_text"
+    assert "instruction: 3 seeds, last not_json: expected JSON, got b'Sure!" in rejected.detail
+    assert len(server.asked) == 3
+
+
+@pytest.mark.parametrize("fault", ["500", "garbage", "429", "no_text"])
+def test_what_a_server_fails_once_is_not_paid(serve_chat, write, fault):
+    server = serve_chat(script=[fault, fault] if fault == "no_text" else [fault])
+    texts, _ = write([server], [ASK])
+    if fault == "no_text":
+        assert texts[0].reason == "no_text"
+        texts, _ = write([server], [ASK], attempts=3)
+        texts, _ = write([server], [ASK])
+    assert texts[0].made_by["seed"] == 7
+
+
+def test_a_server_that_hangs_costs_one_timeout_not_the_run(serve_chat, write):
+    (written,), _ = write([serve_chat(script=["hang"])], [ASK], timeout_s=0.3)
+    assert isinstance(written, Written)
+
+
+def test_a_refused_text_is_a_reject_with_the_reason(serve_chat, write):
+    (rejected,), counts = write([serve_chat(script=["400"])], [ASK])
+    assert rejected.reason == "http_400"
+    assert counts["error: http_400"] == 1
+
+
+def test_another_model_and_no_server_at_all_end_the_step(serve_chat, write):
+    with pytest.raises(WrongModelError, match="expected a server of 'fake-chat', got one of other"):
+        write([serve_chat(model="other")], [ASK])
+    with pytest.raises(EndpointsDownError, match="start a server and run again"):
+        write([DEAD], [ASK], outage_s=0.2)
+
+
+def test_several_endpoints_share_the_work_and_more_seeds_ask_nothing_anew(serve_chat, write):
+    servers = [serve_chat(latency_s=0.05), serve_chat(latency_s=0.05)]
+    asks = [replace(ASK, seed=seed) for seed in range(8)]
+    write(servers, asks, in_flight=2)
+    assert all(server.asked for server in servers)
+    _, counts = write([DEAD], asks, seeds=5, endpoints_at="")
+    assert "requests" not in counts
+
+
+def test_where_and_how_fast_is_in_no_identity():
+    one = ChatWriterConfig(model="m", revision="r", endpoints=["http://a:1"], in_flight=2)
+    assert one.identity == ChatWriterConfig(model="m", revision="r", timeout_s=9, seeds=9).identity
+    assert one.identity != ChatWriterConfig(model="m", revision="r2").identity
+
+
+@pytest.mark.parametrize("prompt", load_prompts().values(), ids=lambda prompt: prompt.id)
+def test_prompts_are_versioned_data_with_a_source_and_facts_last(prompt):
+    assert prompt.version >= 1
+    assert "wording ours" in prompt.source
+    assert json.loads(prompt.filled({"a": "{x}"}).rsplit("\n", 1)[1]) == {"a": "{x}"}
+    with pytest.raises(BadTextError):
+        check_fields({}, prompt.schema)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [[], {"phrases": [{"phrase": "x"}]}, {"phrases": [{"phrase": 1, "cue": "size"}]}, {"phrases": "x"}],
+)
+def test_an_answer_of_another_shape_is_named(value):
+    with pytest.raises(BadTextError, match=r"answer.*expected"):
+        check_fields(value, load_prompts()["phrases"].schema)
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_every_style_is_held_by_its_check(style):
+    first, second = (STYLES[style](n) for n in (1, 2))
+    text = f"Put the chef from {first} beside the cup of {second}."
+    check_instruction(text, 2, called=[first, second])
+    with pytest.raises(BadTextError, match="expected images 1 to 1"):
+        check_instruction(text, 1)
+    with pytest.raises(BadTextError, match="in it"):
+        check_instruction(f"Put the chef from {first} there.", 2, called=[first, second])
+
+
+@pytest.mark.parametrize(
+    "text", ["厨师在花园里的图片", "Mets le chef avec la tasse dans le jardin", "\ud800 the"]
+)
+def test_other_languages_are_told(text):
+    with pytest.raises(BadTextError):
+        check_phrase(f"the {text}", "phrase")
+
+
+def test_english_with_foreign_words_passes():
+    check_english("Put the piñata from image 1 beside the café table, under a blue sky.", "instruction")
+
+
+def test_a_position_with_another_cue_does_not_rest_on_it():
+    assert rests_on_position("the person on the far left of the image", ["chef"])
+    assert not rests_on_position("the taller chef on the left", ["chef"])

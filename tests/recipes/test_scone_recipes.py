@@ -1,0 +1,242 @@
+"""The paper's recipes at a thousandth of their size, against fake servers: exact counts, killed or not."""
+
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from rich.console import Console
+
+from claims_judge import ClaimsJudge
+from composed_samples import parent
+from datagen.cases import MULTI_INPUT_CASES
+from datagen.fake_chat_server import Behaviour as ChatBehaviour
+from datagen.fake_chat_server import FakeChatServer
+from datagen.fake_images_server import Behaviour as ImagesBehaviour
+from datagen.fake_images_server import FakeImagesServer
+from filters.fake_server import Behaviour, FakeServer
+from recipes.display import Display
+from recipes.run import Run
+from recipes.schema import load_recipe
+from shards.index import Directory, pack_sample, write_packed
+from shards.selection import kept_keys
+from shards.storage import Storage
+from shards.tar import TarWriter
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+BASE = """
+name: base
+run: {{workers: 2}}
+steps:
+  base: {{step: import, paths: ["{tar}"], source: composed}}
+"""
+CASES = ("character", "object", "character+character", "character+object", "object+object")
+SCENES = ("character+scene", "object+scene")
+WANTED = dict.fromkeys((*CASES, *SCENES), 2)
+WORKERS, IN_FLIGHT = 2, 3
+QUICK = {"in_flight": IN_FLIGHT, "timeout_s": 20, "outage_s": 20}
+
+
+def run(recipe, out, until=None):
+    storage = Storage(str(out))
+    with Run(recipe, storage, Display(Console(quiet=True), storage, recipe.name)) as made:
+        return made.execute(until=until)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """A finished directory of 70 base samples, as BAKERY_BASE names it."""
+    folder = tmp_path_factory.mktemp("base")
+    with TarWriter(folder / "base.tar") as writer:
+        for sample in map(parent, range(70)):
+            write_packed(writer, pack_sample(sample, ""))
+    (folder / "base.yaml").write_text(BASE.format(tar=folder / "base.tar"))
+    made = run(load_recipe(folder / "base.yaml"), folder / "out")
+    return folder / "out" / made["base"].directory
+
+
+class Servers:
+    """Fakes of all four models, and the changes that have a recipe ask them."""
+
+    def __init__(self, stack, out, recipe):
+        self.names = {}
+        for step in recipe.steps.values():
+            for field in ("writer", "inputs", "output", "editor", "engine"):
+                served = getattr(step.settings, field, None)
+                if getattr(served, "model", ""):
+                    self.names[step.name, field] = served.model
+        models = {"chat": "", "images": [], "judge": ""}
+        for (_, field), model in self.names.items():
+            if field == "writer":
+                models["chat"] = model
+            elif field == "engine":
+                models["judge"] = model
+            elif model not in models["images"]:
+                models["images"].append(model)
+        self.chat = stack.enter_context(FakeChatServer(ChatBehaviour(model=models["chat"])))
+        self.images = {
+            model: stack.enter_context(FakeImagesServer(ImagesBehaviour(model=model, latency_s=0.02)))
+            for model in models["images"]
+        }
+        self.judge = stack.enter_context(
+            FakeServer(Behaviour(model=models["judge"], answer=ClaimsJudge(out), latency_s=0.01))
+        )
+
+    def changes(self):
+        """Each model of each step at its fake."""
+        for (step, field), model in self.names.items():
+            server = {"writer": self.chat, "engine": self.judge}.get(field) or self.images[model]
+            yield f"{step}.{field}.endpoints=['{server.url}']"
+            for name, value in QUICK.items():
+                yield f"{step}.{field}.{name}={value}"
+
+
+SMALL = {
+    "scone_multi_input_15k": (
+        f"kept.best={dict.fromkeys(MULTI_INPUT_CASES, 1)}",
+        "drawn.samples=26",
+        "drawn.size_px=128",
+        "judged.controls=0",
+    ),
+    "scone_multi_candidate_20k": (
+        f"kept.best={WANTED}",
+        "candidates.samples=28",
+        "candidates.edit_px=128",
+    ),
+    "scone_full": (
+        "refined.best=22",
+        f"multi_candidate.best={WANTED}",
+        "multi_input.best=15",
+        "candidates.samples=28",
+        "candidates.edit_px=128",
+        "candidates.samples_at_once=4",
+        "drawn.samples=20",
+        "drawn.size_px=128",
+        "drawn.samples_at_once=4",
+        "base_judged.controls=2",
+    ),
+}
+
+
+def small(name, base, out, stack, *changes):
+    """A recipe at a thousandth, its servers, and all changes to it."""
+    os.environ["BAKERY_BASE"] = os.environ["BAKERY_FILTERED"] = str(base)
+    path = RECIPES / f"{name}.yaml"
+    servers = Servers(stack, out, load_recipe(path))
+    every = [*SMALL[name], "run.workers=2", "run.slice_size=4", *servers.changes(), *changes]
+    return path, every, servers
+
+
+def digests(out):
+    return {
+        str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(out.rglob("*"))
+        if path.suffix in (".tar", ".parquet")
+    }
+
+
+@pytest.fixture(scope="module")
+def whole(base, tmp_path_factory):
+    """scone_full on Ray, undisturbed: where it lies, its manifests, its servers."""
+    out = tmp_path_factory.mktemp("full") / "out"
+    with ExitStack() as stack:
+        path, changes, servers = small("scone_full", base, out, stack)
+        yield out, run(load_recipe(path, changes), out), servers
+
+
+@pytest.mark.ray
+def test_the_whole_recipe_gives_exactly_the_planned_counts(whole):
+    out, made, _ = whole
+    assert made["refined"].books.made == 22
+    assert made["multi_input"].books.made == 15
+    assert made["packed"].books.made == 22 + 15 + sum(WANTED.values())
+    directory = Directory(Storage(str(out / made["candidates"].directory)))
+    kept = kept_keys(Storage(str(out / made["multi_candidate"].directory)))
+    cases = [row.case for row in directory.rows() if row.key in kept]
+    assert {case: cases.count(case) for case in WANTED} == WANTED
+    tasks = {row.task.rpartition("_")[2] for row in directory.rows() if row.key in kept}
+    assert tasks == {"cross", "intra"}
+
+
+@pytest.mark.ray
+def test_every_kept_candidate_is_verified_and_the_page_shows_the_verdicts(whole):
+    out, made, _ = whole
+    assert made["multi_candidate"].books.failed > 0
+    page = (out / made["page"].directory / "report.html").read_text()
+    assert 'id="checks-1"' in page
+    assert 'id="watch"' in page
+
+
+@pytest.mark.ray
+def test_nothing_is_asked_twice(whole):
+    servers = whole[2]
+    for name, server in (("chat", servers.chat), *servers.images.items()):
+        asked = [each.request for each in server.asked]
+        assert asked, name
+        assert len(asked) == len(set(asked)), name
+    judged = [each.id for each in servers.judge.asked if not each.id.startswith("probe")]
+    assert len(judged) == len(set(judged))
+
+
+@pytest.mark.ray
+def test_killed_five_times_it_ends_in_the_same_bytes_and_pays_for_nothing_twice(whole, base, tmp_path):
+    out = tmp_path / "out"
+    draw = random.Random(0)
+    with ExitStack() as stack:
+        path, changes, servers = small("scone_full", base, out, stack, "run.engine=local")
+        command = [sys.executable, "-W", "ignore", "-m", "recipes.cli", "run", str(path), "--out", str(out)]
+        for change in changes:
+            command += ["--set", change]
+        kills = 0
+        for _ in range(5):
+            paid = {address.hex() for address in addresses(out)}
+            before = len(servers.judge.asked)
+            process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
+            wait_for_replies(out, process, draw.randrange(8, 40))
+            kills += process.poll() is None
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            assert not paid & {each.id for each in servers.judge.asked[before:]}
+        assert kills >= 4
+        run(load_recipe(path, changes), out)
+        assert digests(out) == digests(whole[0])
+        for name, server in (("chat", servers.chat), *servers.images.items()):
+            asked = [each.request for each in server.asked]
+            again = len(asked) - len(set(asked))
+            assert again <= kills * WORKERS * IN_FLIGHT, name
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("scone_multi_input_15k", len(MULTI_INPUT_CASES)), ("scone_multi_candidate_20k", sum(WANTED.values()))],
+)
+def test_a_recipe_of_one_set_gives_its_counts(name, count, base, tmp_path):
+    out = tmp_path / "out"
+    with ExitStack() as stack:
+        path, changes, _ = small(name, base, out, stack, "run.engine=local")
+        made = run(load_recipe(path, changes), out)
+    assert made["kept"].books.made == made["packed"].books.made == count
+
+
+def addresses(out):
+    """Of every reply that is committed; segments may be merged while they are read."""
+    while True:
+        try:
+            tables = [pa.ipc.open_file(path.read_bytes()).read_all() for path in out.glob("ledger/*.arrow")]
+        except FileNotFoundError:
+            continue
+        return {address for table in tables for address in table.column("request").to_pylist()}
+
+
+def wait_for_replies(out, process, count):
+    """Until so many more replies are committed."""
+    before = len(addresses(out))
+    while process.poll() is None and len(addresses(out)) < before + count:
+        time.sleep(0.1)

@@ -1,0 +1,120 @@
+"""Exact counts: a shortfall names case and yield, `topup` fills it, and nothing is made or asked twice."""
+
+from collections import Counter
+
+import pytest
+import yaml
+from rich.console import Console
+from typer.testing import CliRunner
+
+from filters.fake_server import MODEL, FakeServer
+from filters.fake_server import Behaviour as Fake
+from filters.select import ShortfallError
+from recipes.cli import app
+from recipes.display import Display
+from recipes.run import Run
+from recipes.schema import RecipeError, load_recipe
+from recipes.topup import missing, write_samples
+from shards.index import Directory
+from shards.selection import kept_keys
+from shards.storage import Storage
+
+WANTED = {"character": 5, "object": 6}
+RECIPE = """
+# This comment, and the odd   spacing below, are the author's.
+name: exact
+seed: 5
+run: {{workers: 1}}
+steps:
+  base: {{step: single_candidate,   samples: 16,  size_px: 128}}  # sixteen
+  scores:
+    step: judge
+    input: base
+    questions: [copy_paste]
+    tolerate_unreadable: 1
+    engine: {{kind: served, model: {model}, revision: r1, endpoints: ["{url}"]}}
+  good:
+    step: select
+    input: base
+    scores: scores
+    max_scores: {{copy_paste: 0.5}}
+    order: [copy_paste]
+    by: case
+    best: {{character: 5, object: 6}}
+    exact: true
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    with FakeServer(Fake()) as server:
+        path = tmp_path / "recipe.yaml"
+        path.write_text(RECIPE.format(model=MODEL, url=server.url))
+        yield path, server
+
+
+def run(path, out):
+    loaded = load_recipe(path)
+    storage = Storage(str(out))
+    with Run(loaded, storage, Display(Console(quiet=True), storage, "exact")) as made:
+        return made.execute()
+
+
+def test_a_shortfall_becomes_exact_counts_and_nothing_is_made_or_asked_twice(recipe, tmp_path):
+    path, server = recipe
+    out, text = tmp_path / "out", path.read_text()
+    with pytest.raises(
+        ShortfallError, match=r"object: \d of 6, \d of \d+ samples passed .*\n.*bakery topup"
+    ) as error:
+        run(path, out)
+    assert {each.group for each in error.value.short} <= set(WANTED)
+    first = Directory(next(found for found in folders(out, "base")))
+    before = {key: first[key].target.data for key in first.places}
+
+    result = CliRunner().invoke(app, ["topup", str(path), "good", "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    raised = yaml.safe_load(path.read_text())["steps"]["base"]["samples"]
+    assert "steps.base.samples: 16 -> " in result.output
+    assert path.read_text() == text.replace("samples: 16", f"samples: {raised}")  # no other byte changed
+
+    manifests = run(path, out)
+    storage = Storage(str(out))
+    base = Directory(storage.child(manifests["base"].directory))
+    kept = kept_keys(storage.child(manifests["good"].directory))
+    assert Counter(base[key].provenance.case for key in kept) == WANTED
+    assert {key: base[key].target.data for key in before} == before
+    assert manifests["base"].stats["copied"] >= len(before)
+    asked = Counter(each.id for each in server.asked if not each.id.startswith("probe"))
+    assert set(asked.values()) == {1}
+
+
+def folders(out, step):
+    return [Storage(str(path)) for path in sorted(out.glob(f"{step}-*"))]
+
+
+def test_without_exact_a_shortfall_is_no_error(recipe, tmp_path):
+    path, _ = recipe
+    path.write_text(path.read_text().replace("exact: true", "exact: false"))
+    manifests = run(path, tmp_path / "out")
+    assert manifests["good"].books.made < sum(WANTED.values())
+    short = missing(load_recipe(path), Storage(str(tmp_path / "out")), "good")
+    assert (
+        sum(each.wanted - each.kept for each in short) == sum(WANTED.values()) - manifests["good"].books.made
+    )
+
+
+def test_what_cannot_be_topped_up_is_said(recipe, tmp_path):
+    path, _ = recipe
+    loaded, out = load_recipe(path), Storage(str(tmp_path / "out"))
+    with pytest.raises(RecipeError, match="expected a select step with `best`, of good, got 'base'"):
+        missing(loaded, out, "base")
+    with pytest.raises(RecipeError, match="expected a finished step"):
+        missing(loaded, out, "good")
+
+
+def test_a_recipe_that_does_not_write_its_number_is_refused(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("steps: {base: {step: single_candidate}}")
+    (raised,) = [type("Raise", (), {"step": "base", "after": 9})]
+    with pytest.raises(RecipeError, match=r"steps.base.samples: expected a number to raise"):
+        write_samples(path, [raised])

@@ -1,0 +1,157 @@
+"""`verify` end to end: a judge that knows the truth has every fault found, and nothing else refused."""
+
+import pytest
+from rich.console import Console
+
+from datagen.multi_candidate import FAULTS
+from filters.checks import ALL, CHECKS
+from filters.fake_answers import answer_from_truth
+from filters.fake_server import MODEL, Behaviour, FakeServer
+from filters.multi_answers import FAULTS_OF
+from filters.report import ReportConfig, render
+from recipes.calibration import calibrate, describe
+from recipes.display import Display
+from recipes.run import Run
+from recipes.schema import load_recipe
+from shards.driver_step import Input
+from shards.index import Directory
+from shards.selection import kept_keys
+from shards.storage import Storage
+from shards.tables import read_table
+
+RECIPE = """
+name: verified
+seed: 5
+run: {{workers: 1}}
+steps:
+  base: {{step: single_candidate, samples: 40, size_px: 128}}
+  multi:
+    step: multi_candidate
+    input: base
+    samples: 48
+    rounds: 3
+    faults: {{{faults}}}
+  checked:
+    step: verify
+    input: multi
+    engine: {{kind: served, model: {model}, revision: r1, endpoints: ["{url}"]}}
+  good: {{step: select, input: multi, scores: checked, policy: verified}}
+"""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A recipe verified by a server that knows the truth; the server; the output; the manifests."""
+    folder = tmp_path_factory.mktemp("verified")
+    out = Storage(str(folder / "out"))
+    faults = ", ".join(f"{fault}: 0.08" for fault in FAULTS)
+    with FakeServer(Behaviour()) as server:
+        (folder / "recipe.yaml").write_text(RECIPE.format(model=MODEL, url=server.url, faults=faults))
+        recipe = load_recipe(folder / "recipe.yaml")
+        with Run(recipe, out, Display(Console(quiet=True), out, "verified")) as run:
+            multi = run.execute(until="multi")["multi"]
+            server.judge.behaviour.answer = answer_from_truth(str(folder / "out" / multi.directory))
+            manifests = run.execute()
+        yield recipe, server, out, manifests
+
+
+def samples(made):
+    _, _, out, manifests = made
+    opened = Directory(out.child(manifests["multi"].directory))
+    return {key: opened[key] for key in opened.places}
+
+
+def faults(made):
+    return {key: sample.provenance.truth["fault"] for key, sample in samples(made).items()}
+
+
+def test_every_fault_is_there_to_be_found(made):
+    assert set(faults(made).values()) == {"none", *FAULTS}
+
+
+def test_the_policy_keeps_what_is_clean_and_nothing_else(made):
+    _, _, out, manifests = made
+    clean = {key for key, fault in faults(made).items() if fault == "none"}
+    assert set(kept_keys(out.child(manifests["good"].directory))) == clean
+
+
+def test_every_check_has_precision_and_recall_of_one(made):
+    recipe, _, out, _ = made
+    found = calibrate(recipe, out, "checked", None, 0)
+    assert [each.check for each in found.checks] == [*CHECKS, ALL]
+    for each in found.checks:
+        assert (each.precision.value, each.recall.value, each.recall_at_95) == (1, 1, 1), each
+        assert all(hits == n for hits, n in each.found.values())
+    for check, names in FAULTS_OF.items():
+        (each,) = [each for each in found.checks if each.check == check]
+        assert set(names) <= set(each.found)
+    assert any("check_phrase: " in line and "recall 1.000" in line for line in describe(found))
+
+
+def test_questions_about_an_edit_show_the_raw_reference_in_both_orders(made):
+    _, _, out, manifests = made
+    scores = out.child(manifests["checked"].directory)
+    asked = [read_table(scores, f"edit_raw_{order}").to_pylist() for order in ("first", "last")]
+    places = [{(row["key"], row["reference"]) for row in rows} for rows in asked]
+    edited = {
+        (key, edit["reference"])
+        for key, sample in samples(made).items()
+        if sample.provenance.truth["fault"] != "nothing_added"
+        for edit in sample.provenance.origin.get("edits", ())
+    }
+    assert places[0] == places[1] == edited
+
+
+def test_every_sample_has_a_row_of_every_check(made):
+    _, _, out, manifests = made
+    scores = out.child(manifests["checked"].directory)
+    for check in (*CHECKS, ALL):
+        assert set(read_table(scores, check).column("key").to_pylist()) == set(samples(made))
+
+
+def test_the_report_shows_every_verdict_and_the_checks_against_the_truth(made):
+    _, _, out, manifests = made
+    directories = [
+        Input(storage=out.child(manifest.directory), manifest=manifest) for manifest in manifests.values()
+    ]
+    page = render(directories, ReportConfig())
+    start = page.index('id="checks-1"')
+    section = page[start : page.index("</section>", start)]
+    assert section.count('<li class="card">') == 12
+    for check in CHECKS:
+        name = check.removeprefix("check_")
+        assert section.count(f"✓ {name} <b>") + section.count(f"✗ {name} <b>") == 12
+        assert f">check {name}</th>" in section
+    for fault in FAULTS:
+        assert f"truth: {fault.replace('_', ' ')}" in section
+    assert section.count("<b>1.000</b>") == 2 * (len(CHECKS) + 1)
+    assert 'class="hide"' in section  # boxes of distractors
+    assert '<li class="card">' not in render(directories, ReportConfig(gallery=0))
+
+
+def test_a_second_run_asks_nothing(made):
+    recipe, server, out, manifests = made
+    before = len(server.asked)
+    out.delete(manifests["checked"].directory)
+    with Run(recipe, out, Display(Console(quiet=True), out, "verified")) as run:
+        again = run.execute()
+    assert again["checked"].files == manifests["checked"].files
+    assert len(server.asked) == before
+
+
+def test_a_set_whose_parents_are_gone_is_refused_by_name(made, tmp_path):
+    recipe, _, out, manifests = made
+    stored = out.child(manifests["base"].directory)
+    text = stored.read("manifest.json")
+    stored.delete("manifest.json")
+    out.delete(manifests["checked"].directory)
+    try:
+        with (
+            pytest.raises(
+                ValueError, match=f"expected the finished directory that {manifests['multi'].directory}"
+            ),
+            Run(recipe, out, Display(Console(quiet=True), out, "verified")) as run,
+        ):
+            run.execute(only=["checked"])
+    finally:
+        stored.write("manifest.json", text)
