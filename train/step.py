@@ -42,7 +42,7 @@ class TrainConfig(Training):
     )
 
     def computed(self) -> dict[str, Json]:
-        """The hash covers the model it starts from: its files' names, sizes and samples, wherever it lies."""
+        """The hash covers the model it starts from: names, sizes and bytes of its files, not their place."""
         start = TINY_BASE if self.model == TINY_BASE else self._listing()
         return {**super().computed(), "model": start}
 
