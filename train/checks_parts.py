@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from train.attention import DensePack, FlexPack
+from train.attention import DensePack, FlexPack, per_sequence
 from train.bridge_config import BridgeConfig
 from train.build import FLEX_BLOCK
 from train.config import TINY
@@ -59,6 +59,24 @@ def flex_apart(bench: Bench, *, is_bridged: bool) -> dict[str, float]:
 
 def _largest(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).abs().max())
+
+
+def vit_apart(bench: Bench) -> dict[str, float]:
+    """The ViT's attention over images of five sizes in one call against image by image in float32: the
+    largest differences of output and gradients, relative to the largest value.
+    """
+    lengths, generator = [37 * 37, 1, 16, 255, 900], torch.Generator().manual_seed(0)
+    rows = [torch.randn(sum(lengths), 4, 72, generator=generator) for _ in "qkv"]
+    found = []
+    for dtype in (bench.dtype, torch.float32):
+        given = [row.to(bench.device, bench.dtype).to(dtype).requires_grad_() for row in rows]
+        out = per_sequence(*given, lengths)
+        out.backward(torch.linspace(-1, 1, out.numel(), device=out.device).view_as(out).to(dtype))
+        gradients = {f"gradient_{name}": x.grad for name, x in zip("qkv", given, strict=True)}
+        found.append({"output": out.detach(), **gradients})
+    return {
+        name: _largest(found[0][name], value) / float(value.abs().max()) for name, value in found[1].items()
+    }
 
 
 def compiled_apart(bench: Bench) -> dict[str, Any]:

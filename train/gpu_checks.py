@@ -23,6 +23,7 @@ from train.speed import BRIDGE, Bench
 
 FLEX_APART = 2e-5  # float32, gradients of flex against dense; sums come in another order
 COMPILED_APART = 1e-4
+VIT_APART = {"cpu": 0.0, "cuda": 2e-2}  # of the largest value; bfloat16 on GPUs
 RELEASED_APART = {"cpu": 1e-5, "cuda": 3e-2}  # of the values' own size; bfloat16 on GPUs
 Line = dict[str, Any]
 
@@ -58,6 +59,14 @@ def flex(options: Options) -> Iterator[Line]:
     for is_bridged in (False, True):
         apart = flex_apart(options.bench, is_bridged=is_bridged)
         yield {"bridge": is_bridged, **apart, "is_passed": all(v <= FLEX_APART for v in apart.values())}
+
+
+def vit(options: Options) -> Iterator[Line]:
+    """The ViT's attention in one call (bfloat16 on GPUs) against image by image in float32."""
+    from train.checks_parts import vit_apart
+
+    apart = vit_apart(options.bench)
+    yield {**apart, "is_passed": all(value <= VIT_APART[options.bench.device] for value in apart.values())}
 
 
 def compiled(options: Options) -> Iterator[Line]:
@@ -106,6 +115,7 @@ def miniature(options: Options) -> Iterator[Line]:
 CHECKS: dict[str, Callable[[Options], Iterator[Line]]] = {
     "golden": golden,
     "flex": flex,
+    "vit": vit,
     "compiled": compiled,
     "miniature": miniature,
     "slice": slice_speed,

@@ -57,7 +57,7 @@ def train_stage(  # noqa: C901 - the algorithm, in one straight line
     compute = compute_dtype(settings, world)
     autoencoder = load_autoencoder(base, config, world.device, compute)
     model, parameters = build_model(settings, stage, base, config, world, compute)
-    optimizer = make_optimizer(parameters, stage)
+    optimizer = make_optimizer(parameters, stage, getattr(torch, settings.moments))
     ema = Ema(parameters, stage.ema) if stage.ema else None
     state: dict[str, Any] = {"weights": dict(parameters), "optimizer": optimizer_state(optimizer, parameters)}
     if ema is not None:
@@ -201,6 +201,9 @@ def _run_facts(
         "bridge": None if bridge is None else dict(vars(bridge)),
         "data": [source.given for source in data.sources],
         "samples": len(data.training),
-        **{name: getattr(settings, name) for name in ("seed", "budget", "packs_per_step", "window")},
+        **{
+            name: getattr(settings, name)
+            for name in ("seed", "budget", "packs_per_step", "window", "moments")
+        },
         "lora": settings.lora and settings.lora.model_dump(),
     }

@@ -58,6 +58,9 @@ class Training(Settings):
     precision: Literal["bfloat16", "float32"] = "bfloat16"
     checkpointing: Literal["none", "full", "attention"] = Field(default="full", **RUN)
     is_compiled: bool | None = Field(default=None, **RUN)
+    moments: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="what Adam's moments are held in; bfloat16 halves their memory"
+    )
     lora: LoraSettings | None = None
     validation: Validation = Validation()
     log_every: int = Field(default=1, gt=0)

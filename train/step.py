@@ -42,13 +42,13 @@ class TrainConfig(Training):
     )
 
     def computed(self) -> dict[str, Json]:
-        """The hash covers which model it starts from: names and sizes of its files, never where they lie."""
+        """The hash covers the model it starts from: names, sizes and bytes of its files, not their place."""
         start = TINY_BASE if self.model == TINY_BASE else self._listing()
         return {**super().computed(), "model": start}
 
     def _listing(self) -> str:
         storage = Storage(self.model)
-        return listing_digest(list_files(storage)) if storage.exists() else "no listing"
+        return listing_digest(storage, list_files(storage)) if storage.exists() else "no listing"
 
     def missing(self) -> list[str]:
         """A model directory that is not there."""

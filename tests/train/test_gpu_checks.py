@@ -26,12 +26,12 @@ def released_modules_go_again():
 
 
 def test_flex_speed_and_a_miniature_run_pass_on_a_cpu(capsys):
-    code, lines = run(capsys, "--only", "flex", "slice", "miniature")
+    code, lines = run(capsys, "--only", "flex", "vit", "slice", "miniature")
     assert code == 0, lines
     by_check = {}
     for line in lines:
         by_check.setdefault(line["check"], []).append(line)
-    assert set(by_check) == {"machine", "flex", "slice", "miniature"}
+    assert set(by_check) == {"machine", "flex", "vit", "slice", "miniature"}
     off, on, _ = by_check["slice"]
     assert (off["bridge"], on["bridge"]) == (False, True)
     assert off["tokens_per_s"] > 0

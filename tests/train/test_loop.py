@@ -121,6 +121,17 @@ def test_stopped_and_resumed_gives_the_same_losses_bit_for_bit(whole, data, tiny
     assert (tmp_path / name).read_bytes() == (whole / name).read_bytes()
 
 
+def test_bfloat16_moments_are_kept_in_checkpoints_and_resumed_bit_for_bit(data, tiny, tmp_path):
+    change = {"steps": 4, "warmup_steps": 0, "lr": 3e-3, "data": ["base"]}
+    runs = [
+        settings(data, tiny, tmp_path / name, moments="bfloat16", overrides={"all": change}) for name in "ab"
+    ]
+    assert run_stages(runs[0]) == 0
+    stop_after(runs[1], 2)
+    assert run_stages(runs[1]) == 0
+    assert losses(tmp_path / "a") == losses(tmp_path / "b")
+
+
 def test_a_resumed_run_must_be_the_same_run(data, tiny, tmp_path):
     stop_after(settings(data, tiny, tmp_path), 1)
     with pytest.raises(ConfigError, match="budget: expected 400, got 500; train into another directory"):
