@@ -15,6 +15,7 @@ from filters.heldout import Heldout, measured
 from filters.lineage import Edge, Lineage
 from filters.reasons import Reasons
 from filters.remake import command, recipe_text
+from filters.training import Trained, stages
 from filters.truth import (
     CLEAN,
     INHERITED,
@@ -284,6 +285,15 @@ class Findings:
             watch(self.lineage.labels[n], s.storage, s.manifest) for n, s in self.lineage.of_kind("scores")
         ]
         return [each for each in found if each.controls or each.costs]
+
+    # Models
+
+    @cached_property
+    def models(self) -> list[tuple[str, list[Trained]]]:
+        """Every training run, in order, with its stages."""
+        return [
+            (self.lineage.labels[name], stages(step.storage)) for name, step in self.lineage.of_kind("model")
+        ]
 
     # How it was made
 

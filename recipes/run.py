@@ -100,14 +100,18 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for executor in self._executors.values():
-            executor.close()
+        self._end_workers()
         self._servers.close()
         if ray_is_up() and not self._found_ray:  # what this run started, also where a step could not begin
             from shards import ray_executor
 
             ray_executor.stop()
         self._stack.__exit__(kind, error, trace)
+
+    def _end_workers(self) -> None:
+        for executor in self._executors.values():
+            executor.close()
+        self._executors.clear()
 
     def execute(self, *, only: Sequence[str] = (), until: str | None = None) -> dict[str, Manifest]:
         """Make what is not finished; return the manifest of each step that is.
@@ -282,6 +286,8 @@ class Run:
         draft = self._draft(step)
         inputs = {role: [self._input(name) for name in names] for role, names in draft.parents.items()}
         settings: DriverStep = step.settings  # type: ignore[assignment]
+        if draft.kind == "model":
+            self._end_workers()  # training takes the whole machine, and its ranks the cluster's places
         result = settings.make(inputs, storage)
         self._lease.check()
         stats = {**result.stats, "seconds": round(time.perf_counter() - began, 3)}
