@@ -326,6 +326,8 @@ def forget(
         named = takedown.read_keys(Storage(str(keys.absolute().parent)), keys.name) if keys else []
         found = takedown.descendants(storage, named, source)
         gone = takedown.affected(storage, found)
+        for line in takedown.unseen(storage, named, source):
+            console.print(line, highlight=False, markup=False)
         for entry in gone:
             why = f"{entry.rows} of {entry.of} rows" if entry.rows else "made from one that goes"
             console.print(f"{entry.name}: {why}", highlight=False)

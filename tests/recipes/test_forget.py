@@ -1,5 +1,6 @@
 """What is taken down goes from every directory, with what was made of it, and never comes back."""
 
+import io
 from pathlib import Path
 
 import published_sets
@@ -83,3 +84,25 @@ def test_a_source_goes_whole_and_a_new_import_of_it_stays_empty(recipe: Path) ->
         again = made.execute()
     assert again["scone"].books.made == 0
     assert again["scone"].books.reasons == {"forgotten": 7}
+
+
+def test_what_is_in_no_directory_is_told_as_it_may_be_misspelt(recipe: Path) -> None:
+    made = run(recipe)
+    told = " ".join(forget(recipe, "--source", "Scone").split())
+    assert "no sample here is of source 'Scone': the directories hold Scone-S2I-57K, folder" in told
+    held = min(keys(recipe, made["table"]))
+    (recipe.parent / "keys.txt").write_text(f"{held}\nnot-here\n")
+    told = " ".join(forget(recipe, "--keys", str(recipe.parent / "keys.txt")).split())
+    assert "1 of the keys are in no directory: not-here" in told
+    assert held not in told
+
+
+def test_a_step_whose_plan_refuses_says_how_many_it_made_of_how_many(recipe: Path) -> None:
+    run(recipe)
+    forget(recipe, "--source", "Scone-S2I-57K", "--delete")
+    out = Storage(str(recipe.parent / "out"))
+    loaded = load_recipe(recipe, ["mixed.counts={folder: 2}"])
+    console = Console(record=True, width=120, quiet=False, file=io.StringIO())
+    with Run(loaded, out, Display(console, out, loaded.name)) as made:
+        made.execute()
+    assert "scone: 0 of 7, 7 rejected" in console.export_text()
