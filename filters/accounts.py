@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from filters.lineage import Lineage
+from filters.training import samples_read
 from shards.books import Books
 from shards.driver_step import Input
 from shards.finish import REJECTS, read_rejects
@@ -18,7 +19,7 @@ from shards.storage import Storage
 from shards.tables import questions, read_table
 
 EXAMPLES = 3
-MADE = {"samples": "made", "scores": "judged", "selection": "kept"}
+MADE = {"samples": "made", "scores": "judged", "selection": "kept", "model": "trained on"}
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,8 @@ class Account:
         name: of its directory.
         label: of its step.
         type: of its step.
-        kind: "samples", "scores" or "selection".
-        made_word: what the made ones are called: made, judged, kept.
+        kind: "samples", "scores", "selection" or "model".
+        made_word: what the made ones are called: made, judged, kept, trained on.
         books: as its manifest has them.
         sums: that must come out; the first ones are the books', the others count again.
         losses: by reason, the most frequent first.
@@ -118,7 +119,8 @@ def _sums(books: Books) -> Iterator[Sum]:
 
 def _recount(step: Input) -> Iterator[Sum]:
     """What lies in the files against what the books say."""
-    count = {"samples": _indexed, "scores": _scored, "selection": _kept}[step.manifest.kind]
+    counts = {"samples": _indexed, "scores": _scored, "selection": _kept, "model": samples_read}
+    count = counts[step.manifest.kind]
     yield Sum("made = counted in its files", step.manifest.books.made, (count(step.storage),))
 
 

@@ -10,6 +10,7 @@ from markupsafe import Markup, escape
 from filters.calibrate import Interval
 from filters.distributions import BINS, Histogram
 from filters.lineage import Edge
+from filters.training import Curve
 
 WIDTH, HEIGHT = 320, 156
 LEFT, RIGHT, TOP, BOTTOM = 32, 8, 28, 20
@@ -87,6 +88,29 @@ def _rule(drawn: Histogram, number: int) -> Markup:
 def _place(drawn: Histogram, value: float) -> float:
     low, high = drawn.span
     return LEFT + (value - low) / (high - low) * (WIDTH - LEFT - RIGHT)
+
+
+def curve_chart(curve: Curve) -> Markup:
+    """A line over steps, with its least and largest value at the left."""
+    (first, _), (last, _) = curve.points[0], curve.points[-1]
+    low, high = curve.span
+    unit_x, unit_y = (WIDTH - LEFT - 14) / max(last - first, 1), (END - 12) / max(high - low, 1e-12)
+    line = " ".join(
+        f"{LEFT + 10 + (x - first) * unit_x:.1f},{END - (y - low) * unit_y:.1f}" for x, y in curve.points
+    )
+    marks = [
+        _words(LEFT + 6, 16, "end", f"{high:.3g}"),
+        _words(LEFT + 6, END, "end", f"{low:.3g}"),
+        _words(LEFT + 10, HEIGHT - 5, "start", f"{first:g}"),
+        _words(WIDTH - 6, HEIGHT - 5, "end", f"step {last:g}"),
+    ]
+    return Markup(
+        '<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}, from {:.3g} to {:.3g}">'
+        '<line class="axis" x1="{}" y1="{}" x2="{}" y2="{}"/><polyline class="curve" points="{}"/>{}</svg>'
+    ).format(
+        *(WIDTH, HEIGHT, curve.title, curve.points[0][1], curve.points[-1][1]),
+        *(LEFT + 10, END, WIDTH - 4, END, line, _joined(marks)),
+    )
 
 
 def interval_chart(interval: Interval) -> Markup:

@@ -154,6 +154,12 @@ def histogram(
     )
 
 
+def histogram_of(name: str, parts: Mapping[str, Floats], span: tuple[float, float]) -> Histogram:
+    """Count values of parts that share no keys."""
+    edges = np.linspace(*span, BINS + 1)
+    return Histogram(name=name, span=span, parts={part: _counts(v, edges) for part, v in parts.items()})
+
+
 def _counts(values: Floats, edges: Floats) -> npt.NDArray[np.int64]:
     """Values beyond the span count in its outermost bins: no sample is left out of the picture."""
     finite = np.clip(values[np.isfinite(values)], edges[0], edges[-1])

@@ -13,7 +13,9 @@ from filters.distributions import Histogram, Score, all_scores, histogram
 from filters.gallery import Card, cards
 from filters.heldout import Heldout, measured
 from filters.lineage import Edge, Lineage
+from filters.reasons import Reasons
 from filters.remake import command, recipe_text
+from filters.training import Trained, stages
 from filters.truth import (
     CLEAN,
     INHERITED,
@@ -201,8 +203,8 @@ class Findings:
 
     def _shown(self, decided: Decisions, keys: list[str]) -> list[Card]:
         directory = self._directory(self.lineage.samples_of(decided.name))
-        tables = [self.lineage.steps[name].storage for name in self.lineage.parents(decided.name, "scores")]
-        return cards(directory, keys, tables, decided)
+        judges = [self.lineage.steps[name] for name in self.lineage.parents(decided.name, "scores")]
+        return cards(directory, keys, [judge.storage for judge in judges], decided, Reasons(judges))
 
     @property
     def _cards(self) -> int:
@@ -226,10 +228,15 @@ class Findings:
     def _look(self, name: str) -> Gallery:
         directory = self._directory(name)
         keys = sorted(directory.places, key=short_hash)
+        judges = [
+            step for child, step in self.lineage.of_kind("scores") if self.lineage.samples_of(child) == name
+        ]
         return Gallery(
             heading="Samples",
             note=f"of {len(keys):,}, drawn by a hash of their keys",
-            cards=cards(directory, keys[: self._cards]),
+            cards=cards(
+                directory, keys[: self._cards], [judge.storage for judge in judges], None, Reasons(judges)
+            ),
         )
 
     # Judges
@@ -278,6 +285,15 @@ class Findings:
             watch(self.lineage.labels[n], s.storage, s.manifest) for n, s in self.lineage.of_kind("scores")
         ]
         return [each for each in found if each.controls or each.costs]
+
+    # Models
+
+    @cached_property
+    def models(self) -> list[tuple[str, list[Trained]]]:
+        """Every training run, in order, with its stages."""
+        return [
+            (self.lineage.labels[name], stages(step.storage)) for name, step in self.lineage.of_kind("model")
+        ]
 
     # How it was made
 

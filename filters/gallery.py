@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from filters.decisions import Decisions
+from filters.reasons import Reason, Reasons
 from filters.truth import INHERITED, fault_of
 from shards.image import ImageError, image_facts
 from shards.index import Directory
@@ -69,6 +70,7 @@ class Card:
         is_kept: None where nothing was decided.
         reason: why it was refused.
         fault: what the truth says; None where it is not known.
+        reasons: that a judge wrote down when asked for them.
     """
 
     key: str
@@ -81,6 +83,7 @@ class Card:
     is_kept: bool | None = None
     reason: str = ""
     fault: str | None = None
+    reasons: tuple[Reason, ...] = ()
 
 
 def cards(
@@ -88,6 +91,7 @@ def cards(
     keys: Sequence[str],
     tables: Sequence[Storage] = (),
     decided: Decisions | None = None,
+    written: Reasons | None = None,
 ) -> list[Card]:
     """Cards of these samples; no other image is opened.
 
@@ -96,15 +100,22 @@ def cards(
         keys: which ones, in order.
         tables: directories of scores about them.
         decided: the selection that decided them.
+        written: what judges wrote about them.
     """
     chips = _chips(tables, keys, decided)
-    reasons = _reasons(decided, keys) if decided else {}
+    rules = _rules(decided, keys) if decided else {}
     samples = [directory[key] for key in keys]
+    said = {sample.key: written.of(sample) for sample in samples} if written else {}
+
+    def make(sample: Sample) -> Card:
+        key = sample.key
+        return _card(sample, chips.get(key, ()), rules.get(key), said.get(key, ()))
+
     with ThreadPoolExecutor() as pool:
-        return list(pool.map(lambda s: _card(s, chips.get(s.key, ()), reasons.get(s.key)), samples))
+        return list(pool.map(make, samples))
 
 
-def _card(sample: Sample, chips: Sequence[Chip], reason: str | None) -> Card:
+def _card(sample: Sample, chips: Sequence[Chip], reason: str | None, reasons: Sequence[Reason]) -> Card:
     found = sample.provenance
     return Card(
         key=sample.key,
@@ -122,6 +133,7 @@ def _card(sample: Sample, chips: Sequence[Chip], reason: str | None) -> Card:
         is_kept=None if reason is None else not reason,
         reason=reason or "",
         fault=_fault_words(found.truth),
+        reasons=tuple(reasons),
     )
 
 
@@ -131,7 +143,8 @@ def _fault_words(truth: Mapping[str, Json]) -> str | None:
     return f"{truth.get('fault')}, inherited" if fault == INHERITED else fault
 
 
-def _reasons(decided: Decisions, keys: Sequence[str]) -> dict[str, str]:
+def _rules(decided: Decisions, keys: Sequence[str]) -> dict[str, str]:
+    """The rule that rejected each sample; "" of those kept."""
     places = pc.index_in(pa.array(keys, pa.string()), value_set=decided.keys).to_pylist()
     return {key: str(decided.reasons[place]) for key, place in zip(keys, places, strict=True)}
 

@@ -13,6 +13,7 @@ from pydantic import Field, field_validator
 from filters.controls import control_table, draw_rows, spoil, write_controls
 from filters.embedded import EmbeddedEngineConfig
 from filters.judge import MASS_FLOOR, Asked, Engine, InTurn, Request, make_requests, make_rows, request_bytes
+from filters.paid import all_paid, samples_paid
 from filters.rubrics import Question, pick_questions
 from filters.served import ServedEngineConfig
 from shards.index import Directory
@@ -96,8 +97,7 @@ class JudgeConfig(Settings):
         """
         if not self.controls:
             return {}
-        chosen = draw_rows(rows, self.controls)
-        spoilt = list(spoil([Directory(inputs[row.directory]).sample(row.shard, row.row) for row in chosen]))
+        spoilt = self._spoilt(rows, inputs)
         judge = Judge(self, ledger)
         try:
             outcomes = judge([Work(key=sample.key, parents=(sample,)) for _, sample in spoilt])
@@ -106,6 +106,32 @@ class JudgeConfig(Settings):
             judge.close()
         write_controls(control_table([kind for kind, _ in spoilt], outcomes), target)
         return {name: counts[name] for name in COSTS if name in counts}
+
+    def _spoilt(self, rows: Sequence[IndexRow], inputs: Sequence[Storage]) -> list[tuple[str, Sample]]:
+        chosen = draw_rows(rows, self.controls)
+        return list(spoil([Directory(inputs[row.directory]).sample(row.shard, row.row) for row in chosen]))
+
+    def is_paid(
+        self, rows: Sequence[IndexRow], inputs: Sequence[Storage], ledger: Ledger, limit: int | None = None
+    ) -> bool:
+        """Whether nothing is left to ask, controls included; then a server need not be started.
+
+        No image is opened but those of the controls. Inputs on an object store are not looked through: a
+        request a sample takes longer than a server's start.
+
+        Args:
+            rows: of the samples that the step may judge.
+            inputs: the directories that hold them.
+            ledger: where replies are kept.
+            limit: how many of the samples it judges; None for all.
+        """
+        if not all(storage.is_local for storage in inputs):
+            return False
+        questions, identity = pick_questions(self.questions), self.engine.identity
+        if not all_paid(rows[:limit], inputs, questions, identity, ledger):
+            return False
+        spoilt = [sample for _, sample in self._spoilt(rows, inputs)] if self.controls else []
+        return samples_paid(spoilt, questions, identity, ledger)
 
     def check_counts(self, counts: Mapping[str, float], planned: int) -> None:
         """Stop a step early that cannot end well.

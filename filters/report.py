@@ -12,6 +12,7 @@ from pydantic import Field
 from filters import charts
 from filters.findings import Findings
 from filters.lineage import trace
+from filters.training import bin_words
 from shards.books import Books
 from shards.driver_step import Input, Result
 from shards.manifest import record
@@ -25,7 +26,7 @@ TEMPLATE = "report.html"
 class ReportConfig(Settings):
     """Settings of `report`."""
 
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
 
     title: str = Field(default="Bakery report", min_length=1, max_length=200, description="of the page")
     gallery: int = Field(default=8, ge=0, le=48, description="samples in each gallery")
@@ -78,6 +79,7 @@ def _environment() -> Environment:
     environment.filters["count"] = lambda number: f"{number:,}"
     environment.filters["percent"] = lambda share: f"{share:.1%}".replace("%", "\u202f%")
     environment.filters["size"] = size_words
+    environment.filters["bin_words"] = bin_words
     environment.filters["plain"] = lambda name: str(name).replace("_", " ")
     return environment
 

@@ -16,10 +16,11 @@ from filters.embedded import ASSETS
 from filters.gallery import Card, Chip, cards
 from filters.lineage import Lineage
 from filters.multi_answers import multi_answer
+from filters.paid import read_claim
 from filters.truth import fault_of
 from shards.driver_step import Input
 from shards.index import Directory
-from shards.sample import EncodedImage, Sample, parse_sample
+from shards.sample import Sample
 from shards.storage import Storage
 from shards.tables import questions, read_table
 
@@ -116,12 +117,7 @@ def read_claims(directory: Directory, keys: set[str]) -> Iterator[Sample]:
     """Samples by key without their pictures: only the JSON member of each is read."""
     for key in sorted(keys & set(directory.places), key=lambda key: directory.places[key]):
         shard, place = directory.places[key]
-        members = directory.row(shard, place)["members"]
-        (member,) = [member for member in members if member["name"].endswith(".json")]
-        ((_, text),) = directory.read_members(shard, [member])
-        count = len(json.loads(text)["subjects"])
-        blank = EncodedImage(b"", "png")
-        yield parse_sample(key, {f"ref{n}": blank for n in range(count)} | {"target": blank}, text)
+        yield read_claim(directory, shard, directory.row(shard, place))
 
 
 def _grid(

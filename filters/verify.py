@@ -16,7 +16,7 @@ from filters.served import ServedEngineConfig
 from shards.ledger import Ledger, request_hash
 from shards.sample import Json, Sample
 from shards.settings import RUN
-from shards.stage import Scores, Stage, Work
+from shards.stage import IndexRow, Scores, Stage, Work
 from shards.storage import Storage
 
 
@@ -52,6 +52,16 @@ class VerifyConfig(JudgeConfig):
             LineageError: one of them is gone.
         """
         return self.model_copy(update={"raw_at": tuple(storage.uri for storage in ancestors(inputs))})
+
+    def is_paid(
+        self,
+        rows: Sequence[IndexRow],  # noqa: ARG002, as a judge's
+        inputs: Sequence[Storage],  # noqa: ARG002
+        ledger: Ledger,  # noqa: ARG002
+        limit: int | None = None,  # noqa: ARG002
+    ) -> bool:
+        """Not known: what is asked about raw references needs images."""
+        return False
 
     def build(self, ledger: Ledger) -> Stage:
         """The verifier on its worker."""

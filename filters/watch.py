@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from filters.calibrate import auc
 from filters.controls import KINDS, read_controls
-from filters.distributions import Floats, all_scores, worst_by_key
+from filters.distributions import Floats, Histogram, all_scores, histogram_of, worst_by_key
 from shards.manifest import Manifest
 from shards.storage import Storage
 
@@ -41,7 +41,10 @@ COSTS: Mapping[str, str] = {
     "prompt_tokens": "Prompt tokens",
     "cached_tokens": "of them cached",
     "completion_tokens": "Completion tokens",
+    "seconds": "Seconds",
+    "worker_s": "Seconds of workers",
 }
+TIMES = ("seconds", "worker_s")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +60,7 @@ class Control:
         of_the_set: the same of the set.
         area: how often a sample of the set and a control stand as they must; None where they need not.
         side: on which side of the set it must be.
+        histogram: of the set and of the controls.
     """
 
     question: str
@@ -67,12 +71,15 @@ class Control:
     of_the_set: float
     area: float | None
     side: Side | None
+    histogram: Histogram
 
     @property
     def is_alarming(self) -> bool:
         """Whether the judge does not tell the set from what was spoilt.
 
+        >>> drawn = Histogram(name="consistency", span=(0, 4), parts={})
         >>> told = {"question": "consistency", "kind": "blank", "words": "grey", "side": "below"}
+        >>> told |= {"histogram": drawn}
         >>> blind = Control(**told, n=16, mean=4, of_the_set=4, area=0.5)
         >>> sound = Control(**told, n=16, mean=0.1, of_the_set=3.6, area=0.97)
         >>> blind.is_alarming, sound.is_alarming
@@ -91,6 +98,11 @@ class Watched:
     faults: tuple[tuple[str, int], ...]
 
     @property
+    def histograms(self) -> tuple[Histogram, ...]:
+        """Of each control that must be seen."""
+        return tuple(control.histogram for control in self.controls if control.side)
+
+    @property
     def alarms(self) -> tuple[Control, ...]:
         """Controls that the judge does not see."""
         return tuple(control for control in self.controls if control.is_alarming)
@@ -101,6 +113,8 @@ def watch(label: str, storage: Storage, manifest: Manifest) -> Watched:
     counts = manifest.stats.get("counts", {})
     numbers = counts.items() if isinstance(counts, Mapping) else ()
     counted = {name: float(count) for name, count in numbers if isinstance(count, int | float)}
+    if counted:
+        counted |= {name: float(str(manifest.stats[name])) for name in TIMES if name in manifest.stats}
     return Watched(
         label=label,
         controls=tuple(_controls(storage)),
@@ -129,6 +143,7 @@ def _controls(storage: Storage) -> Iterator[Control]:
                 of_the_set=float(own.mean()),
                 area=_area(own, spoilt, side),
                 side=side,
+                histogram=histogram_of(f"{question}, {kind}", {"set": own, "controls": spoilt}, score.span),
             )
 
 

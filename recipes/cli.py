@@ -326,8 +326,12 @@ def forget(
         named = takedown.read_keys(Storage(str(keys.absolute().parent)), keys.name) if keys else []
         found = takedown.descendants(storage, named, source)
         gone = takedown.affected(storage, found)
-        for line in takedown.unseen(storage, named, source):
-            console.print(line, highlight=False, markup=False)
+        if source and not found:
+            known = ", ".join(sorted(takedown.sources(storage))) or "no source"
+            console.print(f"nothing here is of {source}; there are {known}", highlight=False)
+        if missing := takedown.unseen(storage, named):
+            shown = ", ".join(missing[: takedown.SHOWN])
+            console.print(f"in no directory: {len(missing)} of the keys, like {shown}", highlight=False)
         for entry in gone:
             why = f"{entry.rows} of {entry.of} rows" if entry.rows else "made from one that goes"
             console.print(f"{entry.name}: {why}", highlight=False)

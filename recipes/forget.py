@@ -98,21 +98,14 @@ def descendants(out: Storage, keys: Iterable[str], source: str | None) -> set[st
     return found
 
 
-def unseen(out: Storage, keys: Iterable[str], source: str | None) -> Iterator[str]:
-    """Lines for a person about what was named and is in no directory: perhaps it is only misspelt."""
-    rows = [row for directory in _samples(out) for row in _rows(directory)]
-    sources = sorted({of for _, of in rows})
-    if source is not None and source not in sources:
-        known = ", ".join(sources) or "nothing"
-        yield f"no sample here is of source {source!r}: the directories hold {known}"
-    held = {key for key, _ in rows}
-    if gone := sorted(set(keys) - held):
-        more = " and more" if len(gone) > SHOWN else ""
-        yield f"{len(gone)} of the keys are in no directory: {', '.join(gone[:SHOWN])}{more}"
+def sources(out: Storage) -> set[str]:
+    """Names of the sources that finished directories hold."""
+    return {row.source for found in _samples(out) for row in Directory(found.storage).rows()}
 
 
-def _rows(found: Finished) -> Iterator[tuple[str, str]]:
-    return ((row.key, row.source) for row in Directory(found.storage).rows())
+def unseen(out: Storage, keys: Iterable[str]) -> list[str]:
+    """Those of the keys that no directory of samples holds; perhaps they are only misspelt."""
+    return sorted(set(keys) - {row.key for found in _samples(out) for row in Directory(found.storage).rows()})
 
 
 def _samples(out: Storage) -> list[Finished]:

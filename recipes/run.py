@@ -16,14 +16,14 @@ import pyarrow.parquet as pq
 from recipes.display import Display, Line
 from recipes.forget import read_forgotten
 from recipes.identity import computed, content, hashes
-from recipes.schema import Recipe, RunSettings, Step
+from recipes.schema import Recipe, RecipeError, RunSettings, Step
 from recipes.servers import Servers
 from shards.driver_step import DriverStep, Input
 from shards.executor import Executor
 from shards.finish import finish
 from shards.index import Directory
 from shards.lease import Lease
-from shards.ledger import Ledger
+from shards.ledger import FOLDER, Ledger
 from shards.manifest import (
     Manifest,
     ManifestError,
@@ -43,7 +43,7 @@ from shards.stage import IndexRow, Planned
 from shards.storage import Storage
 from shards.worker import Job
 
-LEDGER = "ledger"
+LEDGER = FOLDER
 STAMPS = ".verified"
 
 
@@ -100,8 +100,7 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for executor in self._executors.values():
-            executor.close()
+        self._end_workers()
         self._servers.close()
         if ray_is_up() and not self._found_ray:  # what this run started, also where a step could not begin
             from shards import ray_executor
@@ -109,13 +108,22 @@ class Run:
             ray_executor.stop()
         self._stack.__exit__(kind, error, trace)
 
+    def _end_workers(self) -> None:
+        for executor in self._executors.values():
+            executor.close()
+        self._executors.clear()
+
     def execute(self, *, only: Sequence[str] = (), until: str | None = None) -> dict[str, Manifest]:
         """Make what is not finished; return the manifest of each step that is.
 
         Args:
             only: make these steps alone; what they read must be finished.
             until: make steps up to this one.
+
+        Raises:
+            RecipeError: a source of a step that is not finished is not there.
         """
+        self._check_sources(only, until)
         Ledger(self._out.child(LEDGER)).compact()
         manifests = {}
         for name, step in self._recipe.steps.items():
@@ -127,6 +135,21 @@ class Run:
             if name == until:
                 break
         return manifests
+
+    def _check_sources(self, only: Sequence[str], until: str | None) -> None:
+        """All that is missing at once, before the first step: a later step's source would be missed in hours.
+
+        Raises:
+            RecipeError: naming each step and what it lacks.
+        """
+        lacking = []
+        for name, step in self._recipe.steps.items():
+            if (not only or name in only) and read_manifest(self.storage(name)) is None:
+                lacking += [f"{self._recipe.path}: steps.{name}: {what}" for what in step.settings.missing()]
+            if name == until:
+                break
+        if lacking:
+            raise RecipeError(lacking)
 
     def storage(self, name: str) -> Storage:
         """The directory of a step."""
@@ -179,7 +202,7 @@ class Run:
         draft = self._draft(step)
         inputs = [samples_of(self._out, name) for names in draft.parents.values() for name in names]
         plan = read_summary(storage) or self._plan(step, inputs)
-        settings = self._servers.settled(step.settings, step.run)
+        settings = self._servers.settled(step.settings, step.run, lambda: self._is_paid(step, inputs))
         sizes = plan_sizes(plan, step.shard_size)
         job = Job(
             name=step.name,
@@ -204,6 +227,15 @@ class Run:
         stats = _stats(production.progress, time.perf_counter() - began)
         check = getattr(step.settings, "check_scores", None)
         return finish(storage, replace(draft, stats=stats), plan, records, check)
+
+    def _is_paid(self, step: Step, inputs: Sequence[Samples]) -> bool:
+        """Whether the ledger holds all that a step would ask its servers; False of one that cannot tell."""
+        tell = getattr(step.settings, "is_paid", None)
+        if not tell:
+            return False
+        rows = [row for number, samples in enumerate(inputs) for row in samples.rows(number)]
+        ledger = Ledger(self._out.child(LEDGER))
+        return bool(tell(rows, [samples.storage for samples in inputs], ledger, step.limit))
 
     def _plan(self, step: Step, inputs: Sequence[Samples]) -> PlanSummary:
         rows = [row for number, samples in enumerate(inputs) for row in samples.rows(number)]
@@ -254,6 +286,8 @@ class Run:
         draft = self._draft(step)
         inputs = {role: [self._input(name) for name in names] for role, names in draft.parents.items()}
         settings: DriverStep = step.settings  # type: ignore[assignment]
+        if draft.kind == "model":
+            self._end_workers()  # training takes the whole machine, and its ranks the cluster's places
         result = settings.make(inputs, storage)
         self._lease.check()
         stats = {**result.stats, "seconds": round(time.perf_counter() - began, 3)}

@@ -321,6 +321,7 @@ def _bad_inputs(
                 made = steps[name].step_type.kind
                 wanted = " or ".join(kinds)
                 yield f"{place}: expected a step that makes {wanted}, got {name}, which makes {made}"
+    yield from (f"{where}: {problem}" for problem in step.settings.problems_with(step.inputs))
 
 
 def _ordered(path: Path, steps: Mapping[str, Step], errors: list[str]) -> dict[str, Step]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, cast
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -68,17 +68,23 @@ class Servers:
         self._folder = out.child(FOLDER)
         self._running: dict[str, RayServers] = {}
 
-    def settled(self, settings: Settings, run: RunSettings) -> Settings:
+    def settled(self, settings: Settings, run: RunSettings, is_paid: Callable[[], bool]) -> Settings:
         """A step's settings with the addresses of the servers it asks for, which are started if need be.
+
+        Args:
+            settings: of the step.
+            run: how it runs.
+            is_paid: whether it has nothing to ask; then no server is started for it.
 
         Raises:
             EngineError: the cluster has no room for them, or they do not start.
         """
         found = {}
         for field, served in asked_servers(settings):
-            if served.server not in self._running:
+            if served.server not in self._running and not is_paid():
                 self._start(served.server, served.model, run)
-            urls = tuple(published_urls(self._folder, served.server))
+            is_up = served.server in self._running
+            urls = tuple(published_urls(self._folder, served.server)) if is_up else ()
             found[field] = served.model_copy(update={"endpoints": urls, "endpoints_at": self._folder.uri})
         return settings.model_copy(update=found)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pydantic import ValidationError
+
 from filters.select import SelectConfig, changes
 from recipes.schema import RecipeError
 from shards.driver_step import Input
@@ -36,7 +38,11 @@ def select_directory(
         "order": tuple(order) or _default_order(least, best),
         "by": by,
     }
-    config = SelectConfig.model_validate({name: value for name, value in rules.items() if value})
+    try:
+        config = SelectConfig.model_validate({name: value for name, value in rules.items() if value})
+    except ValidationError as error:
+        told = [each["msg"].removeprefix("Value error, ") for each in error.errors()]
+        raise RecipeError([f"select: expected {each}" for each in told]) from error
     judged = [_scores(name) for name in scores]
     of = {name for found in judged for name in found.manifest.parents["input"]}
     if len(of) != 1:

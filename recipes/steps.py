@@ -8,7 +8,7 @@ from typing import Literal
 
 from shards.settings import Settings
 
-Kind = Literal["samples", "scores", "selection", "page"]
+Kind = Literal["samples", "scores", "selection", "model", "page"]
 
 
 @dataclass(frozen=True)
@@ -182,10 +182,16 @@ STEPS: dict[str, StepType] = {
         {"input*": SETS},
         "copies kept samples into even, shuffled shards",
     ),
+    "train": StepType(
+        "train.step:TrainConfig",
+        "model",
+        {"base?": SETS, "refined?": SETS, "multi_candidate?": SETS, "multi_input?": SETS},
+        "trains a model through the stages; leaves each stage's model, log, curves and pictures",
+    ),
     "report": StepType(
         "filters.report:ReportConfig",
         "page",
-        {"of*": ("samples", "scores", "selection")},
+        {"of*": ("samples", "scores", "selection", "model")},
         "one page: funnel, books, scores, galleries, the judge against the truth",
     ),
 }

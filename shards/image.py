@@ -11,10 +11,9 @@ from PIL import Image, ImageFile, _imaging
 from shards.sample import EncodedImage, Sample
 
 MAX_PIXELS = 64 << 20
-# Pillow gives pixels back to the system after each image, and a 1024 px JPEG then spends a quarter of its
-# decoding on fresh pages (2.3 ms of 9.9, 1,100 faults an image; 1.0 ms and 100 with blocks kept). At most
-# 16 MB a block.
-KEPT_BLOCKS = 4
+# Pillow gives pixels back to the system after each image, and the next one's fresh pages cost an import a
+# fourth of its decoding: 10.3 ms a JPEG of 1024 px and 1,100 page faults, with blocks kept 7.9 and 95.
+KEPT_BLOCKS = 4  # of 16 MB at most
 _imaging.set_blocks_max(KEPT_BLOCKS)
 FORMATS = {"jpg": "JPEG", "jpeg": "JPEG", "png": "PNG", "webp": "WEBP"}
 MODES = ("RGB", "RGBA", "L", "LA", "P")

@@ -20,6 +20,7 @@ import pyarrow as pa
 from shards.storage import Storage, StorageError
 
 SCHEMA = pa.schema([("request", pa.binary(32)), ("reply", pa.large_binary()), ("sha256", pa.binary(32))])
+FOLDER = "ledger"  # of an output directory
 COMPACT_FROM = 64  # segments: a reader opens each one
 REFRESHES = 5
 MERGE_FROM = 8  # segments of like size that one writer made: it makes one of them

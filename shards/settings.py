@@ -38,6 +38,10 @@ class Settings(BaseModel):
         """What must be there and is not, for `bakery check`; nothing for a step that reads no source."""
         return []
 
+    def problems_with(self, inputs: Mapping[str, Sequence[str]]) -> list[str]:  # noqa: ARG002, as above
+        """What cannot work with these inputs (names of steps, by role), for the recipe's check."""
+        return []
+
     def prepared(self, storage: Storage) -> Self:  # noqa: ARG002, for settings that need it
         """What the workers are given, once the plan lies in the step's directory.
 

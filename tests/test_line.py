@@ -29,23 +29,29 @@ SMALL = (
     "multi.samples=10",
     "base.shard_size=10",
     "packed.shard_size=8",
+    "trained.stages=[stage1_base, stage2_joint]",
+    "trained.budget=900",  # a sample of the size that so few can hold at the most
+    "trained.packs_per_step=1",
+    "trained.overrides={all: {steps: 2, warmup_steps: 0}, stage2_joint: {data: [refined, multi_candidate]}}",
+    "trained.save_every=1",
+    "trained.validation={samples: 1, every: 2, images: 1, image_steps: 2, times: [0.5]}",
 )
 LOCAL = ("run.engine=local",)
 
 
-def run(out: Path, *changes: str) -> dict[str, Manifest]:
+def run(out: Path, *changes: str, until: str | None = None) -> dict[str, Manifest]:
     recipe = load_recipe(DEMO, [*SMALL, *changes])
     storage = Storage(str(out))
     with Run(recipe, storage, Display(Console(quiet=True), storage, recipe.name)) as made:
-        return made.execute()
+        return made.execute(until=until)
 
 
 def digests(out: Path) -> dict[str, str]:
-    """Every shard, index, table, selection and list of rejects of an output."""
+    """Every shard, index, table, selection and list of rejects of an output; weights, curves and pictures."""
     return {
         str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(out.rglob("*"))
-        if path.suffix in (".tar", ".parquet")
+        if path.suffix in (".tar", ".parquet", ".safetensors", ".png") or path.name == "curves.json"
     }
 
 
@@ -59,8 +65,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Mani
 def test_two_workers_and_other_slices_make_the_same_bytes(
     made: tuple[Path, dict[str, Manifest]], tmp_path: Path
 ) -> None:
-    run(tmp_path, *LOCAL, "run.workers=2", "run.slice_size=8")
-    assert digests(tmp_path) == digests(made[0])
+    run(tmp_path, *LOCAL, "run.workers=2", "run.slice_size=8", until="packed")
+    before = {name: digest for name, digest in digests(made[0]).items() if not name.startswith("trained-")}
+    assert digests(tmp_path) == before
 
 
 @pytest.mark.ray
@@ -98,9 +105,9 @@ def wait_for_work(out: Path, process: subprocess.Popen[bytes]) -> None:
 def test_a_new_threshold_asks_nothing_and_makes_only_what_changed(
     made: tuple[Path, dict[str, Manifest]], tmp_path: Path
 ) -> None:
-    run(tmp_path, *LOCAL, "run.workers=1")
+    run(tmp_path, *LOCAL, "run.workers=1", until="packed")
     paid = len(Ledger(Storage(str(tmp_path / "ledger"))))
-    again = run(tmp_path, *LOCAL, "run.workers=1", "refined.min_scores.consistency=1.0")
+    again = run(tmp_path, *LOCAL, "run.workers=1", "refined.min_scores.consistency=1.0", until="packed")
     asked = len(Ledger(Storage(str(tmp_path / "ledger")))) - paid
     multi = again["multi"]
     assert multi.hash != made[1]["multi"].hash
@@ -143,7 +150,23 @@ def test_every_step_s_books_balance_and_every_loss_has_a_reason(
     assert base.made == judged.read == made[1]["refined"].books.read
 
 
-def test_the_page_is_there(made: tuple[Path, dict[str, Manifest]]) -> None:
+def test_the_page_ends_with_the_training_run(made: tuple[Path, dict[str, Manifest]]) -> None:
     out, manifests = made
-    page = out / manifests["page"].directory / "report.html"
-    assert "<html" in page.read_text()
+    page = (out / manifests["page"].directory / "report.html").read_text()
+    assert "<html" in page
+    for stage in ("stage1 base", "stage2 joint"):
+        assert f"<h3>{stage}</h3>" in page
+    assert "bridge: share of reference tokens kept" in page
+    assert page.count("data:image/png;base64,") == 2 * 2, "of each stage a sample as given and as drawn"
+
+
+def test_every_stage_leaves_a_model_and_all_handed_on_samples_were_read(
+    made: tuple[Path, dict[str, Manifest]],
+) -> None:
+    out, manifests = made
+    trained = out / manifests["trained"].directory
+    stages = ("stage1_base", "stage2_joint")
+    assert set(digests(trained)) >= {f"{stage}/model/model.safetensors" for stage in stages}
+    books = manifests["trained"].books
+    sets = [manifests[name].books.made for name in ("base", "refined", "multi_refined")]
+    assert books.made == books.read == sum(sets)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from train.batch import Batch, Noising, make_batch
 from train.config import ModelConfig
@@ -35,6 +37,12 @@ class Dataset:
     stage: Stage
     seed: int
     align: int
+
+    def counts(self) -> dict[str, Any]:
+        """How many samples train and are held out, and how many each directory gives."""
+        given = Counter(place.source for place in (*self.training, *self.held))
+        directories = {source.given: given[number] for number, source in enumerate(self.sources)}
+        return {"training": len(self.training), "held": len(self.held), "directories": directories}
 
     def plan(self, settings: TrainSettings) -> Plan:
         """The stage's packs and steps; `check` it before use."""

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from train.inputs import PackInputs
+    from train.model import Prediction
 
 # I images, M target rows, C numbers of a latent token
 
@@ -40,6 +46,13 @@ def flow_loss(error_MC: Tensor, is_target_M: Tensor, all_targets: int) -> Tensor
     """
     per_token_M = error_MC.mean(-1)
     return torch.where(is_target_M, per_token_M, 0.0).sum() / all_targets
+
+
+def pack_loss(found: Prediction, inputs: PackInputs, step_targets: int) -> Tensor:
+    """A pack's share of its step's mean loss; `step_targets` are the target tokens of all packs and ranks."""
+    clean_MC = inputs.clean_GC[len(inputs.clean_GC) - inputs.target_rows :]
+    error_MC = squared_error(found.velocity_MC, clean_MC, inputs.noise_MC)
+    return flow_loss(error_MC, inputs.is_target_M, step_targets)
 
 
 def sampling_times(steps: int, shift: float) -> Tensor:

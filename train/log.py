@@ -7,11 +7,15 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
-from torch.utils.tensorboard import SummaryWriter
+
+from train.page import GIVEN
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 
 class Log:
@@ -23,7 +27,7 @@ class Log:
         if is_written:
             folder.mkdir(parents=True, exist_ok=True)
             self._file = (folder / "log.jsonl").open("a", encoding="utf-8")
-            self._board = SummaryWriter(str(folder / "tensorboard"))
+            self._board = _open_board(folder / "tensorboard")
 
     def __enter__(self) -> Log:
         return self
@@ -31,27 +35,27 @@ class Log:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._file is not None and self._board is not None:
-            self._file.close()
-            self._board.close()
+        for each in (self._file, self._board):
+            if each is not None:
+                each.close()
 
     def write(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
         """One line; numbers go to TensorBoard as `kind/name`. A number that is none (NaN) is null."""
-        if self._file is None or self._board is None:
+        if self._file is None:
             return
         line = {"kind": kind, "step": step, **{name: _finite(value) for name, value in values.items()}}
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
-        for name, value in values.items():
+        for name, value in values.items() if self._board is not None else ():
             if isinstance(value, int | float) and _finite(value) is not None:
                 self._board.add_scalar(f"{kind}/{name}", value, step)
 
-    def picture(self, name: str, step: int, image: Image.Image) -> None:
-        """A picture as `samples/<step>-<name>.png`; any rank may write its own."""
-        path = self.folder / "samples" / f"{step:07d}-{name}.png"
+    def picture(self, name: str, step: int | None, image: Image.Image) -> None:
+        """A picture as `samples/<step>-<name>.png`, or as `given-<name>.png`; any rank may write its own."""
+        path = self.folder / "samples" / f"{GIVEN if step is None else f'{step:07d}'}-{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         image.save(path)
-        if self._board is not None:
+        if self._board is not None and step is not None:
             self._board.add_image(f"samples/{name}", np.asarray(image), step, dataformats="HWC")
 
     def say(self, text: str) -> None:
@@ -59,6 +63,15 @@ class Log:
         if self._file is not None:
             sys.stdout.write(text + "\n")
             sys.stdout.flush()
+
+
+def _open_board(folder: Path) -> SummaryWriter | None:
+    """TensorBoard's writer; none where it is not installed, as on a bare GPU machine: the log has it all."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder))
 
 
 def _finite(value: object) -> object:

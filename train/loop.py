@@ -21,7 +21,7 @@ from train.config_files import read_config
 from train.dataset import Dataset, open_dataset
 from train.draw import Studio
 from train.ema import Ema
-from train.flow import flow_loss, squared_error
+from train.flow import pack_loss
 from train.groups import ADAPTER, table_text, training_table
 from train.inputs import PackInputs
 from train.loader import load_steps
@@ -29,7 +29,7 @@ from train.log import Log
 from train.lora import merged
 from train.measure import Gauge, Measure
 from train.meter import Meter
-from train.model import Bagel, Prediction
+from train.model import Bagel
 from train.optimizer import make_optimizer, optimizer_state, set_lr
 from train.parallel import World, whole
 from train.plan import Plan
@@ -57,7 +57,7 @@ def train_stage(  # noqa: C901 - the algorithm, in one straight line
     compute = compute_dtype(settings, world)
     autoencoder = load_autoencoder(base, config, world.device, compute)
     model, parameters = build_model(settings, stage, base, config, world, compute)
-    optimizer = make_optimizer(parameters, stage)
+    optimizer = make_optimizer(parameters, stage, getattr(torch, settings.moments))
     ema = Ema(parameters, stage.ema) if stage.ema else None
     state: dict[str, Any] = {"weights": dict(parameters), "optimizer": optimizer_state(optimizer, parameters)}
     if ema is not None:
@@ -80,6 +80,7 @@ def train_stage(  # noqa: C901 - the algorithm, in one straight line
 
     with Log(folder, is_written=world.is_first) as log, stopping, uncollected():
         log.say(f"{name}: {len(data.training)} samples, {len(data.held)} held out, fill {plan.fill():.3f}")
+        log.write("data", first, data.counts())
         log.say(table_text(training_table(_sizes(model), parameters.keys(), config.language.layers)))
         rehearse(model, data, plan, encode, bridge)
         optimizer.zero_grad()
@@ -152,13 +153,6 @@ def uncollected() -> Iterator[None]:
         gc.enable()
 
 
-def pack_loss(found: Prediction, inputs: PackInputs, step_targets: int) -> Tensor:
-    """A pack's share of its step's mean loss; `step_targets` are the target tokens of all packs and ranks."""
-    clean_MC = inputs.clean_GC[len(inputs.clean_GC) - inputs.target_rows :]
-    error_MC = squared_error(found.velocity_MC, clean_MC, inputs.noise_MC)
-    return flow_loss(error_MC, inputs.is_target_M, step_targets)
-
-
 def clip_gradients(parameters: Mapping[str, nn.Parameter], most: float) -> Tensor:
     """Scale all gradients down to a joint norm of `most`; return the norm before."""
     return whole(clip_grad_norm_(list(parameters.values()), most))
@@ -192,16 +186,24 @@ def _sizes(model: nn.Module) -> dict[str, int]:
     return {name: parameter.numel() for name, parameter in model.named_parameters()}
 
 
+def _base_name(base: Path, out: Path) -> str:
+    """Where a stage starts from; inside the run's own directory it may move with it."""
+    return str(base.relative_to(out) if base.is_relative_to(out) else base)
+
+
 def _run_facts(
     settings: TrainSettings, stage: Stage, bridge: BridgeConfig | None, base: Path, data: Dataset
 ) -> dict[str, Any]:
     """What must stay as it is for a resumed run to be the same run. The number of ranks may change."""
     return {
-        "base": str(base),
+        "base": _base_name(base, Path(settings.out)),
         "stage": stage.model_dump(mode="json"),
         "bridge": None if bridge is None else dict(vars(bridge)),
-        "data": [source.name for source in data.sources],
+        "data": [source.given for source in data.sources],
         "samples": len(data.training),
-        **{name: getattr(settings, name) for name in ("seed", "budget", "packs_per_step", "window")},
+        **{
+            name: getattr(settings, name)
+            for name in ("seed", "budget", "packs_per_step", "window", "moments")
+        },
         "lora": settings.lora and settings.lora.model_dump(),
     }

@@ -48,7 +48,7 @@ def check_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> TrainS
     """
     settings = load_settings(path, changes)
     model = TINY if settings.base == TINY_BASE else read_config(Path(settings.base))
-    problems = settings.problems(model)
+    problems = settings.problems(model, settings.data)
     if problems:
         raise ConfigError("\n".join(f"{path}: {problem}" for problem in problems))
     return settings

@@ -17,7 +17,7 @@ from train.flops import pack_flops, peak
 from train.inputs import PackInputs
 from train.log import Log
 from train.parallel import World, outside_forward
-from train.pixels import decode
+from train.pixels import decode, side_by_side
 from train.plan import Pack
 from train.segments import Kind
 from train.settings import TrainSettings
@@ -55,6 +55,7 @@ class Measure:
             self.world,
         )
         log.write("held", done, found)
+        log.say(f"  after step {done}: held-out loss {found['loss']:.4f}")
 
     def images(self, log: Log, done: int) -> None:
         """Held-out samples drawn as pictures, spread over the ranks."""
@@ -77,6 +78,9 @@ class Measure:
                 )
                 if is_counted:
                     log.picture(place.key, done, image)
+                    if done <= self.settings.validation.every:
+                        target = decode(sample.target, f"sample {sample.key}")
+                        log.picture(place.key, None, side_by_side([*references, target], image.height))
 
 
 @dataclass(frozen=True, kw_only=True)

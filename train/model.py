@@ -36,7 +36,7 @@ class Connector(nn.Module):
         return self.fc2(functional.gelu(self.fc1(x), approximate="tanh"))
 
 
-class _Attends:
+class Attends:
     """Each kind of attention of a pack, made when its first layer asks: at most four a pass."""
 
     def __init__(self, pack: PackAttention) -> None:
@@ -95,7 +95,7 @@ class Bagel(nn.Module):
                 every row, where without it only the targets' are.
         """
         und_UH, gen_GH = self.embed(inputs)
-        rope, attends = self.rope(inputs.position_T), _Attends(inputs.attention)
+        rope, attends = self.rope(inputs.position_T), Attends(inputs.attention)
         relevance_T = keep_T = stats = None
         layers = self.language_model.model.layers
         for number, layer in enumerate(layers):

@@ -31,14 +31,50 @@ def narrow_frozen(model: nn.Module, dtype: torch.dtype) -> None:
             parameter.data = parameter.data.to(dtype)
 
 
-def make_optimizer(parameters: Mapping[str, Tensor], stage: Stage) -> AdamW:
+class NarrowAdamW(AdamW):
+    """AdamW whose moments are held in another dtype than the weights; torch's own wants one for both.
+
+    A step computes in the weights' dtype and rounds the moments when it puts them back: in bfloat16 they take
+    half the memory, 4 instead of 8 bytes a weight.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # noqa: ARG002, the optimizers' signature
+        """One step over every weight that has a gradient."""
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is not None:
+                    self._update(weight, weight.grad, group)
+
+    def _update(self, weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+        state, (beta1, beta2) = self.state[weight], group["betas"]
+        state["step"] += 1
+        mean = state["exp_avg"].to(weight.dtype, copy=True).lerp_(gradient, 1 - beta1)
+        square = state["exp_avg_sq"].to(weight.dtype, copy=True).mul_(beta2)
+        square.addcmul_(gradient, gradient, value=1 - beta2)
+        state["exp_avg"].copy_(mean)
+        state["exp_avg_sq"].copy_(square)
+        # A tensor, not a number: reading `step` would wait for the device at every weight.
+        unbias1, unbias2 = 1 - beta1 ** state["step"], 1 - beta2 ** state["step"]
+        scale = square.div_(unbias2.to(square.device)).sqrt_().add_(group["eps"])
+        weight.mul_(1 - group["lr"] * group["weight_decay"])
+        weight.sub_(mean.div_(unbias1.to(mean.device)).div_(scale).mul_(group["lr"]))
+
+
+def make_optimizer(
+    parameters: Mapping[str, Tensor], stage: Stage, moments: torch.dtype = torch.float32
+) -> AdamW:
     """AdamW with all state in place, so that a checkpoint can be read into it at once.
 
     Fused on GPUs: on torch 2.12 and later foreach over DTensors leaks objects at every step (facts 3.4).
+
+    Args:
+        moments: what both moments are held in; bfloat16 takes the plain, unfused step of `NarrowAdamW`.
     """
     values = list(parameters.values())
-    is_fused = bool(values) and values[0].device.type == "cuda"
-    optimizer = AdamW(
+    is_narrow = moments != torch.float32
+    is_fused = bool(values) and values[0].device.type == "cuda" and not is_narrow
+    optimizer = (NarrowAdamW if is_narrow else AdamW)(
         values,
         lr=stage.lr,
         betas=stage.betas,
@@ -50,8 +86,8 @@ def make_optimizer(parameters: Mapping[str, Tensor], stage: Stage) -> AdamW:
     for value in values:
         optimizer.state[value] = {
             "step": torch.zeros((), device=value.device if is_fused else "cpu"),
-            "exp_avg": torch.zeros_like(value),
-            "exp_avg_sq": torch.zeros_like(value),
+            "exp_avg": torch.zeros_like(value, dtype=moments),
+            "exp_avg_sq": torch.zeros_like(value, dtype=moments),
         }
     return optimizer
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 WIDTH, HEIGHT, LEFT, BOTTOM = 460, 180, 46, 22
+GIVEN = "given"  # in place of a step: a sample's references and target, as they are
 COLOURS = ("#2456a6", "#c2571a", "#2f8f4e", "#8a3fa0", "#777777")
 CURVES = (
     ("loss", ("loss",)),
@@ -23,7 +24,7 @@ h2 { margin: 2.2rem 0 .6rem; border-top: 1px solid #ddd; padding-top: 1rem }
 figure { display: inline-block; margin: 0 1rem 1rem 0 }
 figcaption { color: #555; font-size: 13px }
 td, th { padding: .15rem .8rem; text-align: right; font-weight: normal }
-img { width: 144px; margin-right: 4px }
+img { height: 144px; margin-right: 4px }
 svg { background: #fafafa }
 """
 
@@ -121,9 +122,13 @@ def _pictures(folder: Path) -> str:
     for path in sorted(folder.glob("*.png")):
         steps.setdefault(path.name.partition("-")[0], []).append(path)
     return "".join(
-        f"<figure>{''.join(map(_picture, paths))}<figcaption>after step {int(step)}</figcaption></figure>"
-        for step, paths in steps.items()
+        f"<figure>{''.join(map(_picture, steps[step]))}<figcaption>{_when(step)}</figcaption></figure>"
+        for step in sorted(steps, key=lambda step: (step != GIVEN, step))
     )
+
+
+def _when(step: str) -> str:
+    return "references, then target" if step == GIVEN else f"after step {int(step)}"
 
 
 def _picture(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -59,3 +60,16 @@ def decode(image: EncodedImage, where: str) -> Image.Image:
             f"{where}: expected a whole image; make its directory again, with `damaged` files refused"
         )
         raise
+
+
+def side_by_side(images: Sequence[Image.Image], height_px: int) -> Image.Image:
+    """Pictures of one height in a row, each as wide as its own shape asks."""
+    scaled = [
+        image.resize((max(1, round(image.width * height_px / image.height)), height_px)) for image in images
+    ]
+    row = Image.new("RGB", (sum(image.width for image in scaled), height_px))
+    left = 0
+    for image in scaled:
+        row.paste(image, (left, 0))
+        left += image.width
+    return row

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import torch
 
 from train.config import ConfigError
 from train.config_files import read_config
@@ -18,7 +22,7 @@ from train.tokenizer import load_tokenizer
 
 def run_stages(settings: TrainSettings) -> int:
     """Train all stages as one of the processes that train together; 0 when all are done, 3 if stopped."""
-    with joined_world(settings.device) as world:
+    with joined_world(settings.device) as world, limited_threads(settings.cpu_threads):
         base = _base(settings, world)
         _check_data(settings, base, world)
         for name in settings.stages:
@@ -29,6 +33,17 @@ def run_stages(settings: TrainSettings) -> int:
                 return 3
             base = made
     return 0
+
+
+@contextmanager
+def limited_threads(count: int | None) -> Iterator[None]:
+    """Multiply by so many threads of the CPU, and by as many as before at the end."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _check_data(settings: TrainSettings, base: Path, world: World) -> None:

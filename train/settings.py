@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError
 
-from shards.settings import Settings
+from shards.settings import RUN, Settings
 from train.bridge_config import BRIDGE_PRESETS, BridgeConfig
 from train.config import ConfigError, ModelConfig
 from train.guidance import SamplerConfig
@@ -35,13 +35,10 @@ class Validation(Settings):
     image_steps: int = Field(default=50, gt=1)
 
 
-class TrainSettings(Settings):
-    """A training run: from a base model, through stages, to a model that loads where the base loads.
+class Training(Settings):
+    """How a model is trained, whatever it starts from and reads.
 
     Attributes:
-        base: model directory (BAGEL-7B-MoT's layout), or `tiny`.
-        out: where each stage's directory goes.
-        data: finished directories or selections, by the names that stages read (see `train.stages.DATA`).
         overrides: settings changed, by stage name or for `all`.
         bridge: settings changed of every stage's bridge preset.
         packs_per_step: over all ranks; ranks must divide it.
@@ -50,11 +47,8 @@ class TrainSettings(Settings):
         is_compiled: none compiles on GPUs only.
     """
 
-    base: str
-    out: str
-    data: dict[str, tuple[str, ...]]
     flavour: Literal["released", "paper", "recommended"] = "recommended"
-    stages: tuple[str, ...] = FOUR_STEPS
+    stages: tuple[str, ...] = Field(default=FOUR_STEPS, min_length=1)
     overrides: dict[str, dict[str, Any]] = Field(default_factory=dict)
     bridge: dict[str, Any] = Field(default_factory=dict)
     seed: int = 0
@@ -62,16 +56,22 @@ class TrainSettings(Settings):
     packs_per_step: int = Field(default=8, gt=0)
     window: int = Field(default=64, gt=0)
     precision: Literal["bfloat16", "float32"] = "bfloat16"
-    checkpointing: Literal["none", "full", "attention"] = "full"
-    is_compiled: bool | None = None
+    checkpointing: Literal["none", "full", "attention"] = Field(default="full", **RUN)
+    is_compiled: bool | None = Field(default=None, **RUN)
+    moments: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="what Adam's moments are held in; bfloat16 halves their memory"
+    )
     lora: LoraSettings | None = None
     validation: Validation = Validation()
     log_every: int = Field(default=1, gt=0)
-    save_every: int = Field(default=500, gt=0)
-    keep: int = Field(default=2, gt=0, description="checkpoints")
-    loaders: int = Field(default=4, gt=0, description="threads that read and resize images, per rank")
-    ranks: int = Field(default=1, gt=0, description="processes, one a GPU; several are started by Ray")
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    save_every: int = Field(default=500, gt=0, **RUN)
+    keep: int = Field(default=2, gt=0, description="checkpoints", **RUN)
+    loaders: int = Field(default=4, gt=0, description="threads that read and resize images, per rank", **RUN)
+    ranks: int = Field(default=1, gt=0, description="processes, one a GPU; several are started by Ray", **RUN)
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", **RUN)
+    cpu_threads: int | None = Field(
+        default=None, gt=0, description="that multiply, per rank; another number may round sums otherwise"
+    )
 
     def stage(self, name: str) -> Stage:
         """A stage with what this run changes of it.
@@ -100,8 +100,13 @@ class TrainSettings(Settings):
         """How the run draws its sample images."""
         return SamplerConfig(steps=self.validation.image_steps)
 
-    def problems(self, model: ModelConfig) -> list[str]:
-        """Everything that cannot work, at once; sizes of samples are checked by the plan."""
+    def problems(self, model: ModelConfig, data: Collection[str]) -> list[str]:
+        """Everything that cannot work, at once; sizes of samples are checked by the plan.
+
+        Args:
+            model: that is trained.
+            data: names of the data sets that there are (see `train.stages.DATA`).
+        """
         found = model.problems()
         for name in sorted(set(self.overrides) - {"all", *self.stages}):
             found.append(f"overrides: expected all or a stage of {', '.join(self.stages)}, got {name!r}")
@@ -110,17 +115,17 @@ class TrainSettings(Settings):
                 f"packs_per_step: expected a multiple of the {self.ranks} ranks, got {self.packs_per_step!r}"
             )
         for name in self.stages:
-            found += self._stage_problems(name, model)
+            found += self._stage_problems(name, model, data)
         return found
 
-    def _stage_problems(self, name: str, model: ModelConfig) -> list[str]:
+    def _stage_problems(self, name: str, model: ModelConfig, data: Collection[str]) -> list[str]:
         try:
             stage = self.stage(name)
             bridge = self.bridge_of(stage) if stage.bridge in BRIDGE_PRESETS else None
         except ConfigError as error:
             return [str(error)]
         found = stage.problems()
-        missing = [part for part in stage.data if part not in self.data]
+        missing = [part for part in stage.data if part not in data]
         if missing:
             found.append(
                 f"stage {name}: data: expected directories of {', '.join(missing)}, got none; name them in "
@@ -129,6 +134,20 @@ class TrainSettings(Settings):
         if self.lora is not None and not {"und_layers", "gen_layers"} & set(stage.trains):
             found.append(f"stage {name}: trains: expected layers for lora to adapt, got {stage.trains!r}")
         return found if bridge is None else found + bridge.problems(model.language)
+
+
+class TrainSettings(Training):
+    """A training run: from a base model, through stages, to a model that loads where the base loads.
+
+    Attributes:
+        base: model directory (BAGEL-7B-MoT's layout), or `tiny`.
+        out: where each stage's directory goes.
+        data: finished directories or selections, by the names that stages read (see `train.stages.DATA`).
+    """
+
+    base: str
+    out: str
+    data: dict[str, tuple[str, ...]]
 
 
 def load_settings(path: Path, changes: Mapping[str, Any] | None = None) -> TrainSettings:

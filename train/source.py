@@ -46,6 +46,9 @@ class Place:
 class Source:
     """One finished directory of samples, or the ones that a selection keeps of it.
 
+    Attributes:
+        given: the name of the directory or selection as it was asked for.
+
     Raises:
         ConfigError: there is no finished directory, or it holds neither samples nor a selection.
     """
@@ -53,12 +56,13 @@ class Source:
     def __init__(self, uri: str) -> None:
         storage, self.keep = _samples_below(Storage(uri), uri)
         self.directory = Directory(storage)
+        self.given = _last_part(uri)
         self._threads = threading.local()
 
     @property
     def name(self) -> str:
-        """The directory's name, which ends in the hash of what it holds."""
-        return self.directory.storage.uri.partition("?")[0].rstrip("/").rpartition("/")[2]
+        """The name of the directory of samples, which ends in the hash of what it holds."""
+        return _last_part(self.directory.storage.uri)
 
     def places(self, number: int, tokenizer: Tokenizer, cache: Path | None = None) -> list[Place]:
         """Every kept sample, in the order of shards.
@@ -129,6 +133,10 @@ def _samples_below(storage: Storage, uri: str) -> tuple[Storage, frozenset[str] 
     below, keep = _samples_below(storage.sibling(manifest.parents["input"][0]), uri)
     kept = frozenset(kept_keys(storage))
     return below, kept if keep is None else kept & keep
+
+
+def _last_part(uri: str) -> str:
+    return uri.partition("?")[0].rstrip("/").rpartition("/")[2]
 
 
 def _write_whole(table: pa.Table, path: Path) -> None:

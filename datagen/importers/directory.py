@@ -14,11 +14,11 @@ from datagen.importers.source import SourceError
 from datagen.unusable import UnusableError
 from shards.index import Directory
 from shards.ledger import Ledger
-from shards.manifest import FILE, read_manifest
+from shards.manifest import FILE, FileRecord, read_manifest, record
 from shards.plan import Refused
 from shards.sample import Json, Sample, SampleError
 from shards.stage import Reject, Work
-from shards.storage import Storage
+from shards.storage import Storage, StorageError
 from shards.tar import TarError
 
 
@@ -53,6 +53,22 @@ class DirectorySettings(ImportSettings):
             raise SourceError(
                 f"{self.source.where}: expected a directory of samples, got one of {got}; "
                 "`pack` makes samples of a selection"
+            )
+        for name, file in manifest.files.items():
+            self._check_file(name, file)
+
+    def _check_file(self, name: str, file: FileRecord) -> None:
+        """A file has its manifest's size, an index also its hash; pictures are checked when they are read."""
+        got = self.source.sizes.get(name)
+        if got != file.size:
+            raise SourceError(
+                f"{self.source.where}: {name}: expected {file.size} bytes, as its manifest says, got "
+                f"{'none' if got is None else got}; copy the directory again"
+            )
+        if name.startswith("index/") and record(self.source.storage, name).digest != file.digest:
+            raise SourceError(
+                f"{self.source.where}: {name}: expected the bytes that its manifest names, got others; "
+                "copy the directory again"
             )
 
     def identity(self) -> Json:
@@ -103,5 +119,7 @@ class DirectoryStage:
             return self._directory.sample(int(str(spec["shard"])), int(str(spec["row"])))
         except TarError as error:
             return Reject(reason=error.reason, detail=str(error))
+        except StorageError as error:
+            return Reject(reason="missing_image", detail=str(error))
         except (SampleError, UnusableError) as error:
             return Reject(reason="bad_metadata", detail=str(error))

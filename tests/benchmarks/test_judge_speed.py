@@ -21,6 +21,7 @@ from shards.storage import Storage
 from tiny_samples import make_sample
 
 LATENCY_S = 0.05
+LEAST = 0.95  # of the bare rate, while that is under 200 requests/s; above, the CPU is what bounds both
 QUESTIONS = ("consistency", "instruction_following", "image_quality", "copy_paste")
 
 
@@ -83,14 +84,16 @@ def cpu_s():
 
 @pytest.mark.parametrize("in_flight", [8, 64])
 def test_client_against_a_bare_generator(server, tmp_path, in_flight, capsys):
-    rounds, count = 3, 15 * in_flight + 1  # long enough that the last ones in work weigh little
+    rounds, count = 5, 15 * in_flight + 1  # long enough that the last ones in work weigh little
     samples = [make_sample(number) for number in range(count)]
     ratios, rates, cpu = [], [], []
     for number in range(rounds):
+        first_s = bare_s(server, samples, in_flight)
         before = cpu_s()
         ours = judged_s(server, samples, in_flight, Storage(str(tmp_path / f"ledger{number}")))
         cpu.append((cpu_s() - before) / (count * len(QUESTIONS)) * 1e3)
-        theirs = bare_s(server, samples, in_flight)
+        # Before and after: what else the machine does changes from second to second.
+        theirs = (first_s + bare_s(server, samples, in_flight)) / 2
         ratios.append(theirs / ours)
         rates.append(len(QUESTIONS) / ours)
     with capsys.disabled():
@@ -99,4 +102,4 @@ def test_client_against_a_bare_generator(server, tmp_path, in_flight, capsys):
             f"generator's rate, {statistics.median(rates):.0f} requests/s, {statistics.median(cpu):.2f} ms "
             "CPU a request, commits to the ledger included"
         )
-    assert statistics.median(ratios) > 0
+    assert statistics.median(rates) > 200 or statistics.median(ratios) >= LEAST

@@ -1,9 +1,10 @@
 """Import against a bare loop that reads, hashes and decodes; export against a bare copy with hashing."""
 
+import gc
 import hashlib
 import io
-import resource
 import shutil
+import statistics
 import tarfile
 import time
 
@@ -19,15 +20,10 @@ from datagen.exporters.omnigen2_jsonl import export_jsonl
 from datagen.exporters.scone_parquet import SconeOptions, export_scone
 from datagen.importers.parquet import HfSettings
 from datagen.importers.x2i import X2iSettings
-from filters.near import equal_pairs, near_pairs
 from inline_run import run_inline
-from shards.index import SCHEMA as INDEX
-from shards.index import Directory
-from shards.mix import MixConfig
-from shards.storage import Storage
+from shards.local_executor import LocalExecutor
 
 PAIRS = 60
-ROWS = 1_000_000
 
 
 def photo(number):
@@ -63,12 +59,44 @@ def source(tmp_path_factory):
     return root
 
 
+@pytest.fixture
+def compare_both(capsys):
+    """Medians of theirs / ours by the clock and by the process's own seconds, rounds in turn.
+
+    The second is what a worker costs, and hardly moves where other work shares the cores.
+    """
+
+    def run(what, ours, theirs, *, size_bytes, rounds=5):
+        pairs = [(spent(ours), spent(theirs)) for _ in range(rounds + 1)][1:]
+        wall, own = (statistics.median(b[n] / a[n] for a, b in pairs) for n in (0, 1))
+        rates = [
+            size_bytes / statistics.median(side[n] for side in sides) / 1e6
+            for n in (0, 1)
+            for sides in zip(*pairs, strict=True)
+        ]
+        with capsys.disabled():
+            print(
+                f"\n{what}: {wall:.2f} of a bare loop by the clock ({rates[0]:.0f} of {rates[1]:.0f} MB/s), "
+                f"{own:.2f} by processor time ({rates[2]:.0f} of {rates[3]:.0f} MB/s)"
+            )
+        return own
+
+    return run
+
+
+def spent(call):
+    gc.collect()
+    wall, own = time.perf_counter(), time.process_time()
+    call()
+    return time.perf_counter() - wall, time.process_time() - own
+
+
 def size_of(made):
     return sum(len(image.data) for sample in made.samples for image in (*sample.references, sample.target))
 
 
 @pytest.mark.parametrize("form", ["tar.gz with jsonl", "parquet"])
-def test_import_reaches_most_of_a_bare_loop(source, tmp_path, compare, form):
+def test_import_reaches_most_of_a_bare_loop(source, tmp_path, compare_both, form):
     is_tar = form.startswith("tar")
     settings = X2iSettings(path=str(source / "tar")) if is_tar else HfSettings(path=str(source / "parquet"))
     made = run_inline(tmp_path / "first", settings, shard_size=500)
@@ -92,14 +120,13 @@ def test_import_reaches_most_of_a_bare_loop(source, tmp_path, compare, form):
                 for data in (*row["input_images"], row["output_image"]):
                     look(data)
 
-    ratio = compare(
-        f"import {form}", ours, bare_tar if is_tar else bare_parquet, rounds=5, size_bytes=size_of(made)
-    )
-    assert ratio > 0.5
+    bare = bare_tar if is_tar else bare_parquet
+    reached = 0.55 if is_tar else 0.7  # floors on a busy machine; the aim is 0.8: docs/performance.md
+    assert compare_both(f"import {form}", ours, bare, size_bytes=size_of(made)) > reached
 
 
 @pytest.mark.parametrize("form", ["scone-parquet", "omnigen2-jsonl"])
-def test_export_reaches_most_of_a_bare_copy_with_hashing(source, tmp_path, compare, form):
+def test_export_reaches_most_of_a_bare_copy_with_hashing(source, tmp_path, compare_both, form):
     made = run_inline(tmp_path / "made", HfSettings(path=str(source / "parquet")), shard_size=500)
     tars = [made.storage.path(f"shards/{name}") for name in made.storage.names("shards")]
 
@@ -125,54 +152,37 @@ def test_export_reaches_most_of_a_bare_copy_with_hashing(source, tmp_path, compa
                         else:
                             (tmp_path / "bare" / member.name).write_bytes(data)
 
-    assert compare(f"export {form}", ours, bare, rounds=5, size_bytes=size_of(made)) > 0.5
+    reached = 0.6 if form == "omnigen2-jsonl" else 0.5  # floors, as above
+    assert compare_both(f"export {form}", ours, bare, size_bytes=size_of(made)) > reached
 
 
-def peak_mb():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def write_index(storage):
-    """A million rows of an index, as a directory of 500,000 in two shards would be."""
-    for shard in range(ROWS // 50_000):
-        keys = [f"set-{shard:04d}{n:012x}" for n in range(50_000)]
-        columns = {
-            "key": keys,
-            "references": pa.array(np.arange(50_000) % 3 + 1, pa.int32()),
-            "source": [f"set{shard % 4}"] * 50_000,
-        }
-        text = [name for name in INDEX.names if name not in (*columns, "members")]
-        columns |= {name: ["x" * (64 if name in ("digest", "made_by") else 12)] * 50_000 for name in text}
-        columns["members"] = pa.nulls(50_000, INDEX.field("members").type)
-        table = pa.table({name: columns[name] for name in INDEX.names}, schema=INDEX)
-        with storage.scratch() as path:
-            pq.write_table(table, path, compression="zstd")
-            storage.publish(path, f"index/{shard:05d}.parquet", is_durable=False)
-
-
-def test_a_million_rows_mix_in_memory_of_columns(tmp_path, capsys):
-    storage = Storage(str(tmp_path / "big"))
-    write_index(storage)
-    before, began = peak_mb(), time.perf_counter()
-    rows = list(Directory(storage).rows())
-    config = MixConfig(samples=70_000, balance="references")
-    drawn = sum(1 for _ in config.plan(rows))
+def test_two_workers_import_several_archives_faster_than_one(tmp_path, capsys):
+    for number in range(4):
+        pairs = range(20 * number, 20 * number + 20)
+        members = {f"s{number}/{n}{side}.jpg": photo(2 * n + side) for n in pairs for side in (0, 1)}
+        write_tar(tmp_path / f"set/s{number}.tar.gz", members)
+        rows = [
+            {
+                "instruction": f"pair {n}",
+                "input_images": [f"s{number}/{n}0.jpg"],
+                "output_image": f"s{number}/{n}1.jpg",
+            }
+            for n in pairs
+        ]
+        write_jsonl(tmp_path / f"set/s{number}.jsonl", rows)
+    took: dict[int, list[float]] = {1: [], 2: []}
+    executors = {workers: LocalExecutor(workers) for workers in took}
+    for round_ in range(4):
+        for workers, executor in executors.items():
+            # A prefix of its own, as a worker keeps its stage, scratch and all, for a step of one hash.
+            settings = X2iSettings(path=str(tmp_path / "set"), threads=workers, prefix=f"r{round_}")
+            began = time.perf_counter()
+            out = tmp_path / f"{workers}-{round_}"
+            run_inline(out, settings, shard_size=20, opens=False, executor=executor)
+            took[workers].append(time.perf_counter() - began)
+    for executor in executors.values():
+        executor.close()
+    one, two = (statistics.median(took[workers][1:]) for workers in (1, 2))
     with capsys.disabled():
-        took_s, more_mb = time.perf_counter() - began, peak_mb() - before
-        print(f"\nmix 70,000 of {ROWS:,}: {took_s:.1f} s, {more_mb:.0f} MB more")
-    assert drawn == 70_000
-
-
-def test_a_million_pictures_are_compared(capsys):
-    random = np.random.default_rng(0)
-    hashes = random.integers(0, 1 << 63, ROWS, dtype=np.uint64)
-    hashes[ROWS // 2 :: 50] = hashes[: ROWS // 2 : 50] ^ np.uint64(1 << 17)
-    before, began = peak_mb(), time.perf_counter()
-    equal = equal_pairs(hashes)
-    exact_s = time.perf_counter() - began
-    near = near_pairs(hashes, 4)
-    with capsys.disabled():
-        near_s, more_mb = time.perf_counter() - began - exact_s, peak_mb() - before
-        print(f"\n{ROWS:,} hashes: equal {exact_s:.1f} s, within 4 bits {near_s:.1f} s, {more_mb:.0f} MB")
-    assert len(equal) == 0
-    assert len(near) == ROWS // 100
+        print(f"\nimport of 4 tar.gz: one worker {one:.2f} s, two {two:.2f} s, {one / two:.2f} times as fast")
+    assert one / two > 1.2  # a floor on a busy machine of two cores, see docs/performance.md

@@ -54,9 +54,18 @@ class Made:
 
 
 def run_inline(
-    out, settings, *, name="step", kind="samples", inputs=(), shard_size=8, parents=None, opens=True
+    out,
+    settings,
+    *,
+    name="step",
+    kind="samples",
+    inputs=(),
+    shard_size=8,
+    parents=None,
+    opens=True,
+    executor=None,
 ):
-    """Make one directory in the folder `out` and open it."""
+    """Make one directory in the folder `out` and open it; in this process unless an executor is given."""
     out = out if isinstance(out, Storage) else Storage(str(out))
     digest = hashlib.sha256(canonical_json([settings.computed(), [i.uri for i in inputs]])).hexdigest()
     storage = out.child(directory_name(name, digest))
@@ -79,9 +88,12 @@ def run_inline(
         config=settings.prepared(storage),
         ledger=out.child("ledger"),
     )
-    executor = InlineExecutor()
     records = Production(
-        job, plan_sizes(plan, shard_size), executor, slice_size=16, observe=lambda progress: None
+        job,
+        plan_sizes(plan, shard_size),
+        executor or InlineExecutor(),
+        slice_size=16,
+        observe=lambda progress: None,
     ).run()
     draft = Manifest(
         name=name,

@@ -16,6 +16,8 @@ from filters.controls import read_controls
 from filters.fake_answers import answer_from_truth
 from filters.fake_server import MODEL, Behaviour, FakeServer
 from filters.label_page import Labelling, LabelServer
+from filters.reasons import Reasons
+from filters.report import ReportConfig, render
 from filters.rubrics import pick_questions
 from recipes.calibration import calibrate, describe
 from recipes.display import Display
@@ -23,6 +25,8 @@ from recipes.export import export_directory
 from recipes.rationales import explain, write_jsonl
 from recipes.run import Run
 from recipes.schema import RecipeError, load_recipe
+from recipes.trace import finished
+from shards.driver_step import Input
 from shards.index import Directory
 from shards.storage import Storage
 
@@ -108,6 +112,38 @@ def test_reasons_are_asked_for_scores_near_a_threshold_only_and_once(made, tmp_p
     assert len((tmp_path / "why.jsonl").read_text().splitlines()) == 4
     assert explain(recipe, out, "scores", "consistency", 3.5, 0.6, 4) == found
     assert asked(server) == before + 4
+
+
+def test_a_reason_stands_on_the_page_beside_its_sample_and_is_not_asked_for(made):
+    recipe, server, out, _ = made
+    found = explain(recipe, out, "scores", "presence", 0.5, 0.5, 40)
+    assert found
+    before = len(server.asked)
+    directories = [Input(storage=d.storage, manifest=d.manifest) for d in finished(out)]
+    page = render(directories, ReportConfig(gallery=30))
+    assert len(server.asked) == before
+    cards = {
+        re.search(r'class="key">([^<]+)<', card)[1]: card
+        for card in re.findall(r'<li class="card">.*?class="foot">.*?</div>', page, re.S)
+    }
+    for each in found:
+        assert each.key in cards
+        said = (
+            re.escape(f"{each.rationale.reason} ")
+            + rf"<cite>the judge on presence, image {each.reference + 1};"
+        )
+        assert re.search(said, cards[each.key])
+
+
+def test_a_page_of_a_judge_that_wrote_nothing_has_no_reasons(made, tmp_path):
+    _, _, out, manifests = made
+    judge = Input(storage=out.child(manifests["scores"].directory), manifest=manifests["scores"])
+    base = Directory(out.child(manifests["base"].directory))
+    (key, *_) = base.places
+    assert Reasons([judge]).of(replace(base[key], instruction="Another one that nobody asked about.")) == []
+    reworded = {**judge.manifest.config["settings"], "rubric": [["presence", "0" * 64]]}
+    other = replace(judge.manifest, config={**judge.manifest.config, "settings": reworded})
+    assert Reasons([replace(judge, manifest=other)]).of(base[key]) == []
 
 
 def test_a_question_that_was_not_asked_has_no_reasons(made):

@@ -12,7 +12,7 @@ from recipes.cli import app
 from recipes.display import Display
 from recipes.forget import read_forgotten
 from recipes.run import Run
-from recipes.schema import load_recipe
+from recipes.schema import RecipeError, load_recipe
 from recipes.trace import finished
 from shards.finish import read_rejects
 from shards.index import Directory
@@ -86,14 +86,30 @@ def test_a_source_goes_whole_and_a_new_import_of_it_stays_empty(recipe: Path) ->
     assert again["scone"].books.reasons == {"forgotten": 7}
 
 
-def test_what_is_in_no_directory_is_told_as_it_may_be_misspelt(recipe: Path) -> None:
-    made = run(recipe)
-    told = " ".join(forget(recipe, "--source", "Scone").split())
-    assert "no sample here is of source 'Scone': the directories hold Scone-S2I-57K, folder" in told
-    held = min(keys(recipe, made["table"]))
+def test_a_source_that_is_not_there_names_those_that_are(recipe: Path) -> None:
+    run(recipe)
+    assert "nothing here is of Scone; there are Scone-S2I-57K, folder" in forget(recipe, "--source", "Scone")
+
+
+def test_all_that_is_missing_is_told_before_the_first_step(recipe: Path) -> None:
+    recipe.write_text(
+        recipe.read_text().replace("/table}", "/nowhere}")
+        + "  clean: {step: dedup, input: mixed, benchmarks: {bench: $NO_SUCH_BENCHMARK}}\n"
+    )
+    with pytest.raises(RecipeError) as caught:
+        run(recipe)
+    assert len(caught.value.errors) == 2
+    assert "steps.table: " in caught.value.errors[0]
+    assert "nowhere: expected a folder, got none" in caught.value.errors[0]
+    assert "steps.clean: benchmarks.bench: " in caught.value.errors[1]
+    assert finished(Storage(str(recipe.parent / "out"))) == []
+
+
+def test_keys_that_no_directory_holds_are_told_as_they_may_be_misspelt(recipe: Path) -> None:
+    held = min(keys(recipe, run(recipe)["table"]))
     (recipe.parent / "keys.txt").write_text(f"{held}\nnot-here\n")
     told = " ".join(forget(recipe, "--keys", str(recipe.parent / "keys.txt")).split())
-    assert "1 of the keys are in no directory: not-here" in told
+    assert told.startswith("in no directory: 1 of the keys, like not-here ")
     assert held not in told
 
 

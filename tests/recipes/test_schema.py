@@ -155,3 +155,29 @@ def test_the_shipped_recipes_are_checked_without_their_data(name, monkeypatch):
     missing = [what for step in recipe.steps.values() for what in step.settings.missing()]
     assert missing
     assert all("expected the variable BAKERY_" in what for what in missing)
+
+
+def test_a_training_step_without_a_set_that_its_stages_read_is_told(tmp_path: Path) -> None:
+    text = "steps: {base: {step: single_candidate, samples: 4}, trained: {step: train, base: base}}"
+    errors = errors_of(tmp_path, text)
+    assert len(errors) == 3, "the other three stages"
+    assert "steps.trained: stage stage1_refined: data: expected directories of refined, got none" in errors[0]
+
+
+def test_a_training_step_s_own_mistakes_come_with_the_recipe_s(tmp_path: Path) -> None:
+    trained = (
+        "{step: train, base: base, stages: [stage1_base], packs_per_step: 3, run: {workers: 0}, ranks: 2}"
+    )
+    errors = "\n".join(
+        errors_of(
+            tmp_path,
+            f"steps: {{base: {{step: single_candidate, samples: 4}}, trained: {trained}, x: {{step: y}}}}",
+        )
+    )
+    assert "steps.trained.run.workers: expected" in errors
+    assert "steps.x.step: y: unknown" in errors
+    fixed = trained.replace("run: {workers: 0}, ", "")
+    (error,) = errors_of(
+        tmp_path, f"steps: {{base: {{step: single_candidate, samples: 4}}, trained: {fixed}}}"
+    )
+    assert "steps.trained: packs_per_step: expected a multiple of the 2 ranks, got 3" in error

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from claims_judge import ClaimsJudge
 from composed_samples import parent
+from datagen.cases import MULTI_INPUT_CASES
 from datagen.fake_chat_server import Behaviour as ChatBehaviour
 from datagen.fake_chat_server import FakeChatServer
 from datagen.fake_images_server import Behaviour as ImagesBehaviour
@@ -38,7 +39,7 @@ steps:
 """
 CASES = ("character", "object", "character+character", "character+object", "object+object")
 SCENES = ("character+scene", "object+scene")
-WANTED = {**dict.fromkeys((*CASES, *SCENES), 2)}
+WANTED = dict.fromkeys((*CASES, *SCENES), 2)
 WORKERS, IN_FLIGHT = 2, 3
 QUICK = {"in_flight": IN_FLIGHT, "timeout_s": 20, "outage_s": 20}
 
@@ -98,6 +99,17 @@ class Servers:
 
 
 SMALL = {
+    "scone_multi_input_15k": (
+        f"kept.best={dict.fromkeys(MULTI_INPUT_CASES, 1)}",
+        "drawn.samples=26",
+        "drawn.size_px=128",
+        "judged.controls=0",
+    ),
+    "scone_multi_candidate_20k": (
+        f"kept.best={WANTED}",
+        "candidates.samples=28",
+        "candidates.edit_px=128",
+    ),
     "scone_full": (
         "refined.best=22",
         f"multi_candidate.best={WANTED}",
@@ -199,6 +211,18 @@ def test_killed_five_times_it_ends_in_the_same_bytes_and_pays_for_nothing_twice(
             asked = [each.request for each in server.asked]
             again = len(asked) - len(set(asked))
             assert again <= kills * WORKERS * IN_FLIGHT, name
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("scone_multi_input_15k", len(MULTI_INPUT_CASES)), ("scone_multi_candidate_20k", sum(WANTED.values()))],
+)
+def test_a_recipe_of_one_set_gives_its_counts(name, count, base, tmp_path):
+    out = tmp_path / "out"
+    with ExitStack() as stack:
+        path, changes, _ = small(name, base, out, stack, "run.engine=local")
+        made = run(load_recipe(path, changes), out)
+    assert made["kept"].books.made == made["packed"].books.made == count
 
 
 def addresses(out):

@@ -111,3 +111,17 @@ def test_what_the_judge_cost_stands_on_the_page(sound):
     costs = dict(found.costs)
     assert costs["Requests"] >= 8 * 3
     assert f"{int(costs['Prompt tokens']):,}" in page
+    assert costs["Seconds"] > 0
+
+
+def test_each_control_that_must_be_seen_is_drawn_against_the_set(sound):
+    found, page = sound
+    (control,) = [c for c in found.controls if (c.question, c.kind) == ("consistency", "blank")]
+    assert {name: int(counts.sum()) for name, counts in control.histogram.parts.items()} == {
+        "set": 8,
+        "controls": 4,
+    }
+    assert control.histogram.parts["set"][-10:].sum() == 8
+    assert control.histogram.parts["controls"][:10].sum() == 4
+    for drawn in found.histograms:
+        assert drawn.words in page

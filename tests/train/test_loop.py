@@ -16,6 +16,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from fake_stopping import StopAfter
 from train.checkpoint import finished
 from train.config import ConfigError
 from train.loop import train_stage
@@ -23,7 +24,6 @@ from train.parallel import joined_world
 from train.pretrained import load_model
 from train.run import run_stages
 from train.settings import TrainSettings
-from train.stopping import Stopping
 
 ROOT = Path(__file__).parents[2]
 BRIDGE = {"relevance_layer": 0, "first_layer": 1, "last_layer": 2, "threshold": 0.05}
@@ -60,23 +60,6 @@ def losses(out, **where):
     return [(line["step"], line["loss"], line["norm"]) for line in lines(out, **where)]
 
 
-class StopAfter(Stopping):
-    """Asked to stop after so many steps."""
-
-    def __init__(self, steps):
-        self.steps = steps
-        super().__init__()
-
-    @property
-    def is_asked(self):
-        self.steps -= 1
-        return self.steps <= 0
-
-    @is_asked.setter
-    def is_asked(self, _value):
-        pass
-
-
 def stop_after(run, steps):
     with joined_world("cpu") as world:
         assert train_stage(run, "stage1_base", Path(run.base), world, StopAfter(steps)) is None
@@ -97,7 +80,8 @@ def test_a_run_leaves_log_pictures_and_a_model_that_loads(whole, tiny):
     assert {"tokens_per_s", "seconds", "waited_s", "lr", "norm", "host_gb"} <= set(found[0])
     (held,) = lines(whole, kind="held")
     assert {"loss", "loss_t0.3", "loss_t0.7"} <= set(held)
-    assert len(list((whole / "stage1_base/samples").glob("*.png"))) == 1
+    names = sorted(path.name.partition("-")[0] for path in (whole / "stage1_base/samples").glob("*.png"))
+    assert names == ["0000010", "given"]
     model = load_model(whole / "stage1_base/model")
     before = load_model(tiny)
     changed = {
@@ -117,7 +101,7 @@ def test_the_page_shows_curves_losses_and_pictures(whole):
     assert page.count("<polyline") >= 2
     assert "held out, step 10" in page
     assert "t = 0.3" in page
-    assert page.count("data:image/png;base64,") == 1
+    assert page.count("data:image/png;base64,") == 2
 
 
 def test_a_finished_stage_is_not_trained_again(whole, data, tiny):
@@ -135,6 +119,17 @@ def test_stopped_and_resumed_gives_the_same_losses_bit_for_bit(whole, data, tiny
     assert losses(tmp_path) == losses(whole)
     name = "stage1_base/model/model.safetensors"
     assert (tmp_path / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_bfloat16_moments_are_kept_in_checkpoints_and_resumed_bit_for_bit(data, tiny, tmp_path):
+    change = {"steps": 4, "warmup_steps": 0, "lr": 3e-3, "data": ["base"]}
+    runs = [
+        settings(data, tiny, tmp_path / name, moments="bfloat16", overrides={"all": change}) for name in "ab"
+    ]
+    assert run_stages(runs[0]) == 0
+    stop_after(runs[1], 2)
+    assert run_stages(runs[1]) == 0
+    assert losses(tmp_path / "a") == losses(tmp_path / "b")
 
 
 def test_a_resumed_run_must_be_the_same_run(data, tiny, tmp_path):

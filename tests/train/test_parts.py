@@ -18,7 +18,7 @@ from train.log import Log
 from train.lora import LoraLinear, add_adapters, merged, reset_adapters
 from train.meter import Meter
 from train.model import Bagel
-from train.optimizer import make_optimizer
+from train.optimizer import NarrowAdamW, make_optimizer
 from train.parallel import World
 from train.plan import Pack, Plan, SampleSize
 from train.pretrained import write_tiny
@@ -173,6 +173,36 @@ def test_optimizer_has_its_state_before_the_first_step():
         parameter.grad = torch.tensor([1.0, -3.0])
         used.step()
     assert torch.equal(weight, other)
+
+
+def descend(moments):
+    """Thirty steps down a bowl whose floor is at 1, 2, 3; the weights and the optimizer."""
+    weight = torch.nn.Parameter(torch.zeros(3))
+    stage = stage_preset("paper", "stage1_base").model_copy(
+        update={"lr": 0.1, "weight_decay": 0.01, "eps": 1e-8}
+    )
+    used = make_optimizer({"w": weight}, stage, moments)
+    for _ in range(30):
+        weight.grad = weight.detach() - torch.tensor([1.0, 2.0, 3.0])
+        used.step()
+    return weight.detach(), used
+
+
+def test_bfloat16_moments_take_half_the_memory_and_nearly_the_same_way():
+    exact, _ = descend(torch.float32)
+    found, narrow = descend(torch.bfloat16)
+    (state,) = narrow.state.values()
+    assert state["exp_avg"].dtype == state["exp_avg_sq"].dtype == torch.bfloat16
+    assert not torch.equal(found, exact)
+    torch.testing.assert_close(found, exact, rtol=0.02, atol=0.02)
+
+
+def test_the_narrow_step_is_adamw_s_own_where_nothing_is_narrow(monkeypatch):
+    exact, _ = descend(torch.float32)
+    monkeypatch.setattr("train.optimizer.AdamW", NarrowAdamW)
+    found, used = descend(torch.float32)
+    assert type(used) is NarrowAdamW
+    torch.testing.assert_close(found, exact, rtol=1e-6, atol=1e-6)
 
 
 def test_keyed_numbers_are_the_same_everywhere():

@@ -1,5 +1,7 @@
 """Our own directories come back as they were: keys, bytes, words; what would be set in vain is refused."""
 
+import shutil
+
 import published_sets
 import pyarrow.parquet as pq
 import pytest
@@ -79,3 +81,23 @@ def test_what_is_no_finished_directory_says_what_was_seen(first, tmp_path):
     (folder / FILE).write_text('{"schema": 99}')
     assert "expected schema" in DirectorySettings(path=str(folder)).missing()[0]
     assert DirectorySettings(path=str(folder)).computed()["listing"] is None
+
+
+def test_a_copy_that_is_not_whole_is_refused_and_a_changed_picture_is_a_reject(first, tmp_path):
+    shutil.copytree(first.storage.path(), tmp_path / "copy")
+    tar, index = tmp_path / "copy/shards/00001.tar", tmp_path / "copy/index/00000.parquet"
+    data = bytearray(tar.read_bytes())
+    data[2000] ^= 1
+    tar.write_bytes(data)
+    settings = DirectorySettings(path=str(tmp_path / "copy"))
+    made = run_inline(tmp_path / "out", settings)
+    assert made.reasons == {"changed": 1}
+    assert len(made.samples) == len(first.samples) - 1
+    tar.write_bytes(data[:-1])
+    assert "shards/00001.tar: expected" in DirectorySettings(path=str(tmp_path / "copy")).missing()[0]
+    tar.write_bytes(data)
+    changed = bytearray(index.read_bytes())
+    changed[50] ^= 1
+    index.write_bytes(changed)
+    (told,) = DirectorySettings(path=str(tmp_path / "copy")).missing()
+    assert "expected the bytes that its manifest names, got others; copy the directory again" in told

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
+from datagen.importers.directory import DirectorySettings
 from datagen.importers.echo_4o import Echo4oSettings
 from datagen.importers.jsonl import JsonlSettings
 from datagen.importers.musar_gen import MusarGenSettings
@@ -21,9 +22,20 @@ from datagen.importers.table import TableSettings
 from datagen.importers.uno_1m import Uno1mSettings
 from datagen.importers.x2i import X2iSettings
 from inline_run import run_inline
+from shards.manifest import ManifestError
 
 CASES = int(os.environ.get("BAKERY_FUZZ_CASES", "500"))
 SEED = int(os.environ.get("BAKERY_FUZZ_SEED", "0"))  # `make fuzz` takes another each time, and prints it
+
+
+def finished_directory(root):
+    """One of ours, where a set would lie."""
+    published_sets.omnigen2(root.parent / "jsonl", count=2)
+    made = run_inline(root.parent / "out", JsonlSettings(path=str(root.parent / "jsonl"), clean=SMALL))
+    shutil.copytree(made.storage.path(), root, ignore=shutil.ignore_patterns(".tmp", "work"))
+
+
+SMALL = {"min_side_px": 8}
 SETS = {
     "omnigen2": (published_sets.omnigen2, JsonlSettings),
     "folder": (published_sets.folder, TableSettings),
@@ -33,6 +45,7 @@ SETS = {
     "uno": (lambda root: published_sets.uno_1m(root, splits=(1,), pairs=3), Uno1mSettings),
     "echo": (published_sets.echo_4o, Echo4oSettings),
     "x2i": (published_sets.x2i, X2iSettings),
+    "directory": (finished_directory, lambda path, **_: DirectorySettings(path=path)),
 }
 SHARES = {name: CASES // len(SETS) + (number < CASES % len(SETS)) for number, name in enumerate(SETS)}
 
@@ -108,10 +121,8 @@ def test_no_damage_crashes_an_import_or_loses_a_sample_unsaid(name, originals):
                 path = files[number % len(files)]
                 path.write_bytes(spoil(path.read_bytes(), how, where, salt))
             try:
-                made = run_inline(
-                    Path(folder) / "out", importer(path=str(root), clean={"min_side_px": 8}, licence="mit")
-                )
-            except SourceError as error:
+                made = run_inline(Path(folder) / "out", importer(path=str(root), clean=SMALL, licence="mit"))
+            except (SourceError, ManifestError) as error:
                 assert "; " in str(error)  # the way out
                 return
             books = made.manifest.books
@@ -126,7 +137,7 @@ def test_no_damage_crashes_an_import_or_loses_a_sample_unsaid(name, originals):
 def test_the_undamaged_sets_are_read(originals):
     with tempfile.TemporaryDirectory() as folder:
         for name, (_, importer) in SETS.items():
-            small = importer(path=str(originals[name]), clean={"min_side_px": 8}, licence="mit")
+            small = importer(path=str(originals[name]), clean=SMALL, licence="mit")
             assert run_inline(Path(folder) / name, small).samples, name
 
 
