@@ -329,6 +329,9 @@ def forget(
         if source and not found:
             known = ", ".join(sorted(takedown.sources(storage))) or "no source"
             console.print(f"nothing here is of {source}; there are {known}", highlight=False)
+        if missing := takedown.unseen(storage, named):
+            shown = ", ".join(missing[: takedown.SHOWN])
+            console.print(f"in no directory: {len(missing)} of the keys, like {shown}", highlight=False)
         for entry in gone:
             why = f"{entry.rows} of {entry.of} rows" if entry.rows else "made from one that goes"
             console.print(f"{entry.name}: {why}", highlight=False)

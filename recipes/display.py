@@ -110,7 +110,7 @@ class Display:
         line.seconds = time.monotonic() - self._began[name]
         self._end(name, manifest, "made", line.note)
         if not self._live:
-            self.console.print(f"{name}: {self._summary(line)}", highlight=False)
+            self.console.print(f"{name}: {_summary(line, manifest)}", highlight=False)
 
     def failed(self, name: str) -> None:
         """A step broke off; what it committed is kept."""
@@ -123,11 +123,6 @@ class Display:
         line.planned, line.done = manifest.books.planned, manifest.books.planned
         line.rejected = manifest.books.failed + manifest.books.refused
         self._refresh(is_forced=True)
-
-    def _summary(self, line: Line) -> str:
-        made = line.planned - line.rejected
-        words = f"{made} of {line.planned}, {line.rejected} rejected, {line.seconds:.1f} s"
-        return f"{words}; {line.note}" if line.note else words
 
     def _refresh(self, *, is_forced: bool = False) -> None:
         if self._live:
@@ -187,7 +182,7 @@ def status_table(steps: list[dict[str, Any]]) -> Table:
             step["type"],
             Text(step["state"], style=STATE_STYLES.get(step["state"], "")),
             f"{step['done']}/{step['planned']}" if step["planned"] else "",
-            str(step["rejected"]) if step["planned"] else "",
+            str(step["rejected"]) if step["planned"] or step["rejected"] else "",
             f"{step['rate']:.1f}/s" if step["state"] == "working" else "",
             f"{step['left_s']:.0f} s" if step["left_s"] is not None else "",
             f"{step['seconds']:.1f} s" if step["seconds"] else "",
@@ -203,3 +198,10 @@ def read_status(out: Storage) -> dict[str, Any] | None:
     except (StorageError, ValueError):
         return None
     return status
+
+
+def _summary(line: Line, manifest: Manifest) -> str:
+    """What became of a step; a plan refuses too, so it is not made of what was planned."""
+    words = f"{manifest.books.made} of {manifest.books.made + line.rejected}, {line.rejected} rejected"
+    words = f"{words}, {line.seconds:.1f} s"
+    return f"{words}; {line.note}" if line.note else words

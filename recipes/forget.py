@@ -21,6 +21,7 @@ from shards.tables import questions
 
 LIST = "forgotten.json"
 REASON = "forgotten"
+SHOWN = 5  # keys that a line names
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,11 @@ def descendants(out: Storage, keys: Iterable[str], source: str | None) -> set[st
 def sources(out: Storage) -> set[str]:
     """Names of the sources that finished directories hold."""
     return {row.source for found in _samples(out) for row in Directory(found.storage).rows()}
+
+
+def unseen(out: Storage, keys: Iterable[str]) -> list[str]:
+    """Those of the keys that no directory of samples holds; perhaps they are only misspelt."""
+    return sorted(set(keys) - {row.key for found in _samples(out) for row in Directory(found.storage).rows()})
 
 
 def _samples(out: Storage) -> list[Finished]:

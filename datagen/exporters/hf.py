@@ -50,6 +50,13 @@ class Card:
     calibration: Sequence[str] = ()
 
 
+class _Plain(yaml.SafeDumper):
+    """YAML without anchors: a person reads the card, and edits one config of it."""
+
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002, none is wanted
+        return True
+
+
 @dataclass
 class _Config:
     """One config: samples with so many references."""
@@ -100,7 +107,7 @@ def flat_json(sample: KeptSample) -> bytes:
 
 
 def _readme(kept: Kept, configs: Sequence[_Config], card: Card) -> str:
-    front = yaml.safe_dump(_front(kept, configs, card), sort_keys=False, allow_unicode=True)
+    front = yaml.dump(_front(kept, configs, card), Dumper=_Plain, sort_keys=False, allow_unicode=True)
     return "\n".join([f"---\n{front}---\n", *_text(kept, configs, card)]) + "\n"
 
 

@@ -1,5 +1,6 @@
 """What is taken down goes from every directory, with what was made of it, and never comes back."""
 
+import io
 from pathlib import Path
 
 import published_sets
@@ -102,3 +103,22 @@ def test_all_that_is_missing_is_told_before_the_first_step(recipe: Path) -> None
     assert "nowhere: expected a folder, got none" in caught.value.errors[0]
     assert "steps.clean: benchmarks.bench: " in caught.value.errors[1]
     assert finished(Storage(str(recipe.parent / "out"))) == []
+
+
+def test_keys_that_no_directory_holds_are_told_as_they_may_be_misspelt(recipe: Path) -> None:
+    held = min(keys(recipe, run(recipe)["table"]))
+    (recipe.parent / "keys.txt").write_text(f"{held}\nnot-here\n")
+    told = " ".join(forget(recipe, "--keys", str(recipe.parent / "keys.txt")).split())
+    assert told.startswith("in no directory: 1 of the keys, like not-here ")
+    assert held not in told
+
+
+def test_a_step_whose_plan_refuses_says_how_many_it_made_of_how_many(recipe: Path) -> None:
+    run(recipe)
+    forget(recipe, "--source", "Scone-S2I-57K", "--delete")
+    out = Storage(str(recipe.parent / "out"))
+    loaded = load_recipe(recipe, ["mixed.counts={folder: 2}"])
+    console = Console(record=True, width=120, quiet=False, file=io.StringIO())
+    with Run(loaded, out, Display(console, out, loaded.name)) as made:
+        made.execute()
+    assert "scone: 0 of 7, 7 rejected" in console.export_text()

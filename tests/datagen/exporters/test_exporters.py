@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import webdataset
 from PIL import Image
+from published_sets import picture
 
 from datagen.exporters.energon import export_energon
 from datagen.exporters.hf import Card, export_hf
@@ -125,6 +126,14 @@ def test_pandas_reads_the_whole_file_as_pyarrow_does(made, kept, tmp_path):
     assert set(table.columns) == {"image", "instruction", "key"}
 
 
+def test_our_own_importer_reads_the_export_back_with_nothing_lost(made, kept, tmp_path):
+    export_scone(kept, Target(str(tmp_path / "x")), SconeOptions(name="base", gpus=1, workers=1))
+    again = run_inline(tmp_path / "out", SconeParquetSettings(path=str(tmp_path / "x"), licence="mit"))
+    books = again.manifest.books
+    assert (books.read, books.made, books.failed + books.refused) == (len(made.samples),) * 2 + (0,)
+    assert everything(again) == everything(made)
+
+
 def test_scone_parquet_has_the_exact_keys_and_even_row_groups(kept, tmp_path):
     options = SconeOptions(name="base", gpus=2, workers=3, rows_a_file=15)
     told = export_scone(kept, Target(str(tmp_path / "x")), options)
@@ -182,19 +191,52 @@ def test_hugging_face_datasets_reads_the_layout_offline(made, kept, tmp_path):
         "rows = [[row['json'], [digest(row, name) for name in pictures]] for row in set]\n"
         "print(json.dumps([sorted(set.column_names), rows]))\n"
     )
-    offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")}
-    command = [sys.executable, "-c", script, str(tmp_path / "x"), str(tmp_path / "cache")]
-    ran = subprocess.run(
-        command, env={**os.environ, **offline}, capture_output=True, text=True, check=False, timeout=200
-    )
-    assert ran.returncode == 0, ran.stderr[-2000:]
-    columns, rows = json.loads(ran.stdout.splitlines()[-1])
+    columns, rows = json.loads(offline(script, tmp_path / "x", tmp_path / "cache")[-1])
     assert columns == ["__key__", "__url__", "json", "ref0.jpg", "ref1.png", "target.webp"]
     assert {text["licence"] for text, _ in rows} == {"apache-2.0"}
     assert {text["instruction"]: digests for text, digests in rows} == {
         words: [hashlib.sha256(data).hexdigest() for data in images]
         for words, images in everything(made).items()
     }
+
+
+def test_hugging_face_datasets_reads_configs_of_mixed_types_whole_and_streaming(tmp_path):
+    rows = []
+    for n in range(6):
+        names = [f"{n}a.{'jpg' if n % 2 else 'png'}", *([f"{n}b.png"] if n > 3 else []), f"{n}t.png"]
+        for place, name in enumerate(names):
+            data = picture(8000 + 10 * n + place, form="JPEG" if name.endswith("jpg") else "PNG")
+            published_sets.write_files(tmp_path / "set", {name: data})
+        rows.append({"instruction": f"cup {n}", "input_images": names[:-1], "output_image": names[-1]})
+    published_sets.write_jsonl(tmp_path / "set/x.jsonl", rows)
+    made = run_inline(tmp_path / "out", JsonlSettings(path=str(tmp_path / "set"), licence="mit"))
+    export_hf(kept_of(made.storage.uri), Target(str(tmp_path / "x")), Card(title="Small"))
+    assert "&id" not in (tmp_path / "x/README.md").read_text()
+    script = (
+        "import sys, datasets\n"
+        "for name in datasets.get_dataset_config_names(sys.argv[1]):\n"
+        "    for more in ({'cache_dir': sys.argv[2]}, {'streaming': True}):\n"
+        "        for row in datasets.load_dataset(sys.argv[1], name, split='train', **more):\n"
+        "            held = sorted(k for k, v in row.items() if v is not None and k.startswith('ref'))\n"
+        "            print('row', name, row['json']['instruction'], *held, row['target.png'].size)\n"
+    )
+    told = offline(script, tmp_path / "x", tmp_path / "cache")
+    expected = []
+    for n, row in enumerate(rows):
+        held = [f"ref{place}.{name[-3:]}" for place, name in enumerate(row["input_images"])]
+        expected += [f"row references_{len(held)} cup {n} {' '.join(held)} (288, 288)"] * 2
+    assert sorted(line for line in told if line.startswith("row")) == sorted(expected)
+
+
+def offline(script, root, cache):
+    """Lines that a script of `datasets` prints of a folder, with no network."""
+    env = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": f"{cache}-home"}
+    command = [sys.executable, "-c", script, str(root), str(cache)]
+    ran = subprocess.run(
+        command, env={**os.environ, **env}, capture_output=True, text=True, check=False, timeout=200
+    )
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    return ran.stdout.splitlines()
 
 
 def test_the_card_tells_counts_licences_and_the_recipe(kept, tmp_path):
