@@ -61,7 +61,7 @@ class Answers:
         return [] if row is None else [row]
 
 
-def is_asked(sample: Sample, question: str, reference: int, candidate: int, raw: Iterable[int]) -> bool:
+def is_asked(sample: Sample, question: str, reference: int, candidate: int, known: Iterable[int]) -> bool:
     """Whether `verify` asks a question at a place: only where its answer can decide something.
 
     Args:
@@ -69,7 +69,7 @@ def is_asked(sample: Sample, question: str, reference: int, candidate: int, raw:
         question: of `QUESTIONS`.
         reference: from 0; -1 for the whole sample.
         candidate: from 0; -1 for the whole reference.
-        raw: references whose form before they were edited is known.
+        known: references of which it is known what they were before, edited or not.
     """
     if reference == WHOLE:
         return True
@@ -79,7 +79,7 @@ def is_asked(sample: Sample, question: str, reference: int, candidate: int, raw:
     if question == "phrase_describes":
         return len(candidates) > 1 and any(c.is_target for c in candidates)
     if question == "original_kept":
-        return len(candidates) > 1 and not is_swap(sample) and reference not in raw
+        return len(candidates) > 1 and not is_swap(sample) and reference not in known
     return True
 
 

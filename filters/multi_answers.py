@@ -48,7 +48,7 @@ def multi_answer(question: str, sample: Sample, reference: int, candidate: int) 
 def _of_candidate(question: str, sample: Sample, reference: int, candidate: int) -> float | None:
     truth = sample.provenance.truth
     if question == "candidate_present":
-        return float(_is_present(truth, reference, candidate))
+        return _is_present(truth, reference, candidate)
     if question == "phrase_describes":
         return float(_is_described(sample, str(truth.get("fault")), reference, candidate))
     if question == "target_shows":
@@ -74,7 +74,8 @@ def _check(check: str, sample: Sample, fault: str, reference: int) -> float | No
     if not _ids(truth, reference):
         return 1.0  # a scene
     if check == "check_candidates":
-        return float(all(_is_present(truth, reference, number) for number in candidates))
+        present = [_is_present(truth, reference, number) for number in candidates]
+        return 0.0 if 0 in present else None if None in present else 1.0
     shown = [_is_shown(truth, reference, number) for number in candidates]
     if None in shown:
         return None
@@ -92,10 +93,13 @@ def _ids(truth: Mapping[str, Json], reference: int) -> Sequence[str]:
     return cast("Sequence[Sequence[str]]", held)[reference] if isinstance(held, Sequence) else ()
 
 
-def _is_present(truth: Mapping[str, Json], reference: int, candidate: int) -> bool:
+def _is_present(truth: Mapping[str, Json], reference: int, candidate: int) -> float | None:
+    """Whether a reference shows a candidate; what an editor put in its place may be called the same."""
     if candidate >= len(_ids(truth, reference)):
-        return False  # nothing was added
-    return (truth.get("faulty_reference"), truth.get("faulty_candidate")) != (reference, candidate)
+        return 0.0  # nothing was added
+    if truth.get("changed_reference") == reference and candidate == 0 and truth.get("change") == "subject":
+        return None
+    return float((truth.get("faulty_reference"), truth.get("faulty_candidate")) != (reference, candidate))
 
 
 def _is_shown(truth: Mapping[str, Json], reference: int, candidate: int) -> float | None:

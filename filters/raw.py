@@ -20,10 +20,12 @@ class Edited(Sample):
     """A sample with the raw form of its edited references beside it.
 
     Attributes:
-        raw: by number of the reference, from 0.
+        raw: by number of the reference, from 0; none of one that was not edited.
+        known: references of which it is known what they were before, edited or not.
     """
 
     raw: Mapping[int, EncodedImage] = field(default_factory=dict)
+    known: frozenset[int] = frozenset()
 
     @property
     def images(self) -> dict[str, EncodedImage]:
@@ -66,11 +68,7 @@ class RawReferences:
     def beside(self, sample: Sample) -> Edited:
         """`sample` with the raw form of each reference that differs from its parent's."""
         parent = self._parent(sample)
-        pairs = list(enumerate(zip(sample.references, parent.references, strict=False))) if parent else []
-        is_edit = parent is not None and len(parent.references) == len(sample.references)
-        raw = {number: before for number, (now, before) in pairs if is_edit and now.data != before.data}
-        fields = {name: getattr(sample, name) for name in Sample.__dataclass_fields__}
-        return Edited(**fields, raw={} if is_swap(sample) else raw)
+        return beside_raw(sample, parent.references if parent else ())
 
     def _parent(self, sample: Sample) -> Sample | None:
         keys = sample.provenance.parents
@@ -79,3 +77,13 @@ class RawReferences:
         held = (directory for directory in self._directories if keys[0] in directory.places)
         found = next(held, None)
         return found[keys[0]] if found else None
+
+
+def beside_raw(sample: Sample, before: Sequence[EncodedImage]) -> Edited:
+    """`sample` beside what its references were before; nothing is known where they are not as many."""
+    fields = {name: getattr(sample, name) for name in Sample.__dataclass_fields__}
+    if is_swap(sample) or len(before) != len(sample.references):
+        return Edited(**fields)
+    pairs = enumerate(zip(sample.references, before, strict=True))
+    raw = {number: old for number, (now, old) in pairs if now.data != old.data}
+    return Edited(**fields, raw=raw, known=frozenset(range(len(before))))

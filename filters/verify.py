@@ -87,10 +87,10 @@ class Verifier(Judge):
         ]
 
     def _requests(self, sample: Sample) -> dict[bytes, Request]:
-        raw = sample.raw if isinstance(sample, Edited) else {}
+        known = sample.known if isinstance(sample, Edited) else ()
         requests = make_requests(sample, self._questions, self._config.engine.identity)
         return {
             request_hash(request_bytes(request)): request
             for request in requests
-            if is_asked(sample, request.question, request.reference, request.candidate, raw)
+            if is_asked(sample, request.question, request.reference, request.candidate, known)
         }

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from recipes.identity import directories
-from recipes.run import LEDGER, samples_of
+from recipes.run import LEDGER, samples_of, with_ancestors
 from recipes.schema import Recipe, Step
+from recipes.steps import JUDGES
 from shards.index import Directory
 from shards.ledger import Ledger
 from shards.manifest import read_manifest
@@ -49,7 +50,7 @@ def bills(recipe: Recipe, out: Storage, samples: int) -> Iterator[Bill]:
     """A bill for each judged step that is not finished."""
     names = directories(recipe)
     for name, step in recipe.steps.items():
-        if step.type == "judge" and read_manifest(out.child(names[name])) is None:
+        if step.type in JUDGES and read_manifest(out.child(names[name])) is None:
             (read,) = step.inputs["input"]
             if read_manifest(out.child(names[read])) is None:
                 yield Bill(step=name, missing=read)
@@ -63,7 +64,8 @@ def _bill(step: Step, out: Storage, directory: str, samples: int) -> Bill:
     chosen = rows[:samples]
     opened = Directory(found.storage)
     batch = [Work(key=row.key, parents=(opened.sample(row.shard, row.row),)) for row in chosen]
-    stage = step.settings.build(Ledger(out.child(LEDGER)))  # type: ignore[attr-defined]
+    settings = with_ancestors(step.settings, [found])
+    stage = settings.build(Ledger(out.child(LEDGER)))  # type: ignore[attr-defined]
     began = time.perf_counter()
     try:
         stage(batch)

@@ -22,6 +22,7 @@ from filters.truth import fault_of
 from recipes.identity import directories
 from recipes.run import Samples, samples_of, with_ancestors
 from recipes.schema import Recipe, RecipeError, Step
+from recipes.steps import JUDGES
 from shards.index import Directory
 from shards.ledger import Ledger
 from shards.manifest import read_manifest
@@ -33,7 +34,6 @@ from shards.tables import read_table
 
 RETESTS = "retests"  # a ledger of its own: the same request, asked a second time
 MOST = 2000  # samples whose truth is read
-JUDGES = ("judge", "verify")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,6 +38,8 @@ class StepType:
 
 
 SETS: tuple[Kind, ...] = ("samples", "selection")
+JUDGES = ("judge", "verify")
+"""Types whose steps ask a judge: what has a bill beforehand and can be calibrated after."""
 
 STEPS: dict[str, StepType] = {
     "import": StepType(

@@ -13,8 +13,7 @@ from PIL import Image
 
 from datagen.encoding import decode_image, encode_jpeg
 from datagen.multi_candidate import FAULTS
-from filters.checks import is_swap
-from filters.raw import Edited
+from filters.raw import Edited, beside_raw
 from shards.sample import EncodedImage, Sample
 from shards.stage import keyed_random
 from tools.multi_candidates import build_with_parents, plan_multi
@@ -50,17 +49,13 @@ def edited_samples(part: Part) -> Iterator[Edited]:
 
 def beside_parent(sample: Sample, parent: Sample, *, drifts: bool) -> Edited:
     """A sample with the raw form of its edited references."""
-    fields = {name: getattr(sample, name) for name in Sample.__dataclass_fields__}
-    if is_swap(sample):
-        return Edited(**fields)
-    pairs = enumerate(zip(sample.references, parent.references, strict=True))
-    raw = {number: before for number, (now, before) in pairs if now.data != before.data}
-    found = Edited(**fields, raw=raw)
+    found = beside_raw(sample, parent.references)
     if not drifts:
         return found
     random = keyed_random("drift", sample.key)
     references = tuple(
-        drifted(random, image) if number in raw else image for number, image in enumerate(found.references)
+        drifted(random, image) if number in found.raw else image
+        for number, image in enumerate(found.references)
     )
     return replace(found, references=references)
 

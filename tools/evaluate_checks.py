@@ -52,7 +52,7 @@ def look(part: Part) -> list[Checked]:
         requests = [
             request
             for request in make_requests(sample, questions, engine.identity)
-            if is_asked(sample, request.question, request.reference, request.candidate, sample.raw)
+            if is_asked(sample, request.question, request.reference, request.candidate, sample.known)
         ]
         rows = make_rows(sample.key, questions, requests, engine.answer(sample, requests))
         checks = check_rows(sample, rows)

@@ -1,6 +1,7 @@
 """The embedded verifier on rendered samples: each fault moves its own check; drifts of an editor do not."""
 
 import io
+from dataclasses import replace
 from functools import cache
 from types import SimpleNamespace
 
@@ -13,7 +14,7 @@ from filters.checks import CHECKS, QUESTIONS, check_rows, is_asked
 from filters.embedded_checks import CHECK_HEADS, NAMES, EmbeddedChecksConfig
 from filters.judge import make_requests, make_rows
 from filters.names import Names
-from filters.raw import Edited
+from filters.raw import beside_raw
 from filters.rubrics import pick_questions
 from shards.sample import EncodedImage, Sample
 from shards.stage import IndexRow, Work
@@ -74,14 +75,11 @@ def drifted(image):
 
 def edited(one, *, drifts):
     """A variant with the raw form of what was edited."""
-    pairs = enumerate(zip(one.sample.references, one.parent.references, strict=False))
-    is_add = one.sample.provenance.origin["method"] == "add"
-    raw = {number: before for number, (now, before) in pairs if is_add and now != before}
-    fields = {name: getattr(one.sample, name) for name in Sample.__dataclass_fields__}
-    if drifts:
-        shown = enumerate(one.sample.references)
-        fields["references"] = tuple(drifted(image) if n in raw else image for n, image in shown)
-    return Edited(**fields, raw=raw)
+    found = beside_raw(one.sample, one.parent.references)
+    if not drifts:
+        return found
+    shown = enumerate(found.references)
+    return replace(found, references=tuple(drifted(image) if n in found.raw else image for n, image in shown))
 
 
 def failed(one, *, drifts=False):
@@ -91,7 +89,7 @@ def failed(one, *, drifts=False):
     requests = [
         request
         for request in make_requests(sample, questions, engine().identity)
-        if is_asked(sample, request.question, request.reference, request.candidate, sample.raw)
+        if is_asked(sample, request.question, request.reference, request.candidate, sample.known)
     ]
     rows = make_rows(sample.key, questions, requests, engine().answer(sample, requests))
     checks = check_rows(sample, rows)

@@ -114,7 +114,7 @@ def test_only_what_can_decide_something_is_asked():
         for question in ("phrase_describes", "candidate_present", "original_kept")
         for reference, candidates in enumerate(one.subjects)
         for candidate in (range(len(candidates)) if question != "original_kept" else [-1])
-        if is_asked(one, question, reference, candidate, raw=())
+        if is_asked(one, question, reference, candidate, known=())
     }
     assert asked == {
         ("phrase_describes", 0, 0),
@@ -124,8 +124,8 @@ def test_only_what_can_decide_something_is_asked():
         ("candidate_present", 1, 0),
         ("original_kept", 0, -1),
     }
-    assert not is_asked(one, "original_kept", 0, -1, raw=(0,))
-    assert not is_asked(sample((FOX, CAT), method="swap"), "original_kept", 0, -1, raw=())
+    assert not is_asked(one, "original_kept", 0, -1, known=(0,))
+    assert not is_asked(sample((FOX, CAT), method="swap"), "original_kept", 0, -1, known=())
 
 
 NUMBERINGS = ("image {n}", "Image {n}", "photo {n}", "picture {n}", "<|image_{n}|>", "reference image #{n}")

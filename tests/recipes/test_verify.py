@@ -9,6 +9,7 @@ from filters.fake_answers import answer_from_truth
 from filters.fake_server import MODEL, Behaviour, FakeServer
 from filters.multi_answers import FAULTS_OF
 from filters.report import ReportConfig, render
+from recipes.bill import bills
 from recipes.calibration import calibrate, describe
 from recipes.display import Display
 from recipes.run import Run
@@ -133,10 +134,19 @@ def test_a_second_run_asks_nothing(made):
     recipe, server, out, manifests = made
     before = len(server.asked)
     out.delete(manifests["checked"].directory)
+    (bill,) = bills(recipe, out, 6)
+    assert (bill.asked, bill.counts.get("requests", 0)) == (6, 0)
     with Run(recipe, out, Display(Console(quiet=True), out, "verified")) as run:
         again = run.execute()
     assert again["checked"].files == manifests["checked"].files
     assert len(server.asked) == before
+
+
+def test_a_second_asking_shows_the_raw_references_too(made):
+    recipe, _, out, _ = made
+    found = calibrate(recipe, out, "checked", None, 5)
+    assert {"edit_raw_first", "phrase_describes", "check_original"} <= set(found.retests)
+    assert all(each.same_mode == 1 for each in found.retests.values())
 
 
 def test_a_set_whose_parents_are_gone_is_refused_by_name(made, tmp_path):
