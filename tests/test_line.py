@@ -104,7 +104,7 @@ def wait_for_work(out: Path, process: subprocess.Popen[bytes]) -> None:
 
 
 def committed(out: Path) -> int:
-    """Slices and replies that are there; folders may go while they are counted, which `rglob` does not bear."""
+    """Slices and replies that are there; folders may go meanwhile, which `rglob` does not bear."""
     return sum(name.endswith(".arrow") for _, _, names in os.walk(out) for name in names)
 
 
