@@ -124,7 +124,7 @@ def write_directory(folder, size):
         write_index(rows, folder / "index" / f"{shard:05d}.parquet")
 
 
-@pytest.mark.parametrize(("size_kb", "least"), [(32, 20), (64, 15)])  # hashing what is read bounds the second
+@pytest.mark.parametrize(("size_kb", "least"), [(32, 20), (64, 10)])  # hashing what is read bounds the second
 def test_a_thousand_random_keys_are_many_times_as_fast_as_a_full_read(tmp_path, compare, size_kb, least):
     write_directory(tmp_path / "set", size_kb << 10)
     directory = Directory(Storage(str(tmp_path / "set")))
