@@ -18,7 +18,7 @@ from datagen.paid import PaidModel, check_model, seeds
 from datagen.prompts import Prompt, check_fields, load_prompts
 from datagen.text_checks import BadTextError, check_unlike
 from datagen.writers import Fields, Text, TextRequest, Writer, Written
-from shards.chat import PATH, chat_body, count_tokens, read_content
+from shards.chat import PATH, chat_body, count_tokens, image_part, json_format, read_content
 from shards.endpoints import Ask
 from shards.http_client import RequestError
 from shards.ledger import Ledger, request_hash
@@ -129,10 +129,10 @@ class ChatWriter:
             "seed": seed,
             "temperature": config.temperature,
             "max_tokens": config.max_tokens,
+            "response_format": json_format(prompt.schema, prompt.id),
         }
-        if config.processor and request.images:
-            settings["mm_processor_kwargs"] = dict(config.processor)
-        return chat_body(settings, request.images, prompt.filled(request.facts), prompt.schema, prompt.id)
+        parts = [image_part(image, config.processor) for image in request.images]
+        return chat_body(settings, parts, prompt.filled(request.facts), config.processor)
 
 
 def _checked(reply: bytes, request: TextRequest) -> Fields:

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image
 
-from filters.chat import PATH, image_part, question_body, read_probabilities
+from filters.chat import question_body, read_probabilities
 from filters.rubrics import Question
+from shards.chat import PATH, image_part
 from shards.endpoints import Ask
 from shards.http_client import EndpointError, RequestError
 from shards.sample import EncodedImage, Json, canonical_json

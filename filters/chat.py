@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from shards.chat import PATH, chat_body, json_format
 from shards.http_client import EndpointError, RequestError
-from shards.sample import EncodedImage, Json, canonical_json
+from shards.sample import Json
 
-PATH = "/v1/chat/completions"
-MIME = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png", "webp": "webp"}
 CONTEXT = "maximum context length"  # how vLLM begins to say that a prompt does not fit
-
-
-def image_part(image: EncodedImage, processor: Mapping[str, Json]) -> bytes:
-    """The JSON of one image; its uuid lets a server's caches tell it without looking.
-
-    >>> image_part(EncodedImage(b"x", "png"), {})[:60]
-    b'{"image_url":{"url":"data:image/png;base64,eA=="},"type":"im'
-    """
-    url = f"data:image/{MIME[image.extension]};base64,{base64.b64encode(image.data).decode()}"
-    uuid = hashlib.sha256(image.data + canonical_json(processor)).hexdigest()
-    return b'{"image_url":{"url":"%b"},"type":"image_url","uuid":"%b"}' % (url.encode(), uuid.encode())
 
 
 def question_body(
@@ -41,7 +27,7 @@ def question_body(
 
     Args:
         model: name it is served under.
-        images: their JSON, see `image_part`; joined as bytes, for encoding megabytes anew costs the most.
+        images: their JSON, see `shards.chat.image_part`.
         text: the question.
         tokens: of the labels.
         request_id: for the server's log.
@@ -56,7 +42,7 @@ def question_body(
         "return_tokens_as_token_ids": True,
         "request_id": request_id,
     }
-    return _body(settings, images, text, processor)
+    return chat_body(settings, images, text, processor)
 
 
 def written_body(
@@ -69,24 +55,13 @@ def written_body(
     processor: Mapping[str, Json],
 ) -> bytes:
     """The body that asks for JSON after `schema`."""
-    wanted: Json = {"type": "json_schema", "json_schema": {"name": "reply", "schema": dict(schema)}}
     settings: dict[str, Json] = {
         "model": model,
         "max_tokens": max_tokens,
         "temperature": 0,
-        "response_format": wanted,
+        "response_format": json_format(dict(schema), "reply"),
     }
-    return _body(settings, images, text, processor)
-
-
-def _body(
-    settings: dict[str, Json], images: Sequence[bytes], text: str, processor: Mapping[str, Json]
-) -> bytes:
-    if processor:
-        settings["mm_processor_kwargs"] = dict(processor)
-    parts = b",".join([*images, canonical_json({"type": "text", "text": text})])
-    head = canonical_json(settings)[:-1]
-    return head + b',"messages":[{"role":"user","content":[' + parts + b"]}]}"
+    return chat_body(settings, images, text, processor)
 
 
 def read_probabilities(answer: Any, model: str, labels: Mapping[str, int]) -> dict[str, float]:  # noqa: ANN401, what a server says
@@ -129,15 +104,3 @@ def read_text(answer: Any) -> str:  # noqa: ANN401, what a server says
         return str(answer["choices"][0]["message"]["content"])
     except (KeyError, IndexError, TypeError) as error:
         raise RequestError("no_text", f"expected a message, got {json.dumps(answer)[:200]}") from error
-
-
-def tokens_of(answer: Any) -> dict[str, int]:  # noqa: ANN401, what a server says
-    """What an answer cost: prompt, cached and completion tokens; 0 where the server does not say."""
-    usage = answer.get("usage") if isinstance(answer, Mapping) else None
-    usage = usage if isinstance(usage, Mapping) else {}
-    details = usage.get("prompt_tokens_details") or {}
-    return {
-        "prompt_tokens": int(usage.get("prompt_tokens") or 0),
-        "cached_tokens": int(details.get("cached_tokens") or 0),
-        "completion_tokens": int(usage.get("completion_tokens") or 0),
-    }

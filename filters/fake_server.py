@@ -11,8 +11,6 @@ import asyncio
 import hashlib
 import json
 import math
-import sys
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +28,7 @@ from filters.fake_answers import (
     shifted,
     tokenize,
 )
+from shards.server_thread import ServerThread
 
 MODEL = "fake-judge"
 FAULTS = (
@@ -252,7 +251,7 @@ class FakeJudge:
         }
 
 
-class FakeServer:
+class FakeServer(ServerThread):
     """The fake in a thread of this process: `with FakeServer() as server: server.url`."""
 
     def __init__(
@@ -263,35 +262,12 @@ class FakeServer:
         log: Path | None = None,
     ) -> None:
         self.judge = FakeJudge(behaviour or Behaviour(), log)
-        self.url = ""
-        self._host, self._port = host, port
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="fake-judge")
+        super().__init__(self.judge.application(), host, port, "fake-judge")
 
     @property
     def asked(self) -> list[Asked]:
         """Every question that came, in order."""
         return self.judge.asked
-
-    def __enter__(self) -> FakeServer:
-        self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(30)
-        return self
-
-    async def _start(self) -> None:
-        self._runner = web.AppRunner(self.judge.application(), access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, self._host, self._port)
-        await site.start()
-        host, port = self._runner.addresses[0][:2]
-        self._port = port
-        self.url = f"http://{host}:{port}"
-
-    def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(30)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(30)
-        self._loop.close()
 
 
 def main() -> None:
@@ -310,10 +286,7 @@ def main() -> None:
     behaviour = Behaviour(model=given.model, latency_s=given.latency_s, start_s=given.start_s)
     if given.truth:
         behaviour.answer = answer_from_truth(given.truth)
-    with FakeServer(behaviour, given.host, given.port, given.log) as server:
-        sys.stdout.write(json.dumps({"url": server.url}) + "\n")
-        sys.stdout.flush()
-        threading.Event().wait()
+    FakeServer(behaviour, given.host, given.port, given.log).serve_forever()
 
 
 if __name__ == "__main__":

@@ -14,21 +14,13 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from filters.admission import Admission, probe_address
-from filters.chat import (
-    CONTEXT,
-    PATH,
-    image_part,
-    question_body,
-    read_probabilities,
-    read_text,
-    tokens_of,
-    written_body,
-)
+from filters.chat import CONTEXT, question_body, read_probabilities, read_text, written_body
 from filters.judge import Answer, Asked, Request, reply_bytes
 from filters.rationale import MAX_TOKENS, is_written, schema
 from filters.rubrics import Question
 from filters.sizing import VERSION as SIZING
 from filters.sizing import size_image
+from shards.chat import PATH, count_tokens, image_part
 from shards.endpoints import Endpoint, EndpointPool, Session
 from shards.http_client import RequestError
 from shards.image import ImageError
@@ -225,7 +217,7 @@ class ServedEngine:
         )
         try:
             answer = await session.post(PATH, body)
-            self.counts.update(tokens_of(answer))
+            self.counts.update(count_tokens(answer))
             probabilities = read_probabilities(answer, self._config.model, tokens)
         except RequestError as error:
             return self._failed(address, error)
@@ -245,7 +237,7 @@ class ServedEngine:
         )
         try:
             answer = await session.post(PATH, body)
-            self.counts.update(tokens_of(answer))
+            self.counts.update(count_tokens(answer))
             return Answer(address=address, reply=read_text(answer).encode(), is_paid=True)
         except RequestError as error:
             return self._failed(address, error)

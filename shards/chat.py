@@ -1,4 +1,4 @@
-"""Chat completions in words: images first, the text last, an answer of a given JSON schema."""
+"""Chat completions: images first, the text last; an answer of a given JSON schema; what it cost."""
 
 from __future__ import annotations
 
@@ -15,33 +15,40 @@ PATH = "/v1/chat/completions"
 MIME = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png", "webp": "webp"}
 
 
-def image_json(image: EncodedImage) -> bytes:
+def image_part(image: EncodedImage, processor: Mapping[str, Json]) -> bytes:
     """The JSON of one image; its uuid lets a server's caches tell it without looking.
 
-    >>> image_json(EncodedImage(b"x", "png"))[:60]
+    The uuid is of the bytes as sent and the processor's settings: with others the same bytes are another
+    picture to the model.
+
+    >>> image_part(EncodedImage(b"x", "png"), {})[:60]
     b'{"image_url":{"url":"data:image/png;base64,eA=="},"type":"im'
     """
     url = f"data:image/{MIME[image.extension]};base64,{base64.b64encode(image.data).decode()}"
-    uuid = hashlib.sha256(image.data).hexdigest()
-    return canonical_json({"type": "image_url", "image_url": {"url": url}, "uuid": uuid})
+    uuid = hashlib.sha256(image.data + canonical_json(processor)).hexdigest()
+    return b'{"image_url":{"url":"%b"},"type":"image_url","uuid":"%b"}' % (url.encode(), uuid.encode())
 
 
 def chat_body(
-    settings: Mapping[str, Json], images: Sequence[EncodedImage], text: str, schema: Json, name: str
+    settings: Mapping[str, Json], images: Sequence[bytes], text: str, processor: Mapping[str, Json]
 ) -> bytes:
-    """The body that asks for JSON after `schema`.
+    """The body of a request.
 
     Args:
-        settings: model, seed, max_tokens and what else is sent along.
-        images: as they are to be sent.
+        settings: model, max_tokens and what else is sent along.
+        images: their JSON, see `image_part`; joined as bytes, for encoding megabytes anew costs the most.
         text: what is asked.
-        schema: of the answer.
-        name: of the schema.
+        processor: settings of the model's image processor.
     """
-    wanted: Json = {"type": "json_schema", "json_schema": {"name": name, "schema": schema}}
-    head = canonical_json({**settings, "response_format": wanted})[:-1]
-    parts = b",".join([*map(image_json, images), canonical_json({"type": "text", "text": text})])
+    extra: Mapping[str, Json] = {"mm_processor_kwargs": dict(processor)} if processor and images else {}
+    parts = b",".join([*images, canonical_json({"type": "text", "text": text})])
+    head = canonical_json({**settings, **extra})[:-1]
     return head + b',"messages":[{"role":"user","content":[' + parts + b"]}]}"
+
+
+def json_format(schema: Json, name: str) -> Json:
+    """The `response_format` that asks for JSON after `schema`."""
+    return {"type": "json_schema", "json_schema": {"name": name, "schema": schema}}
 
 
 def read_content(answer: Any) -> str:  # noqa: ANN401, what a server says
@@ -58,7 +65,12 @@ def read_content(answer: Any) -> str:  # noqa: ANN401, what a server says
 
 
 def count_tokens(answer: Any) -> dict[str, int]:  # noqa: ANN401, what a server says
-    """What an answer cost, where the server says it."""
+    """What an answer cost: prompt, cached and completion tokens; 0 where the server does not say."""
     usage = answer.get("usage") if isinstance(answer, Mapping) else None
     usage = usage if isinstance(usage, Mapping) else {}
-    return {name: int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens")}
+    details = usage.get("prompt_tokens_details") or {}
+    return {
+        "prompt_tokens": int(usage.get("prompt_tokens") or 0),
+        "cached_tokens": int(details.get("cached_tokens") or 0),
+        "completion_tokens": int(usage.get("completion_tokens") or 0),
+    }

@@ -11,10 +11,11 @@ import time
 import aiohttp
 import pytest
 
-from filters.chat import PATH, image_part, question_body
+from filters.chat import question_body
 from filters.fake_answers import tokenize
 from filters.fake_server import MODEL
 from filters.judge_step import JudgeConfig
+from shards.chat import PATH, image_part
 from shards.ledger import Ledger
 from shards.stage import Work
 from shards.storage import Storage
