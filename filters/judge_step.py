@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
 from typing import Annotated, ClassVar
 
 import pyarrow.compute as pc
@@ -75,6 +75,11 @@ class JudgeConfig(Settings):
         """Samples that are in hand at once."""
         engine = self.engine
         return engine.samples_at_once if isinstance(engine, ServedEngineConfig) else SAMPLES_AT_ONCE
+
+    @property
+    def at_once(self) -> int:
+        """Slices in a worker's hands: behind a served one's last requests the next one's first are sent."""
+        return 2 if isinstance(self.engine, ServedEngineConfig) else 1
 
     def plan(self, rows: Iterable[IndexRow]) -> Iterator[Planned]:
         """Every sample is judged; a judge drops nothing."""
@@ -171,16 +176,23 @@ class JudgeConfig(Settings):
 
 
 class Judge:
-    """Judges batches of samples."""
+    """Judges batches of samples; with a served engine from several threads."""
 
     def __init__(self, config: JudgeConfig, ledger: Ledger) -> None:
         self._config = config
         self._ledger = ledger
         self._questions: tuple[Question, ...] = pick_questions(config.questions)
         self._counts: Counter[str] = Counter()
+        self._engine: Engine | None = None
+        self._lock = threading.Lock()
 
-    @cached_property
-    def _engine(self) -> Engine:
+    def _built(self) -> Engine:
+        """The engine, made when it is first needed."""
+        with self._lock:
+            self._engine = self._engine or self._build()
+            return self._engine
+
+    def _build(self) -> Engine:
         engine = self._config.engine
         if isinstance(engine, ServedEngineConfig):
             return engine.build(self._questions, self._ledger)
@@ -188,7 +200,7 @@ class Judge:
 
     def close(self) -> None:
         """End the engine, if it was ever needed."""
-        if "_engine" in self.__dict__:
+        if self._engine:
             self._engine.close()
 
     def __call__(self, batch: Sequence[Work]) -> list[Scores]:
@@ -201,8 +213,9 @@ class Judge:
 
     def take_counts(self) -> dict[str, float]:
         """What was asked and what could not be read since the last call, by name."""
-        counts = self._counts + Counter(self._engine.take_counts() if "_engine" in self.__dict__ else {})
-        self._counts.clear()
+        with self._lock:
+            counts = self._counts + Counter(self._engine.take_counts() if self._engine else {})
+            self._counts.clear()
         return dict(counts)
 
     def _requests(self, sample: Sample) -> dict[bytes, Request]:
@@ -222,7 +235,7 @@ class Judge:
         replies: dict[bytes, bytes] = {}
         waiting: dict[bytes, bytes] = {}
         try:
-            for answer in self._engine.answers(asked):
+            for answer in self._built().answers(asked):
                 replies[answer.address] = answer.reply
                 if answer.is_paid:
                     waiting[answer.address] = answer.reply
@@ -245,7 +258,8 @@ class Judge:
         )
         statuses = Counter(row["status"] for found in rows.values() for row in found)
         del statuses["ok"]
-        self._counts.update({"unread_samples": bool(statuses), "unreadable": statuses["unreadable"]})
+        with self._lock:
+            self._counts.update({"unread_samples": bool(statuses), "unreadable": statuses["unreadable"]})
         return Scores(rows=rows)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from queue import SimpleQueue
@@ -68,28 +68,56 @@ class ServedEngineConfig(ServedSettings):
         )
 
 
-Put = Callable[[Answer | None], None]
+@dataclass(eq=False)
+class _Call:
+    """What one caller waits for.
+
+    Attributes:
+        came: its answers as they come; at its end None, or what ended it.
+        open: requests that are not answered.
+    """
+
+    came: SimpleQueue[Answer | BaseException | None]
+    open: int
+    is_over: bool = False
+
+    def put(self, answer: Answer) -> None:
+        self.came.put(answer)
+        self.open -= 1
+        if not self.open:
+            self.end()
+
+    def end(self, error: BaseException | None = None) -> None:
+        if not self.is_over:
+            self.is_over = True
+            self.came.put(error)
 
 
 @dataclass(eq=False)
-class _InWork:
-    """A sample that is being asked about.
+class _Job:
+    """A sample that is to be asked about.
 
     Attributes:
-        parts: the JSON of its images, by member name.
         left: what is not asked yet.
         endpoint: where its images are in the cache.
         is_cached: whether they are.
+        parts: the JSON of its images, by member name.
     """
 
-    parts: Mapping[str, bytes]
+    sample: Sample
     left: deque[tuple[bytes, Request]]
+    call: _Call
     endpoint: Endpoint | None = None
-    is_cached: asyncio.Event = field(default_factory=asyncio.Event)
+    is_cached: bool = False
+    parts: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class ServedEngine:
-    """Asks endpoints from a thread with an event loop, so that they are busy while replies are committed."""
+    """Asks endpoints from a thread with an event loop, so that they are busy while replies are committed.
+
+    Callers may be several: their samples stand in one queue, so that the second one's go out as soon as the
+    first one's leave room, and no endpoint waits for a caller to come back.
+    """
 
     def __init__(self, config: ServedEngineConfig, admission: Admission, *, is_probed: bool) -> None:
         self.counts: Counter[str] = Counter()
@@ -97,6 +125,10 @@ class ServedEngine:
         self._admission = admission
         self._is_probed = is_probed
         self._pool: EndpointPool | None = None
+        self._todo: deque[_Job] = deque()
+        self._in_work: set[_Job] = set()
+        self._calls: set[_Call] = set()
+        self._askers: set[asyncio.Task[None]] = set()
         self._sizing = ThreadPoolExecutor(SIZING_THREADS, "sizing")
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="served-judge")
@@ -104,91 +136,130 @@ class ServedEngine:
 
     def close(self) -> None:
         """Close all connections and end the thread."""
-        self._do(self._close_pool()).result()
+        self._do(self._end()).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
         self._sizing.shutdown()
 
     def answers(self, asked: Sequence[Asked]) -> Iterator[Answer]:
-        """An answer to every request, as they come.
+        """An answer to every request, as they come; from any thread.
 
         Raises:
             EndpointError: no more can be asked: all endpoints are down, or one is another judge.
         """
-        came: SimpleQueue[Answer | None] = SimpleQueue()
-        asking = self._do(self._ask_all(asked, came.put))
-        asking.add_done_callback(lambda _: came.put(None))
+        call = _Call(SimpleQueue(), open=sum(len(requests) for _, requests in asked))
+        if not call.open:
+            return
+        self._do(self._queue(call, asked)).result()
         try:
-            while (answer := came.get()) is not None:
+            while (answer := call.came.get()) is not None:
+                if isinstance(answer, BaseException):
+                    raise answer
                 yield answer
-            asking.result()
         finally:
-            asking.cancel()
+            self._do(self._forget(call)).result()
 
     def take_counts(self) -> dict[str, float]:
         """What was asked since the last call: requests, retries, tokens; replies that were none, by cause."""
+        counts: dict[str, float] = self._do(self._take_counts()).result()
+        return counts
+
+    def _do(self, coroutine: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401, a concurrent.futures.Future
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    # In the loop
+
+    async def _end(self) -> None:
+        for asker in self._askers:
+            asker.cancel()
+        await asyncio.gather(*self._askers, return_exceptions=True)
+        if self._pool:
+            await self._pool.close()
+
+    async def _take_counts(self) -> dict[str, float]:
         counted = self.counts + (self._pool.counts if self._pool else Counter())
         self.counts.clear()
         if self._pool:
             self._pool.counts.clear()
         return dict(counted)
 
-    def _do(self, coroutine: Coroutine[Any, Any, None]) -> Any:  # noqa: ANN401, a concurrent.futures.Future
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-
-    async def _close_pool(self) -> None:
-        if self._pool:
-            await self._pool.close()
-
-    async def _ask_all(self, asked: Sequence[Asked], put: Put) -> None:
+    async def _queue(self, call: _Call, asked: Sequence[Asked]) -> None:
         config = self._config
         if self._pool is None:
             self._pool = EndpointPool(
                 config.endpoints, config.pool_settings(), self._admission, config.find_endpoints
             )
-        todo, working = iter(asked), set[_InWork]()
-        places = config.in_flight * len(config.endpoints) + AHEAD
-        most = sum(len(requests) for _, requests in asked)
-        consumers = [self._consume(self._pool, todo, working, put) for _ in range(min(places, most))]
-        await _all(consumers)
+        self._calls.add(call)
+        self._todo.extend(_Job(sample, deque(requests.items()), call) for sample, requests in asked)
+        self._add_askers(self._pool)
 
-    async def _consume(
-        self, pool: EndpointPool, todo: Iterator[Asked], working: set[_InWork], put: Put
-    ) -> None:
-        for sample, requests in todo:
-            try:
-                parts = await self._parts(sample)
-            except ImageError as error:
-                for address in requests:
-                    put(self._failed(address, RequestError(error.reason, str(error))))
+    async def _forget(self, call: _Call) -> None:
+        """A caller that has all its answers, or wants no more."""
+        self._calls.discard(call)
+        call.is_over = True
+        for job in [*self._todo, *self._in_work]:
+            if job.call is call:
+                job.left.clear()
+
+    def _add_askers(self, pool: EndpointPool) -> None:
+        """As many as there is room at the endpoints that are known by now, and some whose images are made
+        ready meanwhile; no more than there is to ask."""
+        room = self._config.in_flight * pool.size + AHEAD - len(self._askers)
+        if room <= 0:
+            return
+        waiting = len(self._todo) + sum(len(job.left) for job in self._in_work if job.is_cached)
+        for _ in range(min(room, waiting)):
+            asker = self._loop.create_task(self._ask_on(pool))
+            self._askers.add(asker)
+            asker.add_done_callback(self._ended)
+
+    def _ended(self, asker: asyncio.Task[None]) -> None:
+        self._askers.discard(asker)
+        if asker.cancelled() or (error := asker.exception()) is None:
+            return
+        for call in self._calls:
+            call.end(error)
+        self._calls.clear()
+        self._todo.clear()
+        for other in self._askers:
+            other.cancel()
+
+    async def _ask_on(self, pool: EndpointPool) -> None:
+        """Samples in the order in which they came. Where none is left, further questions of those in work, so
+        that the last samples do not leave most places idle: an endpoint has a sample's images in its cache
+        once it answered the first."""
+        while True:
+            if self._todo:
+                await self._ask_in_turn(pool, self._todo.popleft())
                 continue
-            await self._ask_in_turn(pool, _InWork(parts, deque(requests.items())), working, put)
-        await self._help(pool, working, put)
-
-    async def _ask_in_turn(self, pool: EndpointPool, job: _InWork, working: set[_InWork], put: Put) -> None:
-        """A sample's questions at one endpoint, one after the other."""
-        working.add(job)
-        async with pool.session() as session:
-            self._note_probe(put)
-            while job.left:
-                put(await self._ask(session, *job.left.popleft(), job.parts))
-                job.endpoint = session.endpoint
-                job.is_cached.set()
-        job.is_cached.set()
-        working.discard(job)
-
-    async def _help(self, pool: EndpointPool, working: set[_InWork], put: Put) -> None:
-        """Where no sample is left, ask the further questions of those in work: so that the last samples do
-        not leave most places idle. An endpoint has a sample's images in its cache once it answered the first.
-        """
-        while job := max(working, key=lambda job: len(job.left), default=None):
-            if not job.left:
+            cached = (job for job in self._in_work if job.is_cached)
+            job = max(cached, key=lambda job: len(job.left), default=None)
+            if job is None or not job.left:
                 return
-            await job.is_cached.wait()
             async with pool.session(job.endpoint) as session:
                 if job.left:
-                    put(await self._ask(session, *job.left.popleft(), job.parts))
+                    job.call.put(await self._ask(session, *job.left.popleft(), job.parts))
+
+    async def _ask_in_turn(self, pool: EndpointPool, job: _Job) -> None:
+        """A sample's questions at one endpoint, one after the other."""
+        try:
+            job.parts = await self._parts(job.sample)
+        except ImageError as error:
+            for address, _ in job.left:
+                job.call.put(self._failed(address, RequestError(error.reason, str(error))))
+            return
+        self._in_work.add(job)
+        try:
+            async with pool.session() as session:
+                self._note_probe(job.call)
+                while job.left:
+                    answer = await self._ask(session, *job.left.popleft(), job.parts)
+                    job.call.put(answer)
+                    job.endpoint, job.is_cached = session.endpoint, True
+                    self._add_askers(pool)
+        finally:
+            self._in_work.discard(job)
 
     async def _parts(self, sample: Sample) -> dict[str, bytes]:
         """The JSON of each image, made once a sample."""
@@ -248,19 +319,8 @@ class ServedEngine:
         self.counts[f"{status}: {error.reason}"] += 1
         return Answer(address=address, reply=reply_bytes({}, 0.0, status=status), is_paid=False)
 
-    def _note_probe(self, put: Put) -> None:
+    def _note_probe(self, call: _Call) -> None:
         """Have the probe's answer kept, the first time there is one."""
         if not self._is_probed and self._admission.probe is not None:
             self._is_probed = True
-            put(Answer(address=self._admission.address, reply=self._admission.probe, is_paid=True))
-
-
-async def _all(coroutines: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """Wait for all; the first that fails ends the others."""
-    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+            call.came.put(Answer(address=self._admission.address, reply=self._admission.probe, is_paid=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -74,10 +75,12 @@ class Verifier(Judge):
     def __init__(self, config: VerifyConfig, ledger: Ledger) -> None:
         super().__init__(config, ledger)
         self._raw = RawReferences([Storage(uri) for uri in config.raw_at])
+        self._reading = threading.Lock()
 
     def __call__(self, batch: Sequence[Work]) -> list[Scores]:
         """The rows of each sample's questions and checks."""
-        beside = [self._raw.beside(work.parents[0]) for work in batch]
+        with self._reading:
+            beside = [self._raw.beside(work.parents[0]) for work in batch]
         found = super().__call__(
             [Work(key=w.key, spec=w.spec, parents=(e,)) for w, e in zip(batch, beside, strict=True)]
         )

@@ -109,6 +109,11 @@ class EndpointPool:
         self._changed = asyncio.Condition()
         self._down_since: float | None = time.monotonic()
 
+    @property
+    def size(self) -> int:
+        """Endpoints that are known by now; at least one, as others may come."""
+        return max(len(self._endpoints), 1)
+
     async def close(self) -> None:
         """Close all connections."""
         await self._client.close()

@@ -8,6 +8,7 @@ one for every reader, however segments are merged.
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -79,20 +80,22 @@ class _Segment:
 
 
 class Ledger:
-    """Replies of one ledger folder, read on first use; safe with any number of readers and writers."""
+    """Replies of one ledger folder, read on first use; safe with any number of readers, writers, threads."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._opened: dict[str, _Segment] | None = None
         self._own: list[tuple[str, int]] = []  # name and replies of what this writer published
+        self._lock = threading.RLock()
 
     def refresh(self) -> None:
         """Take in the segments that came since; forget those that were compacted away."""
-        for _ in range(REFRESHES):
-            with suppress(StorageError):  # a writer merged its segments in between: look again
-                self._opened = self._read_all(self._opened or {})
-                return
-        self._opened = self._read_all(self._opened or {})
+        with self._lock:
+            for _ in range(REFRESHES):
+                with suppress(StorageError):  # a writer merged its segments in between: look again
+                    self._opened = self._read_all(self._opened or {})
+                    return
+            self._opened = self._read_all(self._opened or {})
 
     def _read_all(self, old: Mapping[str, _Segment]) -> dict[str, _Segment]:
         names = [name for name in self._storage.names() if name.endswith(".arrow")]
@@ -123,8 +126,9 @@ class Ledger:
 
     def get(self, request: bytes) -> bytes | None:
         """The reply to a request hash, or None if it was never paid for."""
-        held = self._segments.values()
-        found = [(segment, row) for segment in held if (row := segment.find(request)) is not None]
+        with self._lock:
+            held = self._segments.values()
+            found = [(segment, row) for segment in held if (row := segment.find(request)) is not None]
         if not found:
             return None
         segment, row = min(found, key=lambda each: each[0].digest(each[1]))
@@ -134,12 +138,13 @@ class Ledger:
         """Publish replies as one new segment, durably; then they are there for every reader."""
         if not replies:
             return
-        segments = self._segments
-        name = _write_segment(self._storage, replies.items())
-        segments[name] = self._open(name)
-        self._opened = segments
-        self._own.append((name, len(replies)))
-        self._merge_own()
+        with self._lock:
+            segments = self._segments
+            name = _write_segment(self._storage, replies.items())
+            segments[name] = self._open(name)
+            self._opened = segments
+            self._own.append((name, len(replies)))
+            self._merge_own()
 
     def _merge_own(self) -> None:
         """Keep this writer's segments few, by making one of the last ones where they are of like size.
@@ -172,16 +177,17 @@ class Ledger:
 
     def compact(self, *, minimum: int = COMPACT_FROM) -> int:
         """Merge many small segments into few; return how many went. Only for who holds the lease."""
-        old = [name for name in sorted(self._segments) if self._bytes([name]) <= FULL_BYTES // 2]
-        if len(old) < minimum:
-            return 0
-        group: list[str] = []
-        for name in [*old, ""]:
-            if not name or self._bytes([*group, name]) > FULL_BYTES:
-                self._merge(group)
-                group = []
-            group.append(name)
-        return len(old)
+        with self._lock:
+            old = [name for name in sorted(self._segments) if self._bytes([name]) <= FULL_BYTES // 2]
+            if len(old) < minimum:
+                return 0
+            group: list[str] = []
+            for name in [*old, ""]:
+                if not name or self._bytes([*group, name]) > FULL_BYTES:
+                    self._merge(group)
+                    group = []
+                group.append(name)
+            return len(old)
 
     def _bytes(self, names: Sequence[str]) -> int:
         return sum(int(self._segments[name].table.nbytes) for name in names)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from shards import assemble, slices
 from shards.assemble import AssembleShard, ShardRecord, shard_record
-from shards.executor import EngineError, Executor, Finished
+from shards.executor import MOST_AT_ONCE, EngineError, Executor, Finished
 from shards.index import shard_name
 from shards.sample import canonical_json
 from shards.slices import DEATHS_TO_REJECT, MakeSlice, committed_receipt
@@ -116,13 +116,18 @@ class Production:
 
     def _submit(self, source: Iterator[MakeSlice | AssembleShard]) -> bool:
         """Fill the free workers; say whether there was anything to hand out or to wait for."""
-        while self._executor.has_room:
+        while self._executor.has_room(self._at_once):
             task = self._urgent.popleft() if self._urgent else next(source, None)
             if task is None:
                 return False
             self._executor.submit(task)
             self._running += 1
         return True
+
+    @property
+    def _at_once(self) -> int:
+        """Slices that a worker has in hand. After a death one: who is suspected must die alone."""
+        return 1 if self._deaths else min(getattr(self._job.config, "at_once", 1), MOST_AT_ONCE)
 
     # What there is to do
 

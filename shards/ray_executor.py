@@ -6,17 +6,18 @@ import logging
 import math
 import os
 import threading
+from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from shards.executor import EngineError, Finished
+from shards.executor import MOST_AT_ONCE, EngineError, Finished
 from shards.local_executor import ONE_THREAD
 from shards.manifest import versions
 from shards.server import ServerProcess, ServerSpec, publish_url
 from shards.storage import Storage
-from shards.worker import Task, Worker
+from shards.worker import Task, Workers
 
 SERVER_RESTARTS = 3
 LOOPBACK = "127.0.0.1"
@@ -24,17 +25,25 @@ OBJECT_STORE_BYTES = 100 << 20  # tasks and receipts only; Ray's own default is 
 
 
 class WorkerActor:
-    """A worker in a process that Ray places."""
+    """A worker process that Ray places."""
 
     def __init__(self) -> None:
-        self._worker = Worker()
+        self._workers = Workers(MOST_AT_ONCE)
 
     def ready(self) -> None:
         """Answers once the actor has been placed."""
 
     def run(self, task: Task) -> Any:  # noqa: ANN401, a Receipt or a ShardRecord
         """Do one task."""
-        return task(self._worker)
+        return self._workers.run(task)
+
+
+@dataclass(eq=False)
+class _Seat:
+    """An actor, and how many tasks it has in hand."""
+
+    actor: Any
+    busy: int = 0
 
 
 class RayExecutor:
@@ -60,25 +69,25 @@ class RayExecutor:
         self._actors: Any = ray.remote(
             num_cpus=cpus, num_gpus=gpus, max_restarts=0, max_task_retries=0, runtime_env=environment
         )(WorkerActor)
-        self._idle: list[Any] = []
+        self._seats: list[_Seat] = []
         self._starting: dict[Any, Any] = {}
-        self._running: dict[Any, tuple[Task, Any]] = {}
+        self._running: dict[Any, tuple[Task, _Seat]] = {}
         for _ in range(workers):
             self._add_actor()
 
     def _add_actor(self) -> None:
-        actor = self._actors.remote()
+        actor = self._actors.options(max_concurrency=MOST_AT_ONCE).remote()
         self._starting[actor.ready.remote()] = actor
 
-    @property
-    def has_room(self) -> bool:
-        """Whether a worker is free for one more task."""
-        return bool(self._idle)
+    def has_room(self, at_once: int = 1) -> bool:
+        """Whether a worker has fewer than `at_once` tasks in hand."""
+        return any(seat.busy < at_once for seat in self._seats)
 
     def submit(self, task: Task) -> None:
-        """Hand a task to a free worker."""
-        actor = self._idle.pop()
-        self._running[actor.run.remote(task)] = task, actor
+        """Hand a task to the worker that has the fewest in hand."""
+        seat = min(self._seats, key=lambda seat: seat.busy)
+        seat.busy += 1
+        self._running[seat.actor.run.remote(task)] = task, seat
 
     def wait(self, timeout_s: float) -> list[Finished]:
         """Tasks that ended since the last call; empty after `timeout_s` without one, or when room came.
@@ -99,28 +108,25 @@ class RayExecutor:
             return False
         actor = self._starting.pop(ref)
         ray.get(ref)
-        self._idle.append(actor)
+        self._seats.append(_Seat(actor))
         return True
 
     def _finish(self, ref: Any) -> Finished:  # noqa: ANN401, an object reference
-        task, actor = self._running.pop(ref)
+        task, seat = self._running.pop(ref)
+        seat.busy -= 1  # also where the task raised
         try:
-            result = ray.get(ref)
+            return Finished(task=task, result=ray.get(ref))
         except RayActorError:
-            self._add_actor()
+            if seat in self._seats:  # the first to be heard of what it had in hand
+                self._seats.remove(seat)
+                self._add_actor()
             return Finished(task=task, result=None, is_dead=True)
-        except RayTaskError:
-            self._idle.append(actor)
-            raise
-        self._idle.append(actor)
-        return Finished(task=task, result=result)
 
     def close(self) -> None:
         """End all workers, what they have in hand included."""
-        running = [actor for _, actor in self._running.values()]
-        for actor in [*self._idle, *self._starting.values(), *running]:
+        for actor in [*(seat.actor for seat in self._seats), *self._starting.values()]:
             ray.kill(actor)
-        self._idle, self._starting, self._running = [], {}, {}
+        self._seats, self._starting, self._running = [], {}, {}
 
 
 class ServerActor:

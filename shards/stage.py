@@ -114,7 +114,9 @@ class StageConfig(Protocol):
     It may offer `check_counts(counts, planned)`, called with every slice's counts added up, and
     `check_scores(storage)`, called with the finished tables: both raise where the step must not go on; and
     `make_beside(rows, inputs, ledger, target)`, which makes what is in no books, and returns what it cost;
-    and `reading(inputs)`, which gives it with what the input directories were made from.
+    and `reading(inputs)`, which gives it with what the input directories were made from; and `at_once`, how
+    many slices a worker has in hand: 1, or 2 where its stage waits for servers and may be called from two
+    threads, so that the second slice's requests follow the first's without a gap.
     """
 
     @property

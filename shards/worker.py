@@ -1,8 +1,9 @@
-"""What lives in a worker process: the stage of the step at hand and the directories it reads."""
+"""What lives in a worker process: the stage of the step at hand, and the directories that its tasks read."""
 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -38,25 +39,25 @@ class Job:
     copies_from: tuple[Storage, ...] = ()
 
 
-class Worker:
-    """What lives in a worker process between tasks: the stage of the current step, open directories."""
+class SharedStage:
+    """The stage of the step at hand, for all workers of one process."""
 
     def __init__(self) -> None:
         self._identity = ""
         self._stage: Stage | None = None
-        self._directories: dict[str, Directory] = {}
+        self._lock = threading.Lock()
 
-    def stage(self, job: Job) -> Stage:
-        """The step's stage, built on the first call for it."""
-        if self._stage is None or self._identity != job.identity:
-            self._close()
-            self._stage, self._identity = job.config.build(Ledger(job.ledger)), job.identity
-        return self._stage
+    def get(self, job: Job) -> Stage:
+        """The step's stage, built on the first call for it; that of the step before is ended."""
+        with self._lock:
+            if self._stage is None or self._identity != job.identity:
+                self._close()
+                self._stage, self._identity = job.config.build(Ledger(job.ledger)), job.identity
+            return self._stage
 
     def _close(self) -> None:
-        """End the stage of the step before, if it holds something."""
         close = getattr(self._stage, "close", None)
-        self._stage, self._directories = None, {}
+        self._stage = None
         if close:
             close()
 
@@ -66,9 +67,44 @@ class Worker:
         counts: Mapping[str, float] = take() if take else {}
         return counts
 
+
+class Worker:
+    """What a task finds in its process: the stage, and directories that no other task uses meanwhile."""
+
+    def __init__(self, shared: SharedStage | None = None) -> None:
+        self._shared = shared or SharedStage()
+        self._identity = ""
+        self._directories: dict[str, Directory] = {}
+
+    def stage(self, job: Job) -> Stage:
+        """The step's stage, built on the first call for it."""
+        if self._identity != job.identity:
+            self._identity, self._directories = job.identity, {}
+        return self._shared.get(job)
+
+    def take_counts(self) -> Mapping[str, float]:
+        """What the stage counted since the last call, of a stage that counts."""
+        return self._shared.take_counts()
+
     def directory(self, storage: Storage) -> Directory:
         """A directory, its index kept open."""
         return self._directories.setdefault(storage.uri, Directory(storage))
+
+
+class Workers:
+    """The workers of one process, for as many tasks at once as it may have in hand."""
+
+    def __init__(self, count: int) -> None:
+        shared = SharedStage()
+        self._free = [Worker(shared) for _ in range(count)]
+
+    def run(self, task: Task) -> Any:  # noqa: ANN401, a Receipt or a ShardRecord
+        """Do one task; from any thread."""
+        worker = self._free.pop()  # the last one used: tasks that come alone share its open directories
+        try:
+            return task(worker)
+        finally:
+            self._free.append(worker)
 
 
 @dataclass(frozen=True, kw_only=True)

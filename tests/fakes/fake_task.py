@@ -1,8 +1,18 @@
 """A task that tells of its process, or ends it."""
 
 import os
+import threading
 import time
 from dataclasses import dataclass
+
+_both = threading.Barrier(2)  # of this process
+
+
+class TwoWordsError(RuntimeError):
+    """An error that pickle cannot make again."""
+
+    def __init__(self, first, second):
+        super().__init__(f"{first} {second}")
 
 
 @dataclass(frozen=True)
@@ -16,9 +26,13 @@ class Say:
     def __call__(self, worker):
         if self.what == "raise":
             raise ZeroDivisionError("on purpose")
+        if self.what == "raise two words":
+            raise TwoWordsError("on", "purpose")
         if self.what == "die":
             os._exit(1)
         if self.what == "sleep":
             time.sleep(60)
+        if self.what == "meet":
+            _both.wait(30)
         worker.count = getattr(worker, "count", 0) + 1
         return os.getpid(), worker.count, {name: os.environ.get(name) for name in ("OMP_NUM_THREADS",)}

@@ -20,8 +20,7 @@ class InlineExecutor:
         self._worker = Worker()
         self._finished = []
 
-    @property
-    def has_room(self):
+    def has_room(self, at_once=1):
         return not self._finished
 
     def submit(self, task):
@@ -64,6 +63,7 @@ def run_inline(
     parents=None,
     opens=True,
     executor=None,
+    slice_size=16,
 ):
     """Make one directory in the folder `out` and open it; in this process unless an executor is given."""
     out = out if isinstance(out, Storage) else Storage(str(out))
@@ -92,7 +92,7 @@ def run_inline(
         job,
         plan_sizes(plan, shard_size),
         executor or InlineExecutor(),
-        slice_size=16,
+        slice_size=slice_size,
         observe=lambda progress: None,
     ).run()
     draft = Manifest(

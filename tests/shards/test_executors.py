@@ -17,7 +17,7 @@ def run(engine, *tasks):
     found = []
     waiting = list(tasks)
     while waiting or engine._running:
-        while waiting and engine.has_room:
+        while waiting and engine.has_room():
             engine.submit(waiting.pop(0))
         found += engine.wait(0.2)
     return found
@@ -42,6 +42,35 @@ def test_a_death_is_told_and_the_worker_replaced(engine):
     found = run(engine, Say("die"), Say(), Say(), Say())
     assert [each.is_dead for each in found if each.task.what == "die"] == [True]
     assert sum(not each.is_dead for each in found) == 3
+
+
+def test_a_worker_can_have_two_tasks_in_hand(engine):
+    found = []
+    for _ in range(4):
+        while not engine.has_room(2):
+            found += engine.wait(0.2)
+        engine.submit(Say("meet"))
+    pids = [each.result[0] for each in found + run(engine)]
+    assert sorted(pids.count(pid) for pid in set(pids)) in ([2, 2], [4])
+
+
+def test_a_death_is_told_of_all_that_was_in_hand(engine):
+    while engine.has_room():
+        engine.submit(Say("sleep"))
+    asleep = len(engine._running)
+    engine.submit(Say("die"))
+    ended = []
+    while len(ended) < 2:
+        ended += engine.wait(0.2)
+    assert sorted(each.task.what for each in ended if each.is_dead) == ["die", "sleep"]
+    assert len(engine._running) == asleep - 1
+
+
+def test_an_error_that_cannot_travel_is_told_in_words():
+    engine = LocalExecutor(1)
+    with pytest.raises(EngineError, match="TwoWordsError: on purpose"):
+        run(engine, Say("raise two words"))
+    engine.close()
 
 
 def test_workers_end_when_their_driver_is_killed():

@@ -235,7 +235,7 @@ def commit_all_slices(out, config, engine):
     """A step killed after its last slice: everything committed, nothing assembled."""
     storage, job = prepared(out, config)
     for shard, start, stop in ((0, 0, 4), (0, 4, 8), (1, 0, 4)):
-        while not engine.has_room:
+        while not engine.has_room():
             engine.wait(1)
         engine.submit(MakeSlice(job=job, shard=shard, start=start, stop=stop))
     while engine._running:

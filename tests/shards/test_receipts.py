@@ -16,9 +16,8 @@ class Overheard:
         self._engine = engine
         self.heard = []
 
-    @property
-    def has_room(self):
-        return self._engine.has_room
+    def has_room(self, at_once=1):
+        return self._engine.has_room(at_once)
 
     def submit(self, task):
         self.heard.append(pickle.dumps(task))

@@ -1,0 +1,160 @@
+"""The served judge's flow: who is asked first, and that no server waits for a worker to come back."""
+
+import threading
+from contextlib import closing
+
+import pytest
+
+from filters.fake_server import MODEL
+from filters.judge_step import JudgeConfig
+from inline_run import run_inline
+from shards.http_client import EndpointsDownError
+from shards.ledger import Ledger
+from shards.local_executor import LocalExecutor
+from shards.server import publish_url
+from shards.settings import Settings
+from shards.stage import Planned, Work
+from shards.storage import Storage
+from tiny_samples import make_sample
+
+
+def config(*servers, questions=("consistency",), **engine):
+    served = {
+        "kind": "served",
+        "model": MODEL,
+        "revision": "r1",
+        "endpoints": [getattr(server, "url", server) for server in servers],
+        "in_flight": 4,
+        "attempts": 1,
+        "outage_s": 0.5,
+    }
+    return JudgeConfig(questions=questions, engine=served | engine, tolerate_unreadable=1)
+
+
+class Scenes(Settings):
+    """A dozen samples that can be told by their instruction."""
+
+    batch_size: int = 12
+
+    def plan(self, rows):
+        return (Planned(key=f"tiny-{number:04d}", spec={"number": number}) for number in range(12))
+
+    def build(self, ledger):
+        return lambda batch: [
+            make_sample(work.spec["number"], instruction=f"scene {work.spec['number']:02d}") for work in batch
+        ]
+
+
+def work(samples):
+    return [Work(key=sample.key, parents=(sample,)) for sample in samples]
+
+
+def instructions(server):
+    return [asked.prompt for asked in server.asked if asked.id and not asked.id.startswith("probe")]
+
+
+class Caller(threading.Thread):
+    """Has a batch judged in a thread of its own."""
+
+    def __init__(self, stage, samples):
+        super().__init__(daemon=True)
+        self._stage, self._samples = stage, samples
+        self.outcomes, self.error = None, None
+        self.start()
+
+    def run(self):
+        try:
+            self.outcomes = self._stage(work(self._samples))
+        except EndpointsDownError as error:
+            self.error = error
+
+
+def test_while_one_slice_waits_for_an_answer_the_slices_after_it_are_asked(serve, tmp_path):
+    server = serve(by_words={"scene 00": "hang"})
+    settings = config(server, questions=("consistency", "copy_paste"), samples_at_once=2, timeout_s=4)
+    scenes = run_inline(tmp_path, Scenes(), shard_size=12)
+    with closing(LocalExecutor(1)) as one:
+        judged = run_inline(
+            tmp_path,
+            settings,
+            name="judged",
+            kind="scores",
+            inputs=[scenes.storage],
+            shard_size=12,
+            opens=False,
+            executor=one,
+            slice_size=2,
+        )
+    assert judged.manifest.books.made == 12
+    asked = instructions(server)
+    assert len(asked) == 24
+    assert "scene 00" in asked[-1]  # its second question; all others were asked before its first was given up
+
+
+def test_what_came_first_is_asked_first(serve, tmp_path):
+    server = serve(latency_s=0.02)
+    stage = config(server, in_flight=1).build(Ledger(Storage(str(tmp_path))))
+    first = Caller(stage, [make_sample(n, instruction="of the first") for n in range(12)])
+    while not instructions(server):
+        first.join(0.01)
+    second = Caller(stage, [make_sample(n, instruction="of the second") for n in range(12, 24)])
+    for caller in (first, second):
+        caller.join()
+        assert len(caller.outcomes) == 12
+    stage.close()
+    asked = ["second" in prompt for prompt in instructions(server)]
+    print(
+        [
+            (
+                a.prompt.count("scene 00"),
+                round(a.at_s - server.asked[0].at_s, 2),
+                a.prompt[-60:-40],
+                a.running,
+            )
+            for a in server.asked
+        ]
+    )
+    assert len(asked) == 24
+    assert not any(asked[:12])
+
+
+def test_servers_that_come_later_are_kept_as_busy_as_the_first(serve, tmp_path):
+    servers = [serve(latency_s=0.05) for _ in range(3)]
+    folder = Storage(str(tmp_path / "servers"))
+    for number, server in enumerate(servers[1:]):
+        publish_url(folder, "judge", number, server.url)
+    settings = config(servers[0], in_flight=8, server="judge", endpoints_at=folder.uri, outage_s=5)
+    stage = settings.build(Ledger(Storage(str(tmp_path / "ledger"))))
+    stage(work([make_sample(number) for number in range(96)]))
+    stage.close()
+    assert [max(asked.running for asked in server.asked) for server in servers] == [8, 8, 8]
+
+
+def test_an_outage_ends_every_caller(tmp_path):
+    stage = config("http://127.0.0.1:9").build(Ledger(Storage(str(tmp_path))))
+    callers = [Caller(stage, [make_sample(number)]) for number in range(2)]
+    for caller in callers:
+        caller.join(30)
+        assert isinstance(caller.error, EndpointsDownError)
+    stage.close()
+
+
+def test_counts_of_two_callers_add_up(serve, tmp_path):
+    server = serve(latency_s=0.01)
+    stage = config(server).build(Ledger(Storage(str(tmp_path))))
+    callers = [Caller(stage, [make_sample(n) for n in range(k * 20, k * 20 + 20)]) for k in range(2)]
+    total = 0
+    while any(caller.is_alive() for caller in callers):
+        total += stage.take_counts().get("requests", 0)
+    total += stage.take_counts().get("requests", 0)
+    stage.close()
+    assert total == 40
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_caller_that_asks_nothing_gets_nothing(serve, tmp_path, count):
+    server = serve()
+    stage = config(server).build(Ledger(Storage(str(tmp_path))))
+    assert len(stage(work([make_sample(n) for n in range(count)]))) == count
+    assert len(instructions(server)) == count
+    stage.close()
