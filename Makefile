@@ -26,7 +26,7 @@ lint: $(VENV)/.installed  ## format, lint and types
 
 test: $(VENV)/.installed  ## every test that needs no server
 	$(BIN)/pytest --doctest-modules $(PACKAGES)
-	$(BIN)/pytest -m 'not bench and not soak and not vllm'
+	$(BIN)/pytest -m 'not bench and not soak and not vllm' --numprocesses 2 --dist loadfile
 
 # vLLM does not need sound and video; their wheels are built for another torch and fail to load beside this one.
 $(VLLM_VENV)/.installed: constraints-vllm.txt
@@ -46,7 +46,7 @@ fuzz: $(VENV)/.installed  ## ten thousand damaged sets through the importers
 	BAKERY_FUZZ_CASES=10000 BAKERY_FUZZ_SEED=$(FUZZ_SEED) \
 		$(BIN)/pytest tests/datagen/importers/test_fuzz.py --timeout 7200
 
-bench: $(VENV)/.installed  ## the measurements of docs/performance.md
-	$(BIN)/pytest -m bench tests/benchmarks -s --timeout 3600
+bench: $(VENV)/.installed $(VLLM_VENV)/.installed  ## the measurements of docs/performance.md
+	BAKERY_VLLM_PYTHON=$(abspath $(VLLM_VENV))/bin/python $(BIN)/pytest -m bench tests/benchmarks -s --timeout 3600
 
 .PHONY: help demo lint test test-vllm soak fuzz bench

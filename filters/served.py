@@ -1,4 +1,4 @@
-"""The judge behind HTTP: many samples in flight, each at one endpoint, its questions one after the other."""
+"""The judge behind HTTP: many samples at once, each at one endpoint, its first question before the others."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ServedEngineConfig(ServedSettings):
         default={}, description="settings of the model's image processor, sent along"
     )
     in_flight: Annotated[int, Field(**RUN)] = Field(
-        default=32, ge=1, le=1024, description="samples at once at each endpoint, for each worker"
+        default=32, ge=1, le=1024, description="requests at once at each endpoint, for each worker"
     )
     samples_at_once: Annotated[int, Field(**RUN)] = Field(
         default=256, ge=1, le=4096, description="samples a worker reads at once"
@@ -99,8 +99,7 @@ class _Job:
 
     Attributes:
         left: what is not asked yet.
-        endpoint: where its images are in the cache.
-        is_cached: whether they are.
+        endpoint: where its images are in the cache, once it answered the first question.
         parts: the JSON of its images, by member name.
     """
 
@@ -108,7 +107,6 @@ class _Job:
     left: deque[tuple[bytes, Request]]
     call: _Call
     endpoint: Endpoint | None = None
-    is_cached: bool = False
     parts: Mapping[str, bytes] = field(default_factory=dict)
 
 
@@ -126,7 +124,8 @@ class ServedEngine:
         self._is_probed = is_probed
         self._pool: EndpointPool | None = None
         self._todo: deque[_Job] = deque()
-        self._in_work: set[_Job] = set()
+        self._cached: deque[_Job] = deque()  # begun, and not asked to the end
+        self._beginning = 0  # samples whose first question is asked
         self._calls: set[_Call] = set()
         self._askers: set[asyncio.Task[None]] = set()
         self._sizing = ThreadPoolExecutor(SIZING_THREADS, "sizing")
@@ -198,21 +197,23 @@ class ServedEngine:
         """A caller that has all its answers, or wants no more."""
         self._calls.discard(call)
         call.is_over = True
-        for job in [*self._todo, *self._in_work]:
-            if job.call is call:
-                job.left.clear()
+        self._todo = deque(job for job in self._todo if job.call is not call)
+        self._cached = deque(job for job in self._cached if job.call is not call)
 
     def _add_askers(self, pool: EndpointPool) -> None:
         """As many as there is room at the endpoints that are known by now, and some whose images are made
         ready meanwhile; no more than there is to ask."""
-        room = self._config.in_flight * pool.size + AHEAD - len(self._askers)
+        room = self._places(pool) + AHEAD - len(self._askers)
         if room <= 0:
             return
-        waiting = len(self._todo) + sum(len(job.left) for job in self._in_work if job.is_cached)
+        waiting = len(self._todo) + sum(len(job.left) for job in self._cached)
         for _ in range(min(room, waiting)):
             asker = self._loop.create_task(self._ask_on(pool))
             self._askers.add(asker)
             asker.add_done_callback(self._ended)
+
+    def _places(self, pool: EndpointPool) -> int:
+        return self._config.in_flight * pool.size
 
     def _ended(self, asker: asyncio.Task[None]) -> None:
         self._askers.discard(asker)
@@ -222,44 +223,53 @@ class ServedEngine:
             call.end(error)
         self._calls.clear()
         self._todo.clear()
+        self._cached.clear()
         for other in self._askers:
             other.cancel()
 
     async def _ask_on(self, pool: EndpointPool) -> None:
-        """Samples in the order in which they came. Where none is left, further questions of those in work, so
-        that the last samples do not leave most places idle: an endpoint has a sample's images in its cache
-        once it answered the first."""
-        while True:
-            if self._todo:
-                await self._ask_in_turn(pool, self._todo.popleft())
-                continue
-            cached = (job for job in self._in_work if job.is_cached)
-            job = max(cached, key=lambda job: len(job.left), default=None)
-            if job is None or not job.left:
-                return
-            async with pool.session(job.endpoint) as session:
-                if job.left:
-                    job.call.put(await self._ask(session, *job.left.popleft(), job.parts))
+        while self._todo or self._cached:
+            if self._is_to_begin(pool):
+                await self._begin(pool, self._todo.popleft())
+            else:
+                await self._go_on(pool, self._cached[0])
+            self._add_askers(pool)
 
-    async def _ask_in_turn(self, pool: EndpointPool, job: _Job) -> None:
-        """A sample's questions at one endpoint, one after the other."""
+    def _is_to_begin(self, pool: EndpointPool) -> bool:
+        """Whether a sample is begun rather than one that was begun asked on.
+
+        Its first question has a server read its images, the others find them. So that a server does both at
+        any time, and not now the one and now the other with all that is in flight, no more samples are begun
+        than their share of the questions, while there are others to ask.
+        """
+        if not self._todo or not self._cached:
+            return bool(self._todo)
+        places = self._places(pool)
+        return len(self._cached) < places and self._beginning * len(self._todo[0].left) < places
+
+    async def _begin(self, pool: EndpointPool, job: _Job) -> None:
+        self._beginning += 1
         try:
             job.parts = await self._parts(job.sample)
+            async with pool.session() as session:
+                self._note_probe(job.call)
+                job.call.put(await self._ask(session, *job.left.popleft(), job.parts))
+                job.endpoint = session.endpoint
         except ImageError as error:
             for address, _ in job.left:
                 job.call.put(self._failed(address, RequestError(error.reason, str(error))))
-            return
-        self._in_work.add(job)
-        try:
-            async with pool.session() as session:
-                self._note_probe(job.call)
-                while job.left:
-                    answer = await self._ask(session, *job.left.popleft(), job.parts)
-                    job.call.put(answer)
-                    job.endpoint, job.is_cached = session.endpoint, True
-                    self._add_askers(pool)
+            job.left.clear()
         finally:
-            self._in_work.discard(job)
+            self._beginning -= 1
+        if job.left and not job.call.is_over:
+            self._cached.append(job)
+
+    async def _go_on(self, pool: EndpointPool, job: _Job) -> None:
+        address, request = job.left.popleft()
+        if not job.left:
+            self._cached.remove(job)
+        async with pool.session(job.endpoint) as session:
+            job.call.put(await self._ask(session, address, request, job.parts))
 
     async def _parts(self, sample: Sample) -> dict[str, bytes]:
         """The JSON of each image, made once a sample."""
