@@ -23,6 +23,7 @@ from datagen.text_checks import BadTextError, check_english, check_line
 from datagen.writers import Fields, TextRequest, Writer, Written
 from shards.ledger import Ledger
 from shards.sample import Candidate, Json, Sample
+from shards.served_settings import slices_at_once
 from shards.settings import RUN, Settings
 from shards.stage import IndexRow, Planned, Reject, Stage, Work, keyed_random
 
@@ -47,6 +48,11 @@ class DescribeConfig(Settings):
     def batch_size(self) -> int:
         """Samples in hand at once."""
         return self.samples_at_once if self.writer else 1
+
+    @property
+    def at_once(self) -> int:
+        """Slices in a worker's hands."""
+        return slices_at_once(self.writer) if self.writer else 1
 
     def computed(self) -> dict[str, Json]:
         """As `Settings`, and the prompts."""

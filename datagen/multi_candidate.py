@@ -31,6 +31,7 @@ from datagen.variants import CLEAN, Made, Method, Relation, Wanted, read_wanted
 from shards.image import ImageError, check_sample
 from shards.ledger import Ledger
 from shards.sample import Json, Provenance, Sample, canonical_json
+from shards.served_settings import slices_at_once
 from shards.settings import PLAN, RUN, PlanFloat, PlanInt
 from shards.stage import IndexRow, Planned, Reject, Stage, Work, content_key, keyed_random
 
@@ -124,6 +125,11 @@ class MultiCandidateConfig(BuilderSettings):
     def batch_size(self) -> int:
         """Samples in hand at once."""
         return self.samples_at_once if self.is_served else super().batch_size
+
+    @property
+    def at_once(self) -> int:
+        """Slices in a worker's hands."""
+        return slices_at_once(self.writer, self.editor) if self.is_served else 1
 
     def computed(self) -> dict[str, Json]:
         """As `BuilderSettings`; of models only where they are set."""

@@ -22,6 +22,7 @@ from datagen.single_candidate import SingleCandidateBuilder, SingleCandidateConf
 from datagen.template_writer import TemplateWriterConfig
 from shards.ledger import Ledger
 from shards.sample import Json, Sample
+from shards.served_settings import slices_at_once
 from shards.settings import PLAN, RUN, PlanFloat
 from shards.stage import IndexRow, Planned, Reject, Stage, Work, content_key, keyed_random
 
@@ -97,6 +98,11 @@ class MultiInputConfig(BuilderSettings):
     def batch_size(self) -> int:
         """Samples in hand at once."""
         return self.samples_at_once if self.inputs else super().batch_size
+
+    @property
+    def at_once(self) -> int:
+        """Slices in a worker's hands."""
+        return slices_at_once(self.writer, self.inputs, self.output) if self.inputs else 1
 
     def computed(self) -> dict[str, Json]:
         """As `BuilderSettings`, the lists that image models draw from, and prompts."""

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from shards.endpoints import Admit, Ask, EndpointPool
 from shards.http_client import Body, EndpointError, RequestError
 from shards.ledger import Ledger, missing
+from shards.loop_thread import LoopThread
 from shards.served_settings import ServedSettings
 from shards.stage import keyed_random
 
@@ -34,17 +35,22 @@ class PaidModel:
         self._settings = settings
         self._ledger = ledger
         self._admit = admit
-        self._runner = asyncio.Runner()
+        self._thread = LoopThread("paid-model")
         self._pool: EndpointPool | None = None
+        self._waiting: dict[bytes, bytes] = {}  # replies that came while others were written
+        self._writing: asyncio.Task[None] | None = None
 
     def close(self) -> None:
         """Close all connections."""
         if self._pool:
-            self._runner.run(self._pool.close())
-        self._runner.close()
+            self._thread.run(self._pool.close())
+        self._thread.close()
 
     def take_counts(self) -> dict[str, float]:
         """Requests, retries and what else was counted since the last call."""
+        return self._thread.run(self._take_counts())
+
+    async def _take_counts(self) -> dict[str, float]:
         counted = self.counts + (self._pool.counts if self._pool else Counter())
         self.counts.clear()
         if self._pool:
@@ -57,8 +63,8 @@ class PaidModel:
             self._ledger.refresh()
 
     def run(self, jobs: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-        """The results of all jobs, in order; the first that fails ends the others."""
-        return self._runner.run(_all(jobs))
+        """The results of all jobs, in order; the first that fails ends the others. From any thread."""
+        return self._thread.run(_all(jobs))
 
     async def reply(
         self, address: bytes, path: str, body: Callable[[], Body], read: Callable[[Any], bytes]
@@ -86,8 +92,22 @@ class PaidModel:
             )
         async with self._pool.session() as session:
             reply = read(await session.post(path, body()))
-        self._ledger.commit({address: reply})
+        await self._keep(address, reply)
         return reply
+
+    async def _keep(self, address: bytes, reply: bytes) -> None:
+        """Commit a reply. What comes while the disk is at work is committed together after it."""
+        self._waiting[address] = reply
+        while address in self._waiting:
+            if self._writing is None or self._writing.done():
+                self._writing = asyncio.create_task(self._write())
+            await asyncio.shield(self._writing)
+
+    async def _write(self) -> None:
+        replies = dict(self._waiting)
+        await asyncio.to_thread(self._ledger.commit, replies)
+        for address in replies:
+            del self._waiting[address]
 
 
 async def _all(jobs: Sequence[Coroutine[Any, Any, T]]) -> list[T]:

@@ -19,6 +19,7 @@ from filters.served import ServedEngineConfig
 from shards.index import Directory
 from shards.ledger import Ledger, missing, request_hash
 from shards.sample import Json, Sample
+from shards.served_settings import slices_at_once
 from shards.settings import RUN, Settings
 from shards.stage import IndexRow, Planned, Scores, Stage, Work
 from shards.storage import Storage
@@ -78,8 +79,8 @@ class JudgeConfig(Settings):
 
     @property
     def at_once(self) -> int:
-        """Slices in a worker's hands: behind a served one's last requests the next one's first are sent."""
-        return 2 if isinstance(self.engine, ServedEngineConfig) else 1
+        """Slices in a worker's hands."""
+        return slices_at_once(self.engine)
 
     def plan(self, rows: Iterable[IndexRow]) -> Iterator[Planned]:
         """Every sample is judged; a judge drops nothing."""

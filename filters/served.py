@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections import Counter, deque
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from queue import SimpleQueue
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -25,6 +24,7 @@ from shards.endpoints import Endpoint, EndpointPool, Session
 from shards.http_client import RequestError
 from shards.image import ImageError
 from shards.ledger import Ledger
+from shards.loop_thread import LoopThread
 from shards.sample import Json, Sample
 from shards.served_settings import ServedSettings
 from shards.settings import RUN
@@ -129,16 +129,12 @@ class ServedEngine:
         self._calls: set[_Call] = set()
         self._askers: set[asyncio.Task[None]] = set()
         self._sizing = ThreadPoolExecutor(SIZING_THREADS, "sizing")
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="served-judge")
-        self._thread.start()
+        self._thread = LoopThread("served-judge")
 
     def close(self) -> None:
         """Close all connections and end the thread."""
-        self._do(self._end()).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        self._thread.run(self._end())
+        self._thread.close()
         self._sizing.shutdown()
 
     def answers(self, asked: Sequence[Asked]) -> Iterator[Answer]:
@@ -150,22 +146,18 @@ class ServedEngine:
         call = _Call(SimpleQueue(), open=sum(len(requests) for _, requests in asked))
         if not call.open:
             return
-        self._do(self._queue(call, asked)).result()
+        self._thread.run(self._queue(call, asked))
         try:
             while (answer := call.came.get()) is not None:
                 if isinstance(answer, BaseException):
                     raise answer
                 yield answer
         finally:
-            self._do(self._forget(call)).result()
+            self._thread.run(self._forget(call))
 
     def take_counts(self) -> dict[str, float]:
         """What was asked since the last call: requests, retries, tokens; replies that were none, by cause."""
-        counts: dict[str, float] = self._do(self._take_counts()).result()
-        return counts
-
-    def _do(self, coroutine: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401, a concurrent.futures.Future
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        return self._thread.run(self._take_counts())
 
     # In the loop
 
@@ -208,7 +200,7 @@ class ServedEngine:
             return
         waiting = len(self._todo) + sum(len(job.left) for job in self._cached)
         for _ in range(min(room, waiting)):
-            asker = self._loop.create_task(self._ask_on(pool))
+            asker = asyncio.create_task(self._ask_on(pool))
             self._askers.add(asker)
             asker.add_done_callback(self._ended)
 
@@ -280,7 +272,7 @@ class ServedEngine:
                 for name, image in sample.images.items()
             }
 
-        return await self._loop.run_in_executor(self._sizing, make)
+        return await asyncio.get_running_loop().run_in_executor(self._sizing, make)
 
     async def _ask(
         self, session: Session, address: bytes, request: Request, parts: Mapping[str, bytes]

@@ -59,3 +59,9 @@ class ServedSettings(Settings):
     def find_endpoints(self) -> list[str]:
         """Servers that came since, or came back elsewhere."""
         return published_urls(Storage(self.endpoints_at), self.server) if self.endpoints_at else []
+
+
+def slices_at_once(*models: object) -> int:
+    """How many slices a worker has in hand that waits for these: two where all of them are behind HTTP, so
+    that the one's requests follow the other's without a gap. None is no model."""
+    return 2 if all(isinstance(model, ServedSettings) for model in models if model is not None) else 1
