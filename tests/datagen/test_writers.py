@@ -1,6 +1,9 @@
 """Writers of text: templates, and a chat server with every fault; what is paid once and what is refused."""
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -145,6 +148,36 @@ def test_several_endpoints_share_the_work_and_more_seeds_ask_nothing_anew(serve_
     assert all(server.asked for server in servers)
     _, counts = write([DEAD], asks, seeds=5, endpoints_at="")
     assert "requests" not in counts
+
+
+def test_replies_that_come_while_the_disk_is_at_work_are_committed_together(
+    serve_chat, chat_writer, tmp_path, monkeypatch
+):
+    committed = []
+    commit = Ledger.commit
+
+    def slow_commit(ledger, replies):
+        time.sleep(0.1)
+        commit(ledger, replies)
+        committed.append(len(replies))
+
+    monkeypatch.setattr(Ledger, "commit", slow_commit)
+    ledger = Ledger(Storage(str(tmp_path)))
+    with closing(chat_writer(serve_chat(), in_flight=16).build(ledger)) as writer:
+        texts = writer.write([replace(ASK, seed=seed) for seed in range(32)])
+    assert all(isinstance(text, Written) for text in texts)
+    assert sum(committed) == len(ledger) == 32
+    assert len(committed) < 16
+
+
+def test_a_second_caller_is_served_beside_the_first(serve_chat, chat_writer, tmp_path):
+    server = serve_chat(latency_s=0.1)
+    with closing(chat_writer(server).build(Ledger(Storage(str(tmp_path))))) as writer:
+        with ThreadPoolExecutor(2) as callers:
+            asks = [[replace(ASK, seed=10 * caller + n) for n in range(6)] for caller in range(2)]
+            texts = [text for found in callers.map(writer.write, asks) for text in found]
+        assert writer.take_counts()["requests"] == 12
+    assert [text.made_by["seed"] for text in texts] == [ask.seed for each in asks for ask in each]
 
 
 def test_where_and_how_fast_is_in_no_identity():
