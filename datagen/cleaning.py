@@ -92,7 +92,7 @@ class Cleaning(BaseModel):
         try:
             image = EncodedImage(data, extension_of(data))
             pixels = load_image(image)
-        except ImageError as error:
+        except (ImageError, UnusableError) as error:
             raise UnusableError(error.reason, f"{name}: {error}") from error
         self._check_shape(name, pixels.size)
         return self._changed(name, image, pixels)

@@ -23,6 +23,10 @@ class PublishedScoresConfig(Settings):
         default=("uno",), min_length=1, description="names of scores that the importer kept in the origin"
     )
 
+    def tables(self) -> Sequence[str]:
+        """One a score."""
+        return self.scores
+
     @property
     def batch_size(self) -> int:
         """Samples marked as in hand at once."""

@@ -85,6 +85,11 @@ class Card:
     fault: str | None = None
     reasons: tuple[Reason, ...] = ()
 
+    @property
+    def has_others(self) -> bool:
+        """Whether a reference shows a candidate that the target must not."""
+        return any(not mark.is_target for picture in self.references for mark in picture.marks)
+
 
 def cards(
     directory: Directory,

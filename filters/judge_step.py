@@ -71,6 +71,10 @@ class JudgeConfig(Settings):
         questions: list[Json] = [[q.id, q.hash] for q in pick_questions(self.questions)]
         return super().computed() | {"rubric": questions, "judge": dict(self.engine.identity)}
 
+    def tables(self) -> Sequence[str]:
+        """One a question."""
+        return self.questions
+
     @property
     def batch_size(self) -> int:
         """Samples that are in hand at once."""

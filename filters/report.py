@@ -26,7 +26,7 @@ TEMPLATE = "report.html"
 class ReportConfig(Settings):
     """Settings of `report`."""
 
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
 
     title: str = Field(default="Bakery report", min_length=1, max_length=200, description="of the page")
     gallery: int = Field(default=8, ge=0, le=48, description="samples in each gallery")

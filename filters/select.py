@@ -110,6 +110,10 @@ class SelectConfig(Settings):
         """Every score that the policy reads, once."""
         return list(dict.fromkeys([*self.min_scores, *self.max_scores, *self.order]))
 
+    def reads_tables(self) -> Sequence[str]:
+        """The questions of its scores."""
+        return [name.partition(".")[0] for name in self.scores]
+
     def make(self, inputs: Mapping[str, Sequence[Input]], target: Storage) -> Result:
         """Write `selection.parquet`."""
         samples, table = self.decide(inputs)

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator
 
-from filters.checks import QUESTIONS, check_rows, is_asked
+from filters.checks import ALL, CHECKS, QUESTIONS, check_rows, is_asked
 from filters.embedded_checks import EmbeddedChecksConfig
 from filters.judge import Request, make_requests, request_bytes
 from filters.judge_step import Judge, JudgeConfig
@@ -45,6 +45,10 @@ class VerifyConfig(JudgeConfig):
     def computed(self) -> dict[str, Json]:
         """As a judge's, and the version of the judge it is built on."""
         return super().computed() | {"judge_version": JudgeConfig.VERSION}
+
+    def tables(self) -> Sequence[str]:
+        """One a question, and one a check."""
+        return (*self.questions, *CHECKS, ALL)
 
     def reading(self, inputs: Sequence[Storage]) -> Self:
         """The settings with the directories that the inputs were made from: raw references are there.

@@ -133,12 +133,15 @@ def _count(most: int | None, *, is_exact: bool) -> str:
 
 
 @app.command()
-def status(out: Annotated[str, typer.Argument(help="an output directory")]) -> None:
+def status(
+    out: Annotated[str, typer.Argument(metavar="OUT", help="an output directory, e.g. out/demo")],
+) -> None:
     """Show how far the last run into a directory is, and whether it is alive."""
     from recipes.display import read_status, status_table
+    from recipes.trace import existing
     from shards.lease import STALE_S, is_held, read_owner
 
-    storage = Storage(out)
+    storage = existing(out)
     found = read_status(storage)
     if found is None:
         raise RecipeError([f"{out}: expected an output that something ran into, got none"])
@@ -149,9 +152,11 @@ def status(out: Annotated[str, typer.Argument(help="an output directory")]) -> N
 
 
 @app.command(name="ls")
-def list_directories(out: Annotated[str, typer.Argument(help="an output directory")]) -> None:
+def list_directories(
+    out: Annotated[str, typer.Argument(metavar="OUT", help="an output directory, e.g. out/demo")],
+) -> None:
     """List what is finished in an output."""
-    from recipes.trace import finished
+    from recipes.trace import existing, finished
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("directory", no_wrap=True)
@@ -159,7 +164,7 @@ def list_directories(out: Annotated[str, typer.Argument(help="an output director
     for name in ("made", "rejected", "size", "seconds"):
         table.add_column(name, justify="right")
     table.add_column("reads")
-    for found in finished(Storage(out)):
+    for found in finished(existing(out)):
         manifest = found.manifest
         table.add_row(
             manifest.directory,
@@ -174,7 +179,11 @@ def list_directories(out: Annotated[str, typer.Argument(help="an output director
 
 
 @app.command()
-def diff(old: RecipePath, new: RecipePath, changes: SetOption = None) -> None:
+def diff(
+    old: Annotated[Path, typer.Argument(metavar="OLD", help="a recipe")],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="the same, changed; or the same with --set")],
+    changes: SetOption = None,
+) -> None:
     """Show which steps of NEW a finished run of OLD does not spare, and why; --set changes NEW."""
     from recipes.check import differing
 
@@ -189,14 +198,25 @@ def diff(old: RecipePath, new: RecipePath, changes: SetOption = None) -> None:
 
 @app.command()
 def select(
-    scores: Annotated[list[str], typer.Argument(help="directories of scores, judged on the same samples")],
+    scores: Annotated[
+        list[str],
+        typer.Argument(metavar="SCORES...", help="directories of scores, judged on the same samples"),
+    ],
     to: Annotated[str, typer.Option("--out", help="where the selection goes")],
-    least: Annotated[list[str] | None, typer.Option("--min", metavar="SCORE=VALUE")] = None,
-    most: Annotated[list[str] | None, typer.Option("--max", metavar="SCORE=VALUE")] = None,
+    least: Annotated[
+        list[str] | None,
+        typer.Option("--min", metavar="SCORE=VALUE", help="keep from this value on; repeatable"),
+    ] = None,
+    most: Annotated[
+        list[str] | None,
+        typer.Option("--max", metavar="SCORE=VALUE", help="keep up to this value; repeatable"),
+    ] = None,
     best: Annotated[int | None, typer.Option(min=1, help="keep the best so many")] = None,
-    order: Annotated[list[str] | None, typer.Option(help="scores that say what is better")] = None,
+    order: Annotated[
+        list[str] | None, typer.Option(help="score that says what is better; repeatable")
+    ] = None,
     by: Annotated[str | None, typer.Option(help="index column: `best` counts in each group")] = None,
-    policy: Annotated[str | None, typer.Option(help="rules by name: paper or refined")] = None,
+    policy: Annotated[str | None, typer.Option(help="rules by name: paper, refined or verified")] = None,
 ) -> None:
     """Decide anew over scores that exist: no image is opened, no model is asked."""
     from recipes.standalone import select_directory
@@ -208,22 +228,26 @@ def select(
 
 @app.command()
 def report(
-    out: Annotated[str, typer.Argument(help="an output directory")],
+    out: Annotated[str, typer.Argument(metavar="OUT", help="an output directory, e.g. out/demo")],
     to: Annotated[Path, typer.Option("--to", help="the page to write")] = Path("report.html"),
 ) -> None:
     """Write one page over all that is finished in an output."""
     from filters.report import write_page
-    from recipes.trace import finished
+    from recipes.trace import existing, finished
     from shards.driver_step import Input
 
-    directories = [Input(storage=d.storage, manifest=d.manifest) for d in finished(Storage(out))]
+    directories = [Input(storage=d.storage, manifest=d.manifest) for d in finished(existing(out))]
+    if not directories:
+        raise RecipeError([f"{out}: expected an output with finished directories, got none; run a recipe"])
     write_page(directories, to)
     console.print(f"{to}", highlight=False)
 
 
 @app.command()
 def export(
-    directory: Annotated[str, typer.Argument(help="a finished directory of samples, or a selection")],
+    directory: Annotated[
+        str, typer.Argument(metavar="DIR", help="a finished directory of samples, or a selection")
+    ],
     to: Annotated[str, typer.Option("--out", help="an empty folder or s3:// URI")],
     form: Annotated[str, typer.Option("--format", help="scone-parquet, hf, omnigen2-jsonl or energon")],
     name: Annotated[str | None, typer.Option(help="of the set; the step's name if unset")] = None,
@@ -249,17 +273,17 @@ def export(
 
 @app.command()
 def show(
-    out: Annotated[str, typer.Argument(help="an output directory")],
-    key: Annotated[str, typer.Argument(help="a sample's key")],
+    out: Annotated[str, typer.Argument(metavar="OUT", help="an output directory, e.g. out/demo")],
+    key: Annotated[str, typer.Argument(metavar="KEY", help="a sample's key")],
     to: Annotated[Path | None, typer.Option("--to", help="PNG to write; KEY.png if unset")] = None,
 ) -> None:
     """Show a sample as text, and write its contact sheet."""
     from recipes.sheet import contact_sheet, describe
-    from recipes.trace import find_sample, unknown_key
+    from recipes.trace import existing, find_sample, unknown_key
 
-    found = find_sample(Storage(out), key)
+    found = find_sample(existing(out), key)
     if found is None:
-        raise RecipeError([unknown_key(Storage(out), key)])
+        raise RecipeError([unknown_key(existing(out), key)])
     for line in describe(found[1]):
         console.print(line, highlight=False)
     path = to or Path(f"{key}.png")
@@ -269,33 +293,36 @@ def show(
 
 @app.command()
 def why(
-    out: Annotated[str, typer.Argument(help="an output directory")],
-    key: Annotated[str, typer.Argument(help="a sample's key")],
+    out: Annotated[str, typer.Argument(metavar="OUT", help="an output directory, e.g. out/demo")],
+    key: Annotated[str, typer.Argument(metavar="KEY", help="a sample's key")],
 ) -> None:
     """Tell a sample's whole way: origin, steps, scores, decisions."""
-    from recipes.trace import unknown_key
+    from recipes.trace import existing, unknown_key
     from recipes.trace import why as tell
 
-    lines = tell(Storage(out), key)
+    lines = tell(existing(out), key)
     if not lines:
-        raise RecipeError([unknown_key(Storage(out), key)])
+        raise RecipeError([unknown_key(existing(out), key)])
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)
 
 
 @app.command()
 def gc(
-    out: Annotated[str, typer.Argument(help="an output directory")],
-    recipes: Annotated[list[Path], typer.Argument(help="recipes whose directories are kept")],
+    out: Annotated[str, typer.Argument(metavar="OUT", help="an output directory, e.g. out/demo")],
+    recipes: Annotated[
+        list[Path], typer.Argument(metavar="RECIPE...", help="recipes whose directories are kept")
+    ],
     is_real: Annotated[
         bool, typer.Option("--delete", help="delete; without it only say what would go")
     ] = False,
 ) -> None:
     """Drop directories that no given recipe names, and work that was broken off. Paid replies stay."""
     from recipes.gc import collect, waste
+    from recipes.trace import existing
     from shards.lease import Lease
 
-    storage = Storage(out)
+    storage = existing(out)
     with Lease(storage):
         found = waste(storage, [_load(path, None) for path in recipes])
         for entry in found:
@@ -308,20 +335,21 @@ def gc(
 
 @app.command()
 def forget(
-    out: Annotated[str, typer.Argument(help="an output directory")],
+    out: Annotated[str, typer.Argument(metavar="OUT", help="an output directory, e.g. out/demo")],
     keys: Annotated[Path | None, typer.Option(help="a file with a key a line")] = None,
-    source: Annotated[str | None, typer.Option(help="a source as `bakery ls` and the index name it")] = None,
+    source: Annotated[str | None, typer.Option(help="a source as `bakery why` and the index name it")] = None,
     is_real: Annotated[
         bool, typer.Option("--delete", help="do it; without it only say what would go")
     ] = False,
 ) -> None:
     """Take samples down: what holds them or was made of them goes, and they never come back."""
     from recipes import forget as takedown
+    from recipes.trace import existing
     from shards.lease import Lease
 
     if (keys is None) == (source is None):
         raise RecipeError(["forget: expected either --keys FILE or --source NAME"])
-    storage = Storage(out)
+    storage = existing(out)
     with Lease(storage):
         named = takedown.read_keys(Storage(str(keys.absolute().parent)), keys.name) if keys else []
         found = takedown.descendants(storage, named, source)

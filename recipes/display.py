@@ -202,6 +202,8 @@ def read_status(out: Storage) -> dict[str, Any] | None:
 
 def _summary(line: Line, manifest: Manifest) -> str:
     """What became of a step; a plan refuses too, so it is not made of what was planned."""
+    if manifest.kind == "page":
+        return f"written, {line.seconds:.1f} s"
     words = f"{manifest.books.made} of {manifest.books.made + line.rejected}, {line.rejected} rejected"
     words = f"{words}, {line.seconds:.1f} s"
     return f"{words}; {line.note}" if line.note else words

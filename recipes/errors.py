@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import traceback
 
 import pydantic
 from rich.console import Console
+
+WAYS_OUT = {
+    errno.EACCES: "; name a folder that may be written, for output with --out",
+    errno.EROFS: "; name a folder that may be written, for output with --out",
+    errno.ENOSPC: "; free some space (`bakery gc` drops what no recipe names) and run it again",
+}
 
 
 def explain(error: BaseException, console: Console) -> int:
@@ -28,5 +35,10 @@ def explain(error: BaseException, console: Console) -> int:
 
 
 def _text(error: BaseException) -> str:
+    words = str(error)
+    if (
+        isinstance(error, OSError) and error.strerror and error.filename
+    ):  # bare of our words: the system's own
+        words = f"{error.filename}: {error.strerror}{WAYS_OUT.get(error.errno or 0, '')}"
     notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", ()))
-    return f"{error}{notes}".replace("[", r"\[")
+    return f"{words}{notes}".replace("[", r"\[")

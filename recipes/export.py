@@ -40,7 +40,10 @@ def export_directory(
         raise ExportError(f"{name}: expected samples to export, got none; look at its rejects")
     found = [read_calibration(path, kept.chain) for path in calibrations]
     options = options if options.name else replace(options, name=kept.name)
-    return FORMATS[form](kept, Target(to), options, found)
+    target = Target(to)
+    told = FORMATS[form](kept, target, options, found)
+    target.storage.delete(".tmp")
+    return told
 
 
 FORMATS: Mapping[str, Exporter] = {

@@ -194,6 +194,10 @@ def _apply(value: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
         if not equals or not all(names):
             raise RecipeError([f"--set {override}: expected step.key=value, got no value or no key"])
         if names[0] not in TOP:
+            steps = value.get("steps")
+            if isinstance(steps, dict) and names[0] not in steps:
+                hint = next(_unknown({names[0]: 0}, [*map(str, steps), *TOP], ""))
+                raise RecipeError([f"--set {override}: {hint}"])
             names = ["steps", *names]
         at = value
         for name in names[:-1]:
@@ -322,6 +326,18 @@ def _bad_inputs(
                 wanted = " or ".join(kinds)
                 yield f"{place}: expected a step that makes {wanted}, got {name}, which makes {made}"
     yield from (f"{where}: {problem}" for problem in step.settings.problems_with(step.inputs))
+    yield from _unscored(where, step, steps)
+
+
+def _unscored(where: str, step: Step, steps: Mapping[str, Step]) -> Iterator[str]:
+    """Scores that no step it reads will make: told now, not after hours of judging."""
+    asked = step.settings.reads_tables()
+    made = [
+        steps[name].settings.tables() if name in steps else None for name in step.inputs.get("scores", ())
+    ]
+    if asked and made and None not in made:
+        known = [name for names in made if names is not None for name in names]
+        yield from (f"{where}: score {hint}" for hint in _unknown(dict.fromkeys(asked), known, ""))
 
 
 def _ordered(path: Path, steps: Mapping[str, Step], errors: list[str]) -> dict[str, Step]:

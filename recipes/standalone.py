@@ -85,7 +85,7 @@ def _rules(option: str, rules: Sequence[str]) -> dict[str, float]:
         try:
             found[name] = float(value)
         except ValueError as error:
-            raise RecipeError([f"{option} {rule}: expected SCORE=NUMBER, got {value!r}"]) from error
+            raise RecipeError([f"{option}: expected SCORE=NUMBER, got {rule!r}"]) from error
     return found
 
 

@@ -6,9 +6,11 @@ import difflib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow.compute as pc
 
+from recipes.schema import RecipeError
 from shards.finish import read_rejects
 from shards.index import Directory
 from shards.manifest import Manifest, read_manifest
@@ -17,6 +19,8 @@ from shards.selection import read_selection
 from shards.storage import Storage
 from shards.tables import questions, read_table
 
+NEAR = 8  # folders named beside one that is not there
+
 
 @dataclass(frozen=True)
 class Finished:
@@ -24,6 +28,21 @@ class Finished:
 
     storage: Storage
     manifest: Manifest
+
+
+def existing(uri: str) -> Storage:
+    """The output that a person named.
+
+    Raises:
+        RecipeError: there is none; nothing is made of a misspelt name.
+    """
+    out = Storage(uri)
+    if not out.exists() or not out.names():
+        beside = Path(uri).parent
+        near = sorted(str(path) for path in beside.glob("*/")) if "://" not in uri else []
+        known = f"; there are {', '.join(near[:NEAR])}" if near else ""
+        raise RecipeError([f"{uri}: expected an output of `bakery run`, got no such folder{known}"])
+    return out
 
 
 def finished(out: Storage) -> list[Finished]:

@@ -14,7 +14,7 @@ from recipes.schema import RecipeError
 commands = typer.Typer()
 console = Console()
 
-Checkpoint = Annotated[Path, typer.Argument(help="a model directory")]
+Checkpoint = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="a model directory")]
 Device = Annotated[str, typer.Option(help="cpu, cuda or auto")]
 Size = Annotated[int, typer.Option(min=64, max=1024, help="pixels a side; the model's resize rule decides")]
 
@@ -45,7 +45,7 @@ def _changes(changes: list[str]) -> dict[str, object]:
 @commands.command()
 def generate(
     checkpoint: Checkpoint,
-    instruction: Annotated[str, typer.Argument(help="what to draw")],
+    instruction: Annotated[str, typer.Argument(metavar="INSTRUCTION", help="what to draw")],
     references: Annotated[list[Path], typer.Option("--ref", help="reference image; repeatable, in order")],
     to: Annotated[Path, typer.Option("--to", help="PNG to write")] = Path("generated.png"),
     size_px: Size = 1024,
@@ -74,8 +74,8 @@ def generate(
 @commands.command()
 def relevance(
     checkpoint: Checkpoint,
-    directory: Annotated[str, typer.Argument(help="a finished directory or selection")],
-    key: Annotated[str, typer.Argument(help="a sample's key")],
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="a finished directory or selection")],
+    key: Annotated[str, typer.Argument(metavar="KEY", help="a sample's key")],
     to: Annotated[Path, typer.Option("--to", help="PNG to write")] = Path("relevance.png"),
     device: Device = "auto",
 ) -> None:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from shards.books import Books
+from shards.books import Books, BooksError
 from shards.sample import Json, canonical_json
 from shards.storage import Storage, StorageError
 from shards.tar import BLOCK, ShardDigest, check_padding, read_headers
@@ -163,8 +163,12 @@ def verify(storage: Storage, manifest: Manifest, stamps: Storage) -> None:
     what was checked.
 
     Raises:
-        ManifestError: naming the first file that differs.
+        ManifestError: naming the first file that differs, or the sum in it that is wrong.
     """
+    try:
+        manifest.books.check(storage.path(FILE))
+    except BooksError as error:
+        raise ManifestError(f"{error}; delete {manifest.directory} to make it again") from error
     name = f"{manifest.directory}.json"
     known = _read_stamps(stamps, name)
     found = {file: _checked(storage, manifest, file, known.get(file)) for file in manifest.files}
@@ -201,7 +205,8 @@ def _checked(storage: Storage, manifest: Manifest, file: str, known: list[int] |
     try:
         found = record(storage, file)
     except ValueError as error:
-        raise ManifestError(f"{storage.path(file)}: {error}; {way_out}") from error
+        words = str(error).removeprefix(f"{storage.path(file)}: ")
+        raise ManifestError(f"{storage.path(file)}: {words}; {way_out}") from error
     if found != expected:
         raise ManifestError(
             f"{storage.path(file)}: expected {expected.size} bytes with {expected.digest[:23]}, "

@@ -42,6 +42,14 @@ class Settings(BaseModel):
         """What cannot work with these inputs (names of steps, by role), for the recipe's check."""
         return []
 
+    def tables(self) -> Sequence[str] | None:
+        """Names of the score tables that the step writes; None where only its run can tell."""
+        return None
+
+    def reads_tables(self) -> Sequence[str]:
+        """Names of the score tables that the step asks of its `scores`, for the recipe's check."""
+        return ()
+
     def prepared(self, storage: Storage) -> Self:  # noqa: ARG002, for settings that need it
         """What the workers are given, once the plan lies in the step's directory.
 

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,7 +124,8 @@ def main_relevance(checkpoint: Path, directory: str, key: str, into: Path, *, de
     directory_of_sample = Source(directory).directory
     if key not in directory_of_sample.places:
         raise ConfigError(
-            f"{directory}: expected a key of its samples, got {key!r}; `bakery show` lists them"
+            f"{directory}: expected a key of its samples, got {key!r}; there are "
+            f"{', '.join(islice(directory_of_sample.places, 3))} and others: see its index"
         )
     sample, studio = directory_of_sample[key], _open_studio(checkpoint, device)
     batch = make_batch([sample], studio.config, studio.tokenizer, Noising(key=("relevance", key)))

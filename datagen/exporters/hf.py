@@ -153,10 +153,15 @@ def _text(kept: Kept, configs: Sequence[_Config], card: Card) -> list[str]:
     lines += ["for each (`ref0.jpg`, `ref0.png`), and all but one of them are null in a sample.", ""]
     lines += _counted(kept)
     if card.rubric:
-        lines += ["", "## Rubric", *(f"- **{name}**: {text}" for name, text in card.rubric.items())]
+        lines += ["", "## Rubric", *(_quoted(name, text) for name, text in card.rubric.items())]
     lines += ["", "## Thresholds", *_listed(card.thresholds, "No selection by scores was made.")]
     lines += ["", "## Calibration", *_listed(card.calibration, "No judge scored these samples.")]
     return [*lines, "", "## Recipe", "", *_recipe(kept.chain)]
+
+
+def _quoted(name: str, text: str) -> str:
+    """A question as it was asked: its own lists and blank lines are no part of the card's."""
+    return f"\n**{name}**\n\n```text\n{text.strip()}\n```"
 
 
 def _listed(lines: Sequence[str], nothing: str) -> list[str]:

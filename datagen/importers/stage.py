@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 from datagen.cleaning import Cleaned, Cleaning
 from datagen.unusable import UnusableError
@@ -70,7 +70,7 @@ class ImportStage:
             self._clean.check_instruction(raw.instruction, len(raw.images) - 1)
             return self._sample(work, raw, self._clean.clean_images(raw.images, raw.instruction))
         except UnusableError as error:
-            return Reject(reason=error.reason, detail=str(error))
+            return Reject(reason=error.reason, detail=_told(work.spec, str(error)))
 
     def _sample(self, work: Work, raw: Raw, images: Sequence[Cleaned]) -> Sample:
         references = tuple(each.image for each in images[:-1])
@@ -89,6 +89,16 @@ class ImportStage:
                 origin={**raw.origin, **_changes(raw, images)},
             ),
         )
+
+
+def _told(spec: Mapping[str, Json], words: str) -> str:
+    """What is wrong, after where it stands and which pictures it names: a key is only a hash of those."""
+    known = cast("Mapping[str, Any]", spec)
+    number = f"{known['file']}:{known['number']}" if "number" in known else ""
+    place = known.get("origin", {}).get("place") or number
+    images = [str(image.get("file") or image.get("path")) for image in known.get("images", ())]
+    where = f"{place} ({', '.join(images)})" if images else place
+    return words if not where or words.startswith(where) else f"{where:.300}: {words}"
 
 
 def _changes(raw: Raw, images: Sequence[Cleaned]) -> dict[str, Json]:

@@ -25,6 +25,8 @@ FOLDER = {
 class TableSettings(JsonlSettings):
     """Settings of `import_table`."""
 
+    VERSION: ClassVar[int] = 2
+
     SOURCE: ClassVar[str] = "folder"
     NAMES: ClassVar[Mapping[str, str]] = FOLDER
 
@@ -43,7 +45,7 @@ def csv_rows(source: Source, file: str) -> Iterator[tuple[str, object]]:
     lines = (line.decode("utf-8-sig", errors="replace") + "\n" for line in source.lines(file))
     reader = csv.DictReader(lines, delimiter="\t" if file.endswith(".tsv") else ",", strict=True)
     while True:
-        place = f"{file}:{reader.line_num + 1}"
+        place = f"{file}:{max(reader.line_num, 1) + 1}"  # the header is read with the first row
         try:
             row = next(reader)
         except StopIteration:

@@ -301,6 +301,7 @@ def test_boxes_say_who_is_to_be_shown(line):
     assert (hidden[0]["x"], hidden[0]["width"]) == ("50", "40")
     assert "✓ the red fox" in page.text
     assert "✗ the <b>cat</b>" in page.text
+    assert "✗ in a dashed red box: another candidate, which it must not show" in page.text
 
 
 def test_the_selection_stands_against_the_truth(line):

@@ -157,6 +157,7 @@ def test_a_card_tells_thresholds_controls_and_the_calibration_there_is(made, tmp
     kept = out.path(manifests["kept"].directory)
     options = SconeOptions(name="Believed")
     export_directory(kept, str(tmp_path / "bare"), "hf", options)
+    assert sorted(path.name for path in (tmp_path / "bare").iterdir()) == ["README.md", "data", "samples.png"]
     bare = (tmp_path / "bare/README.md").read_text()
     assert "- `kept`: {min_scores: {consistency: 0.75}}, kept " in bare
     assert "control blank (the target is plain grey)" in bare

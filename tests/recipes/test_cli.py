@@ -86,6 +86,18 @@ def test_status_of_nothing_is_an_error(made: Path) -> None:
     assert "expected an output" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "words", [("ls",), ("report",), ("show", "key"), ("gc", "small.yaml"), ("forget", "--source", "x")]
+)
+def test_a_misspelt_output_is_told_and_not_made(made: Path, words: tuple[str, ...]) -> None:
+    command, *more = words
+    done = bakery(made, command, "out/smal", *more)
+    assert done.returncode == 1
+    assert "out/smal: expected an output of `bakery run`, got no such folder; there are" in done.stderr
+    assert "out/small" in done.stderr
+    assert not (made / "out/smal").exists()
+
+
 def test_diff_says_what_and_why(made: Path) -> None:
     done = bakery(made, "diff", "small.yaml", "small.yaml", "--set", "base.samples=5")
     assert "base: would be made again" in done.stdout

@@ -101,6 +101,23 @@ def test_set_of_an_unknown_setting_is_an_error(tmp_path: Path) -> None:
     assert "did you mean 'samples'?" in error
 
 
+def test_a_score_that_no_judge_will_give_is_told_before_anything_is_judged(tmp_path: Path) -> None:
+    text = """
+steps:
+  base: {step: single_candidate, samples: 4}
+  judged: {step: judge, input: base, questions: [consistency, presence]}
+  kept: {step: select, input: base, scores: judged, min_scores: {consistency.mode: 3}}
+"""
+    assert load_recipe(write(tmp_path, text)).steps["kept"].reads == ["base", "judged"]
+    (error,) = errors_of(tmp_path, text, "kept.min_scores.presense=0.5")
+    assert error.endswith("steps.kept: score presense: unknown; did you mean 'presence'?")
+
+
+def test_set_of_an_unknown_step_names_the_step_that_was_meant(tmp_path: Path) -> None:
+    (error,) = errors_of(tmp_path, GOOD, "bse.samples=5")
+    assert error == "--set bse.samples=5: bse: unknown; did you mean 'base'?"
+
+
 def test_set_without_a_value_is_an_error(tmp_path: Path) -> None:
     (error,) = errors_of(tmp_path, GOOD, "base.samples")
     assert "expected step.key=value" in error

@@ -11,7 +11,7 @@ from shards.storage import Storage
     ("least", "said"),
     [
         (["consistency=9"], r"select: expected 0 to 4 for consistency, not 9: it would decide nothing$"),
-        (["consistency"], r"--min consistency: expected SCORE=NUMBER, got ''$"),
+        (["consistency"], r"--min: expected SCORE=NUMBER, got 'consistency'$"),
     ],
 )
 def test_a_rule_that_cannot_be_is_told_with_its_scale(tmp_path, least, said):

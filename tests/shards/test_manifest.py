@@ -93,6 +93,13 @@ def test_a_file_that_differs_is_named(made, name, how):
         verify(directory, manifest, stamps)
 
 
+def test_a_manifest_edited_so_that_its_books_do_not_balance_is_told(made):
+    directory, manifest, stamps = made
+    edited = replace(manifest, books=replace(manifest.books, made=manifest.books.made + 1))
+    with pytest.raises(ManifestError, match=r"manifest.json: planned = made \+ failed: .*; delete base-"):
+        verify(directory, edited, stamps)
+
+
 def test_a_file_that_was_checked_is_not_read_again_until_it_is_touched(disk, local_engine, make_config):
     import os
     from pathlib import Path

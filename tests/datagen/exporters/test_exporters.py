@@ -240,13 +240,13 @@ def offline(script, root, cache):
 
 
 def test_the_card_tells_counts_licences_and_the_recipe(kept, tmp_path):
-    card = Card(title="Small", rubric={"consistency": "How well?"}, calibration=["AUC 0.97"])
+    card = Card(title="Small", rubric={"consistency": "How well?\n\n- faces"}, calibration=["AUC 0.97"])
     export_hf(kept, Target(str(tmp_path / "x")), card)
     text = (tmp_path / "x/README.md").read_text()
     for words in (
         "license: apache-2.0",
         "| references_2 | 2 | 30 | 1 |",
-        "How well?",
+        "**consistency**\n\n```text\nHow well?\n\n- faces\n```\n",
         "AUC 0.97",
         "min_side_px: 256",
     ):

@@ -48,6 +48,17 @@ def test_a_folder_with_a_csv(tmp_path):
     assert made.reasons == {"licence": 1}
 
 
+def test_a_picture_that_is_none_is_told_by_its_file_and_row(tmp_path):
+    published_sets.folder(tmp_path / "set")
+    (tmp_path / "set/p/1b.png").write_text("no picture")
+    (tmp_path / "set/p/0b.png").write_bytes(picture(3)[:900])
+    made = run_inline(tmp_path / "out", TableSettings(path=str(tmp_path / "set")))
+    details = sorted(row["detail"] for row in made.rejects if row["reason"] == "undecodable")
+    assert len(details) == 2
+    assert details[0].startswith("table.csv:2 (p/0a.png, p/0b.png, p/0t.png): ref1: expected a whole image")
+    assert details[1].startswith("table.csv:3 (p/1a.png, p/1b.png, p/1t.png): ref1: expected a JPEG, PNG")
+
+
 @pytest.mark.parametrize("cells", ["struct", "binary", "base64"])
 def test_parquet_of_hugging_face_in_all_its_cells(tmp_path, cells):
     published_sets.parquet(tmp_path / "set", cells)
