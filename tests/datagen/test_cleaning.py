@@ -4,7 +4,7 @@ import hashlib
 import io
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 from published_sets import picture
 
 from datagen.cleaning import Cleaning
@@ -87,6 +87,28 @@ def test_an_exif_orientation_becomes_upright_pixels_and_the_origin_is_kept():
     assert first.image.extension == "png"
     assert first.origin == {"sha256": hashlib.sha256(data).hexdigest(), "changed": "turned upright"}
     assert reason([data, GOOD[0]], rotated="reject") == "rotated"
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize(
+    "exif", [b"no TIFF at all", b"II*\0\xff\xff\xff\xff", b"II*\0\x08\0\0\0\x05\0\x12\x01"]
+)
+def test_exif_that_cannot_be_read_says_nothing(form, exif):
+    data = encoded(Image.open(io.BytesIO(picture(4))), form, exif=b"Exif\0\0" + exif)
+    (first, _) = Cleaning(rotated="reject").clean_images([data, GOOD[0]], "a cat")
+    assert first.image.data == data
+
+
+@pytest.mark.parametrize("value", range(1, 12))
+def test_each_orientation_is_turned_as_pillow_turns_it_and_unknown_ones_are_left(value):
+    exif = Image.Exif()
+    exif[0x0112] = value
+    data = encoded(Image.open(io.BytesIO(picture(4, (400, 300)))), "PNG", exif=exif.tobytes())
+    (first, _) = Cleaning().clean_images([data, GOOD[0]], "a cat")
+    if not 1 < value < 9:
+        assert first.image.data == data
+    turned = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    assert Image.open(io.BytesIO(first.image.data)).tobytes() == turned.tobytes()
 
 
 def test_transparency_goes_by_the_rule():
