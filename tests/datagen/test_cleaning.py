@@ -146,6 +146,11 @@ def test_a_fifth_full_reference_never_fits_and_four_leave_540_tokens():
         ("a photo 1999 by night, image 16:9", {16}),
         ("three images", set()),
         ("combine in a picture", set()),
+        ("Combine images 1 and 3.", {1, 3}),
+        ("Put photos 1, 2, and 4 on a shelf", {1, 2, 4}),
+        ("Merge pictures 2-5 into one", {2, 5}),
+        ("The hat of image 1 and 2 cats", {1}),
+        ("From images 1 and 2 a poster of 30 x 40", {1, 2}),
     ],
 )
 def test_references_are_found_in_every_style(instruction, expected):
