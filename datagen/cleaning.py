@@ -8,7 +8,7 @@ import re
 import struct
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from PIL import Image
@@ -146,10 +146,6 @@ class Cleaned:
 
     image: EncodedImage
     origin: dict[str, Json] | None = None
-
-    def of(self, sha256: str, change: str) -> Cleaned:
-        """The same, made from a larger image of the source."""
-        return replace(self, origin={"sha256": sha256, "changed": change})
 
 
 @dataclass(frozen=True)

@@ -195,6 +195,16 @@ class _Stream:
             missing -= len(part)
         return b"".join(parts)
 
+    def check_rest(self) -> None:
+        """Read to the end: a gzip stream has its checksum there, and what follows would be lost unsaid."""
+        while part := self.some(READ_BYTES):
+            if part.count(0) != len(part):
+                raise ArchiveError(
+                    "archive_damaged",
+                    f"{self.where}: expected nothing after its end marker, got data; tars that were joined "
+                    "must be taken apart",
+                )
+
     def skip(self, size: int) -> None:
         while size:
             size -= len(self.exactly(min(size, READ_BYTES)))
@@ -225,6 +235,7 @@ def _entries(stream: _Stream) -> Iterator[Entry]:
     while True:
         head = stream.exactly(BLOCK)
         if not any(head):
+            stream.check_rest()
             return
         size, kind = _size_and_kind(head, stream.where)
         padding = -size % BLOCK

@@ -181,3 +181,23 @@ def test_parts_without_the_first_or_with_a_gap_are_an_error(names):
 def test_parts_are_put_in_order_by_number():
     names = [f"a.tar.{number}" for number in ("00", "01", "02")] + [f"b.tar.{n:02d}" for n in range(1, 101)]
     assert archives_in(names)["b.tar"].parts[-2:] == ("b.tar.99", "b.tar.100")
+
+
+def test_what_follows_the_end_of_a_tar_is_the_reason_and_not_a_missing_picture(tmp_path):
+    root = tmp_path / "set"
+    pair(root, {"x/1.png": picture(1)}, name="a.tar.gz")
+    more = published_sets.write_tar(tmp_path / "b.tar.gz", {"x/2.png": picture(2)})
+    (root / "a.tar.gz").write_bytes((root / "a.tar.gz").read_bytes() + more.read_bytes())
+    made = run_inline(tmp_path / "out", JsonlSettings(path=str(root)))
+    assert made.reasons == {"archive_damaged": 1}
+    assert "expected nothing after its end marker, got data" in made.rejects[0]["detail"]
+
+
+def test_a_gzip_stream_is_read_to_its_checksum(tmp_path):
+    path = published_sets.write_tar(tmp_path / "a.tar.gz", {"x.png": picture(1)})
+    data = bytearray(path.read_bytes())
+    data[-8] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ArchiveError) as caught:
+        members_of(tmp_path)
+    assert caught.value.reason == "archive_damaged"
