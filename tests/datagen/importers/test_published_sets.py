@@ -324,3 +324,23 @@ def test_the_place_of_a_row_is_its_line(tmp_path):
     places = {words: s.provenance.origin["place"] for words, s in made.by_instruction().items()}
     assert places["Put them, both, on shelf 0"] == "table.csv:2"
     assert places["For research only"] == "table.csv:5"
+
+
+def test_the_folder_of_echo_4o_is_found_below_the_set_s_own(tmp_path):
+    published_sets.echo_4o(tmp_path / "Echo-4o-Image")
+    where = {"folder": "Multi-Reference-Image"}
+    found = [
+        set(run_inline(out, Echo4oSettings(path=str(path), where=where)).by_instruction())
+        for out, path in ((tmp_path / "a", tmp_path), (tmp_path / "b", tmp_path / "Echo-4o-Image"))
+    ]
+    assert found[0] == found[1] != set()
+
+
+def test_a_subject_of_musar_gen_without_a_name_is_refused(tmp_path):
+    published_sets.musar_gen(tmp_path / "set", count=2)
+    (path,) = (tmp_path / "set").rglob("*.parquet")
+    rows = pq.read_table(path).to_pylist()
+    rows[0]["cond_prompt_1"] = " . "
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    made = run_inline(tmp_path / "out", MusarGenSettings(path=str(tmp_path / "set")))
+    assert (len(made.samples), made.reasons) == (1, {"bad_metadata": 1})
