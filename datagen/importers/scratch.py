@@ -210,12 +210,13 @@ class Scratch:
             UnusableError: no archive holds it whole.
         """
         holding = [archive for archive in group if path in self._index(archive).places]
-        found = [self._bytes(archive, path) for archive in holding]
+        files = [archive for archive in holding if self._index(archive).places[path].reason != "link"]
+        found = [self._bytes(archive, path) for archive in files or holding]
         if any(data != found[0] for data in found):
             raise UnusableError(
                 "ambiguous_image",
-                f"{path}: expected it in one archive, got others in {holding[0]} and {holding[1]}; say which "
-                "holds it with `archives`",
+                f"{path}: expected one picture of that name, got others in {', '.join(files[:3])}; say which "
+                "archive holds it with `archives`",
             )
         if found:
             return found[0]

@@ -201,3 +201,13 @@ def test_a_gzip_stream_is_read_to_its_checksum(tmp_path):
     with pytest.raises(ArchiveError) as caught:
         members_of(tmp_path)
     assert caught.value.reason == "archive_damaged"
+
+
+def test_a_link_in_another_archive_hides_no_file(tmp_path):
+    root = tmp_path / "set"
+    link = tarfile.TarInfo("x/1.png")
+    link.type, link.linkname = tarfile.SYMTYPE, "2.png"
+    pair(root, {"x/1.png": picture(1), "x/2.png": picture(2)}, name="b.tar.gz")
+    published_sets.write_tar(root / "a.tar.gz", {"x/1.png": link})
+    made = run_inline(tmp_path / "out", JsonlSettings(path=str(root)))
+    assert made.by_instruction()["x"].references[0].data == picture(1)
