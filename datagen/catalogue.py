@@ -127,7 +127,6 @@ class Catalogue:
         self.subjects = tuple(s for s in subjects if "twin_of" not in s.attributes)
         self._twins = {s.attributes["twin_of"]: s for s in subjects if "twin_of" in s.attributes}
         self._by_kind = _grouped(self.subjects, lambda s: s.kind)
-        self._by_subgroup = _grouped(self.subjects, lambda s: s.subgroup)
         self._by_category = _grouped(self.subjects, lambda s: s.category)
         self._by_series = _grouped(self.subjects, lambda s: s.attributes.get("series", ""))
         self._by_name = _grouped(self.subjects, lambda s: s.name)
@@ -152,9 +151,6 @@ class Catalogue:
 
     def of_category(self, category: str) -> tuple[Subject, ...]:
         return self._by_category.get(category, ())
-
-    def of_subgroup(self, subgroup: str) -> tuple[Subject, ...]:
-        return self._by_subgroup.get(subgroup, ())
 
     def twin(self, subject: Subject) -> Subject | None:
         """The same thing in another design, where the catalogue has it."""

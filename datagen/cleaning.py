@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
+import struct
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
-from PIL import Image, ImageOps
+from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from datagen.mentions import named_references
@@ -17,10 +20,19 @@ from datagen.unusable import UnusableError
 from shards.image import ImageError, load_image
 from shards.sample import EncodedImage, Json
 
-UPRIGHT = 1
 ORIENTATION = 0x0112
+# Source: Exif 2.3, Orientation: what brings an image upright; 1 is upright, other values mean nothing.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 TYPES = ((b"\xff\xd8\xff", "jpg"), (b"\x89PNG\r\n\x1a\n", "png"))
-NON_COMMERCIAL = ("nc", "noncommercial", "research", "academic")
+NON_COMMERCIAL = frozenset(("nc", "noncommercial", "research", "academic"))
 
 
 class Cleaning(BaseModel):
@@ -109,10 +121,10 @@ class Cleaning(BaseModel):
 
     def _changed(self, name: str, image: EncodedImage, pixels: Image.Image) -> _Seen:
         changes = []
-        if pixels.getexif().get(ORIENTATION, UPRIGHT) not in (0, UPRIGHT):
+        if (turn := _turn(pixels)) is not None:
             if self.rotated == "reject":
                 raise UnusableError("rotated", f"{name}: expected upright pixels, got an EXIF orientation")
-            pixels = ImageOps.exif_transpose(pixels)
+            pixels = pixels.transpose(turn)
             changes.append("turned upright")
         if self.alpha != "keep" and is_transparent(pixels):
             if self.alpha == "reject":
@@ -134,10 +146,6 @@ class Cleaned:
 
     image: EncodedImage
     origin: dict[str, Json] | None = None
-
-    def of(self, sha256: str, change: str) -> Cleaned:
-        """The same, made from a larger image of the source."""
-        return replace(self, origin={"sha256": sha256, "changed": change})
 
 
 @dataclass(frozen=True)
@@ -172,6 +180,16 @@ def extension_of(data: bytes) -> str:
         return "webp"
     reason = "undecodable" if data else "empty"
     raise UnusableError(reason, f"expected a JPEG, PNG or WebP, got {data[:12]!r}")
+
+
+def _turn(picture: Image.Image) -> Image.Transpose | None:
+    """What brings an image upright; None where its EXIF says nothing, or nothing that can be read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of EXIF that breaks off
+            return TURNS.get(picture.getexif().get(ORIENTATION) or 0)
+    except (SyntaxError, ValueError, TypeError, OSError, struct.error):  # Pillow's, of EXIF that is none
+        return None
 
 
 def is_transparent(picture: Image.Image) -> bool:
@@ -221,6 +239,8 @@ def is_non_commercial(licence: str) -> bool:
 
     >>> is_non_commercial("CC-BY-NC-ND-4.0"), is_non_commercial("apache-2.0"), is_non_commercial("")
     (True, False, False)
+    >>> is_non_commercial("Free for non commercial use."), is_non_commercial("(research, teaching)")
+    (True, True)
     """
-    words = licence.lower().replace("non-commercial", "noncommercial").replace("_", "-")
-    return any(word in NON_COMMERCIAL for word in words.replace("/", " ").replace("-", " ").split())
+    words = re.sub(r"\bnon[ _-]?commercial", "noncommercial", licence.lower())
+    return not NON_COMMERCIAL.isdisjoint(re.findall(r"[a-z]+", words))

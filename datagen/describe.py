@@ -31,7 +31,7 @@ from shards.stage import IndexRow, Planned, Reject, Stage, Work, keyed_random
 class DescribeConfig(Settings):
     """Settings of `describe`."""
 
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
 
     seed: int = Field(default=0, ge=0, description="of what is asked; the recipe's seed unless set")
     writer: ChatWriterConfig | None = Field(

@@ -237,6 +237,7 @@ def _check_plan(inputs: int, fields: Fields) -> None:
     names = _names(fields)
     for number, (name, entry) in enumerate(zip(names, _inputs(fields), strict=True)):
         check_line(name, f"inputs[{number}].name", 60)
+        check_english(name, f"inputs[{number}].name")
         check_line(str(entry["prompt"]), f"inputs[{number}].prompt", 400)
         check_english(str(entry["prompt"]), f"inputs[{number}].prompt")
         if is_ambiguous(name, names[:number]):

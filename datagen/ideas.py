@@ -45,17 +45,6 @@ def fingerprint() -> str:
     return hashlib.sha256(FILE.read_bytes()).hexdigest()
 
 
-def draw_idea(random: Random, kind: str, besides: Sequence[Idea]) -> Idea:
-    """An idea of a kind that has another noun than those beside it.
-
-    >>> first = draw_idea(Random(1), "object", [])
-    >>> first.prompt
-    'A product photo of one striped cobalt blue lantern, seen from the front, alone on a plain background,
-    sharp focus'
-    """
-    return idea_of(kind, draw_attributes(random, kind, {idea.noun for idea in besides}))
-
-
 def draw_attributes(random: Random, kind: str, taken: Collection[str]) -> dict[str, str]:
     """A value of each list of a kind, none of them taken."""
     lists = {name: values for name, values in _lists()[kind].items() if name != "prompt"}
@@ -66,7 +55,12 @@ def draw_attributes(random: Random, kind: str, taken: Collection[str]) -> dict[s
 
 
 def idea_of(kind: str, attributes: Mapping[str, str]) -> Idea:
-    """The idea of drawn attributes."""
+    """The idea of drawn attributes.
+
+    >>> idea_of("object", draw_attributes(Random(1), "object", ())).prompt
+    'A product photo of one striped cobalt blue lantern, seen from the front, alone on a plain background,
+    sharp focus'
+    """
     prompt = str(_lists()[kind]["prompt"]).format(**attributes)
     return Idea(kind=kind, noun=attributes["noun"], prompt=prompt)
 

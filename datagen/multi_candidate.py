@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from datagen import distractor_ideas, prompts
 from datagen.add import add
@@ -23,7 +23,7 @@ from datagen.renderer import Renderer
 from datagen.served_candidates import ServedCandidates
 from datagen.served_plan import CASES as CELL_CASES
 from datagen.served_plan import plan_served
-from datagen.settings import BuilderSettings, check_shares
+from datagen.settings import BuilderSettings, check_shares, in_order
 from datagen.spoil import COPY_PASTE, EDITED, TWO_CANDIDATES
 from datagen.swap import swap
 from datagen.template_writer import TemplateWriterConfig
@@ -59,7 +59,7 @@ class MultiCandidateConfig(BuilderSettings):
     `samples` is what is planned; fewer where the parents do not reach.
     """
 
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
     FAULTS: ClassVar[Sequence[str]] = FAULTS
 
     prefix: str = Field(
@@ -98,6 +98,11 @@ class MultiCandidateConfig(BuilderSettings):
     tolerate_unanswered: Annotated[float, Field(**RUN)] = Field(
         default=0.02, ge=0, le=1, description="requests that may get no answer, as a share of the samples"
     )
+
+    @field_validator("styles")
+    @classmethod
+    def _order_styles(cls, styles: Mapping[str, float]) -> Mapping[str, float]:
+        return in_order(styles, STYLES)
 
     @model_validator(mode="after")
     def _check_models(self) -> MultiCandidateConfig:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from datagen import ideas
 from datagen.answered import check_answered
@@ -17,7 +17,7 @@ from datagen.generated import GeneratedBuilder
 from datagen.image_models import ImageModel
 from datagen.instructions import STYLES
 from datagen.quotas import normal, share_out
-from datagen.settings import BuilderSettings, check_shares
+from datagen.settings import BuilderSettings, check_shares, in_order
 from datagen.single_candidate import SingleCandidateBuilder, SingleCandidateConfig
 from datagen.template_writer import TemplateWriterConfig
 from shards.ledger import Ledger
@@ -34,7 +34,7 @@ EVEN_STYLES = dict.fromkeys(STYLES, 1.0)
 class MultiInputConfig(BuilderSettings):
     """How many samples of which case types, and what draws them."""
 
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
     FAULTS: ClassVar[Sequence[str]] = FAULTS
 
     prefix: str = Field(
@@ -68,6 +68,16 @@ class MultiInputConfig(BuilderSettings):
     tolerate_unanswered: Annotated[float, Field(**RUN)] = Field(
         default=0.02, ge=0, le=1, description="pictures that may get no answer, as a share of the samples"
     )
+
+    @field_validator("cases")
+    @classmethod
+    def _order_cases(cls, cases: Mapping[str, float]) -> Mapping[str, float]:
+        return in_order(cases, MULTI_INPUT_CASES)
+
+    @field_validator("styles")
+    @classmethod
+    def _order_styles(cls, styles: Mapping[str, float]) -> Mapping[str, float]:
+        return in_order(styles, STYLES)
 
     @model_validator(mode="after")
     def _check_cases(self) -> MultiInputConfig:

@@ -55,10 +55,11 @@ class Parent:
 
     def background(self, number: int) -> str:
         """What is behind the subject of a reference, in words."""
-        made = self._made("references")
+        made = _entries(self.sample.provenance.origin.get("references"))
         style = made[number].get("style") if number < len(made) else None
-        if style == "scene":
-            return place_of(str(cast(Mapping[str, Json], made[number]["view"])["panorama"]))
+        view = read_view(made[number].get("view")) if style == "scene" else None
+        if view:
+            return place_of(view.panorama)
         return {"plain": "on a plain light background", "gradient": "in front of a soft studio backdrop"}.get(
             str(style), "in a picture of its own"
         )
@@ -72,22 +73,24 @@ class Parent:
     @property
     def view(self) -> View | None:
         """The target's camera, where the embedded renderer made it."""
-        view = self.sample.provenance.origin.get("view")
-        return View(**cast(Mapping[str, str], view)) if isinstance(view, Mapping) else None  # type: ignore[arg-type]
+        return read_view(self.sample.provenance.origin.get("view"))
 
     @property
     def figures(self) -> tuple[Figure, ...]:
         """What the target really shows, where the embedded renderer made it."""
         return tuple(read_figure(entry) for entry in _entries(self.sample.provenance.truth.get("target")))
 
-    def _made(self, name: str) -> list[Mapping[str, Json]]:
-        return _entries(self.sample.provenance.origin.get(name))
-
 
 def place_of(panorama: str) -> str:
-    """A panorama in words, e.g. "in a sunlit pine forest"."""
-    found = next(p for p in load_panoramas() if p.name == panorama)
-    return f"{found.preposition} {found.caption}"
+    """A panorama in words, e.g. "in a sunlit pine forest".
+
+    Raises:
+        UnfitParentError: there is none of that name.
+    """
+    found = [p for p in load_panoramas() if p.name == panorama]
+    if not found:
+        raise UnfitParentError("no_layout", f"view: expected an embedded panorama, got {panorama!r:.80}")
+    return f"{found[0].preposition} {found[0].caption}"
 
 
 def read_parent(sample: Sample, catalogue: Catalogue) -> Parent:
@@ -101,9 +104,9 @@ def read_parent(sample: Sample, catalogue: Catalogue) -> Parent:
         for number, candidates in enumerate(sample.subjects)
     )
     placed = [number for number, candidate in enumerate(seen) if candidate]
-    boxes = [cast("Sequence[int]", e["box"]) for e in _entries(sample.provenance.origin.get("target"))]
+    boxes = [_box(entry.get("box")) for entry in _entries(sample.provenance.origin.get("target"))]
     in_target = {
-        number: Seen(subject=candidate.subject, box=_box(box))
+        number: Seen(subject=candidate.subject, box=box)
         for number, box in zip(placed, boxes, strict=False)
         if (candidate := seen[number])
     }
@@ -145,16 +148,39 @@ def _entries(value: Json) -> list[Mapping[str, Json]]:
     return [entry for entry in value if isinstance(entry, Mapping)]
 
 
+# A sample may be of another hand: what it says of its layout is read as any other data.
+
+
+def read_view(value: Json) -> View | None:
+    """A camera, where a sample tells it.
+
+    Raises:
+        UnfitParentError: it is none.
+    """
+    if not isinstance(value, Mapping):
+        return None
+    try:
+        return View(**value)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise UnfitParentError("no_layout", f"view: expected a camera, got {value!r:.120}") from error
+
+
 def read_figure(entry: Mapping[str, Json]) -> Figure:
-    """What `Figure.as_json` wrote."""
-    pose = cast(Mapping[str, int], entry["pose"])
-    return Figure(
-        subject=str(entry["subject"]),
-        pose=Pose(**pose),  # type: ignore[arg-type]
-        box=_box(cast("Sequence[int]", entry["box"])),
-    )
+    """What `Figure.as_json` wrote.
+
+    Raises:
+        UnfitParentError: it is something else.
+    """
+    try:
+        pose = Pose(**cast(Mapping[str, int], entry.get("pose")))  # type: ignore[arg-type]
+    except TypeError as error:
+        raise UnfitParentError("no_layout", f"pose: expected one, got {entry!r:.120}") from error
+    return Figure(subject=str(entry.get("subject")), pose=pose, box=_box(entry.get("box")))
 
 
-def _box(value: Sequence[int]) -> Box:
-    left, top, right, bottom = value
+def _box(value: Json) -> Box:
+    numbers = [n for n in value if isinstance(n, int)] if isinstance(value, Sequence) else []
+    if len(numbers) != 4:
+        raise UnfitParentError("no_layout", f"box: expected left, top, right, bottom, got {value!r:.80}")
+    left, top, right, bottom = numbers
     return left, top, right, bottom

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, ClassVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, ClassVar, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from datagen.catalogue import EMBEDDED, Split, fingerprint
 from shards.sample import Json
 from shards.settings import PLAN, PlanInt, Settings
+
+Name = TypeVar("Name", int, str)
 
 EMBEDDED_LICENCE = "MIT AND Apache-2.0 AND CC0-1.0"
 
@@ -48,6 +50,11 @@ class BuilderSettings(Settings):
         """As `Settings`; a catalogue counts by its content, wherever it lies."""
         return {**super().content(), "catalogue": fingerprint(self.catalogue)}
 
+    @field_validator("faults")
+    @classmethod
+    def _order_faults(cls, faults: Mapping[str, float]) -> Mapping[str, float]:
+        return in_order(faults, cls.FAULTS)
+
     @model_validator(mode="after")
     def _check_faults(self) -> BuilderSettings:
         check_shares("faults", self.faults, self.FAULTS)
@@ -56,6 +63,15 @@ class BuilderSettings(Settings):
                 f"faults: expected shares of at most 1 together, got {sum(self.faults.values())!r}"
             )
         return self
+
+
+def in_order(shares: Mapping[Name, float], known: Iterable[Name]) -> Mapping[Name, float]:
+    """Shares in one order, whatever the recipe's: a plan follows it, and the step's hash does not know it.
+
+    >>> list(in_order({"b": 0.2, "a": 0.1}, ["a", "b", "c"]))
+    ['a', 'b']
+    """
+    return {name: shares[name] for name in known if name in shares} | dict(shares)
 
 
 def check_shares(

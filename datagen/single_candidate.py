@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from random import Random
-from typing import Annotated, ClassVar, TypeVar, cast
+from typing import Annotated, ClassVar, cast
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from datagen.cases import CASES, is_possible, kinds_of
 from datagen.catalogue import EMBEDDED, CatalogueError, Subject, load_catalogue
@@ -18,7 +18,7 @@ from datagen.instructions import write_instruction
 from datagen.panoramas import load_panoramas
 from datagen.quotas import share_out
 from datagen.renderer import Figure, Renderer, draw_backdrop, view_backdrop
-from datagen.settings import BuilderSettings, check_shares
+from datagen.settings import BuilderSettings, Name, check_shares, in_order
 from shards.image import ImageError, check_sample
 from shards.ledger import Ledger
 from shards.sample import Candidate, EncodedImage, Json, Provenance, Sample
@@ -52,6 +52,16 @@ class SingleCandidateConfig(BuilderSettings):
     terse: PlanFloat = Field(
         default=0.1, ge=0, le=1, description='share of instructions like "Combine in a picture."'
     )
+
+    @field_validator("cases")
+    @classmethod
+    def _order_cases(cls, cases: Mapping[str, float]) -> Mapping[str, float]:
+        return in_order(cases, CASES)
+
+    @field_validator("references")
+    @classmethod
+    def _order_references(cls, references: Mapping[int, float]) -> Mapping[int, float]:
+        return in_order(references, REFERENCES)
 
     @model_validator(mode="after")
     def _check_cases(self) -> SingleCandidateConfig:
@@ -118,9 +128,6 @@ class SingleCandidateConfig(BuilderSettings):
     def build(self, ledger: Ledger | None = None) -> SingleCandidateBuilder:  # noqa: ARG002, nothing is paid
         """The stage, with its catalogue."""
         return SingleCandidateBuilder(self)
-
-
-Name = TypeVar("Name", int, str)
 
 
 def _draw(random: Random, weights: Mapping[Name, float]) -> Name:

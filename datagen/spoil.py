@@ -16,8 +16,7 @@ from datagen.edits import Edit
 from datagen.encoding import decode_image, encode_jpeg
 from datagen.faults import replaced
 from datagen.layout import Box
-from datagen.panoramas import View
-from datagen.parents import Parent, UnfitParentError, read_figure
+from datagen.parents import Parent, UnfitParentError, read_figure, read_view
 from datagen.renderer import Backdrop, Figure, Renderer, view_backdrop
 from datagen.sprites import MIN_COLOUR_DIFFERENCE, colour_difference, main_hue
 from datagen.variants import Made
@@ -184,9 +183,8 @@ def _draw(stage: Stage, suits: Callable[[Subject], bool], near: Sequence[Subject
 def _without(parent: Parent, number: int, picture: Image.Image, box: Box) -> Image.Image:
     """`picture` without what stands in `box`: the known place, else blended from around."""
     made = cast("Sequence[Mapping[str, Json]]", parent.sample.provenance.origin["references"])[number]
-    view = made.get("view")
-    if isinstance(view, Mapping):
-        return view_backdrop(View(**cast("Mapping[str, str]", view)), picture.width).picture  # type: ignore[arg-type]
+    if view := read_view(made.get("view")):
+        return view_backdrop(view, picture.width).picture
     left, top, right, bottom = box
     pixels = np.asarray(picture, dtype=np.float32).copy()
     edges = pixels[top:bottom, max(left - 1, 0)], pixels[top:bottom, min(right, picture.width - 1)]

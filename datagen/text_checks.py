@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Collection, Sequence
 
 from datagen.instructions import named_images
@@ -66,6 +67,7 @@ def check_english(text: str, where: str) -> None:
     `OTHERS` than of `ENGLISH`; of six words or more, at least one of `ENGLISH`.
 
     >>> check_english("the chef in the café", "phrase")
+    >>> check_english("jalapeño", "name")
     >>> check_english("Setze den Koch auf den Tisch", "phrase")
     Traceback (most recent call last):
     ...
@@ -74,7 +76,8 @@ def check_english(text: str, where: str) -> None:
     Raises:
         BadTextError: it is not.
     """
-    letters = [letter for letter in text.lower() if letter.isalpha()]
+    bare = unicodedata.normalize("NFKD", text.lower())
+    letters = [letter for letter in bare if letter.isalpha()]
     words = re.findall(r"[^\W\d_]+", text.lower())
     latin = sum("a" <= letter <= "z" for letter in letters)
     english, other = sum(word in ENGLISH for word in words), sum(word in OTHERS for word in words)

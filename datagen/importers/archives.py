@@ -75,26 +75,34 @@ def archives_in(names: Iterable[str]) -> dict[str, Archive]:
     for name in sorted(names):
         if found := NAME.fullmatch(name):
             parts.setdefault(found["archive"], []).append(name)
-    for archive, names_of in parts.items():
-        _check_parts(archive, names_of)
-    return {archive: Archive(archive, tuple(names_of)) for archive, names_of in sorted(parts.items())}
+    return {
+        archive: Archive(archive, _in_turn(archive, names_of)) for archive, names_of in sorted(parts.items())
+    }
 
 
-def _check_parts(archive: str, names: Sequence[str]) -> None:
-    if list(names) == [archive]:
-        return
+def _in_turn(archive: str, names: Sequence[str]) -> tuple[str, ...]:
+    """The files that make up an archive, in order. Beside a whole one `.idx` or `.sha` is no part of it."""
+    numbered = sorted((_number(name.rpartition(".")[2]), name) for name in names if name != archive)
+    has_first = bool(numbered) and (numbered[0][0] == 0 or bool(re.search(r"\.0*1$", numbered[0][1])))
     if archive in names:
-        raise SourceError(f"{archive}: expected it whole or in parts, got both; remove one")
-    numbers = [_number(name.rpartition(".")[2]) for name in names]
+        if has_first:
+            raise SourceError(f"{archive}: expected it whole or in parts, got both; remove one")
+        return (archive,)
     before = f"{archive}: expected parts without a gap from the first"
-    if numbers[0] not in (0, 1):
-        raise SourceError(f"{before}, got {names[0]} as the first; fetch the missing ones")
-    for (_, last), (name, number) in pairwise(zip(names, numbers, strict=True)):
+    if not has_first:
+        raise SourceError(f"{before}, got {numbered[0][1]} as the first; fetch the missing ones")
+    for (last, _), (number, name) in pairwise(numbered):
         if number != last + 1:
             raise SourceError(f"{before}, got {name} out of turn; fetch the missing ones")
+    return tuple(name for _, name in numbered)
 
 
 def _number(suffix: str) -> int:
+    """A part's place; letters count from aa, figures from 0 or 1.
+
+    >>> _number("aa"), _number("bc"), _number("007")
+    (0, 28, 7)
+    """
     if suffix.isdigit():
         return int(suffix)
     number = 0
@@ -187,6 +195,16 @@ class _Stream:
             missing -= len(part)
         return b"".join(parts)
 
+    def check_rest(self) -> None:
+        """Read to the end: a gzip stream has its checksum there, and what follows would be lost unsaid."""
+        while part := self.some(READ_BYTES):
+            if part.count(0) != len(part):
+                raise ArchiveError(
+                    "archive_damaged",
+                    f"{self.where}: expected nothing after its end marker, got data; tars that were joined "
+                    "must be taken apart",
+                )
+
     def skip(self, size: int) -> None:
         while size:
             size -= len(self.exactly(min(size, READ_BYTES)))
@@ -217,6 +235,7 @@ def _entries(stream: _Stream) -> Iterator[Entry]:
     while True:
         head = stream.exactly(BLOCK)
         if not any(head):
+            stream.check_rest()
             return
         size, kind = _size_and_kind(head, stream.where)
         padding = -size % BLOCK

@@ -41,7 +41,10 @@ class Echo4oSettings(JsonlSettings):
                 continue
             *folders, name = record.place.rpartition(":")[0].split("/")
             category = name.removesuffix(".jsonl")
-            columns = {**record.columns, "folder": folders[0] if folders else "", "category": category}
+            parts = [
+                folder for folder in folders if folder != self.SOURCE
+            ]  # the set's own may stand in front
+            columns = {**record.columns, "folder": parts[0] if parts else "", "category": category}
             spec = {**record.spec, "case": record.spec.get("case") or case_of(category)}
             yield replace(record, columns=columns, spec=spec)
 

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from datagen.importers.parquet import ParquetSettings, Row, image_bytes, text_in
 from datagen.importers.stage import Raw
+from datagen.unusable import UnusableError
 from shards.sample import Candidate
 from shards.stage import keyed_random
 
@@ -48,6 +49,11 @@ class MusarGenSettings(ParquetSettings):
     def raw(self, row: Row) -> Raw:
         """A record with its pictures."""
         first, second, prompt = (text_in(row[self.columns.get(name, name)], name) for name in TEXTS)
+        for name, subject in zip(TEXTS, (first, second), strict=False):
+            if not subject.strip(" ."):
+                raise UnusableError(
+                    "bad_metadata", f"{name}: expected the name of a subject, got {subject!r}"
+                )
         rewritten = self.instruction == "rewritten"
         return Raw(
             instruction=instruction_of(first, second, prompt, self.seed) if rewritten else prompt,

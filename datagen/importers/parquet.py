@@ -22,6 +22,7 @@ from shards.sample import Json
 ROWS = 8  # read at once: a row may hold five pictures
 METADATA_ROWS = 1024
 BUFFER_BYTES = 1 << 20
+DAMAGED = (pa.ArrowException, OSError)
 
 Row = Mapping[str, Any]
 
@@ -49,6 +50,10 @@ class ParquetSettings(ImportSettings):
         """What `where` can ask of a row's metadata."""
         return dict(row)
 
+    def licence_in(self, row: Row) -> str:  # noqa: ARG002, most sets have one licence
+        """The licence of a row's own; "" where it names none."""
+        return ""
+
     def raw(self, row: Row) -> Raw:
         """A record with its pictures."""
         raise NotImplementedError
@@ -58,22 +63,26 @@ class ParquetSettings(ImportSettings):
         for file in self.source.some(*self.files):
             try:
                 yield from self._rows(file)
-            except (pa.ArrowException, OSError) as error:
+            except DAMAGED as error:
                 yield Refused(origin=file, reason="file_damaged", detail=f"{error!s:.200}")
 
-    def _rows(self, file: str) -> Iterator[Record]:
+    def _rows(self, file: str) -> Iterator[Record | Refused]:
         number = 0
         with open_parquet(self.source, file) as parquet:
             self._check_schema(file, parquet.schema_arrow.names)
             wanted = [name for name in self.metadata if name in parquet.schema_arrow.names]
             for group in range(parquet.num_row_groups):
                 for place, row in enumerate(metadata_rows(parquet, group, wanted)):
-                    yield Record(
-                        place=f"{file}:{number}",
-                        identity=[file, number],
-                        spec={"file": file, "group": group, "row": place, "number": number},
-                        columns=self.about(row),
-                    )
+                    if isinstance(row, UnusableError):
+                        yield Refused(origin=f"{file}:{number}", reason=row.reason, detail=str(row))
+                    else:
+                        yield Record(
+                            place=f"{file}:{number}",
+                            identity=[file, number],
+                            spec={"file": file, "group": group, "row": place, "number": number},
+                            columns=self.about(row),
+                            licence=self.licence_in(row),
+                        )
                     number += 1
 
     def _check_schema(self, file: str, names: Sequence[str]) -> None:
@@ -94,13 +103,41 @@ def open_parquet(source: Source, file: str) -> Any:  # noqa: ANN401, a pyarrow.p
     return pq.ParquetFile(source.storage.open(file), pre_buffer=False, buffer_size=BUFFER_BYTES)
 
 
-def metadata_rows(parquet: Any, group: int, columns: Sequence[str]) -> Iterator[Row]:  # noqa: ANN401
-    """Rows of one group with these columns only."""
+def metadata_rows(
+    parquet: Any,  # noqa: ANN401, a pyarrow.parquet.ParquetFile
+    group: int,
+    columns: Sequence[str],
+) -> Iterator[Row | UnusableError]:
+    """Rows of one group with these columns only; a row that cannot be read is the reason why."""
     if not columns:
         yield from ({} for _ in range(parquet.metadata.row_group(group).num_rows))
         return
     for batch in parquet.iter_batches(METADATA_ROWS, row_groups=[group], columns=list(columns)):
-        yield from batch.to_pylist()
+        try:
+            yield from batch.to_pylist()
+        except UnicodeDecodeError:  # in one of them: pyarrow does not look into texts before
+            yield from (_row_or_reason(batch, number) for number in range(batch.num_rows))
+
+
+def _row_or_reason(batch: pa.RecordBatch, number: int) -> Row | UnusableError:
+    try:
+        return row_of(batch, number)
+    except UnusableError as error:
+        return error
+
+
+def row_of(batch: pa.RecordBatch, number: int) -> Row:
+    """One of a few rows.
+
+    Raises:
+        UnusableError: a text of it is none.
+    """
+    try:
+        (row,) = batch.slice(number, 1).to_pylist()
+    except UnicodeDecodeError as error:
+        raise UnusableError("bad_metadata", f"expected text in UTF-8, got {error!s:.120}") from error
+    found: Row = row
+    return found
 
 
 class ParquetReader:
@@ -109,7 +146,7 @@ class ParquetReader:
     def __init__(self, settings: ParquetSettings) -> None:
         self._settings = settings
         self._group: tuple[str, int] | None = None
-        self._rows: Iterator[tuple[int, Row]] = iter(())
+        self._rows: Iterator[tuple[int, pa.RecordBatch, int]] = iter(())
         self._at = -1
 
     def read(self, spec: Mapping[str, Json]) -> Raw:
@@ -121,7 +158,7 @@ class ParquetReader:
         place = f"{spec['file']}:{spec['number']}"
         try:
             row = self._row(str(spec["file"]), int(str(spec["group"])), int(str(spec["row"])))
-        except (pa.ArrowException, OSError) as error:
+        except DAMAGED as error:
             self._group = None
             raise UnusableError("file_damaged", f"{place}: {error!s:.200}") from error
         raw = self._settings.raw(row)
@@ -132,19 +169,19 @@ class ParquetReader:
             parquet = open_parquet(self._settings.source, file)
             self._group, self._at = (file, group), -1
             self._rows = self._read(parquet, group)
-        for at, found in self._rows:
+        for at, batch, number in self._rows:
             self._at = at
             if at == row:
-                return found
+                return row_of(batch, number)
         raise UnusableError("file_damaged", f"{file}: row group {group}: expected row {row}, got its end")
 
-    def _read(self, parquet: Any, group: int) -> Iterator[tuple[int, Row]]:  # noqa: ANN401
+    def _read(self, parquet: Any, group: int) -> Iterator[tuple[int, pa.RecordBatch, int]]:  # noqa: ANN401
+        """(place in the group, rows read at once, place among those)."""
         columns = sorted({*self._settings.needed, *self._settings.metadata} & set(parquet.schema_arrow.names))
         at = 0
         for batch in parquet.iter_batches(ROWS, row_groups=[group], columns=columns):
             for number in range(batch.num_rows):
-                (row,) = batch.slice(number, 1).to_pylist()
-                yield at, row
+                yield at, batch, number
                 at += 1
 
 
@@ -226,19 +263,24 @@ class HfSettings(ParquetSettings):
         """The text, the licence, and what the recipe adds."""
         return [self.names["instruction"], *filter(None, [self.names.get("licence")]), *self.more]
 
+    def licence_in(self, row: Row) -> str:
+        """What the licence's column holds, if that is text."""
+        licence = row.get(self.names.get("licence", ""))
+        return licence if isinstance(licence, str) else ""
+
     def raw(self, row: Row) -> Raw:
         """A record with its pictures."""
         images: list[bytes] = []
-        for name in self.picture_columns:
+        *references, last = self.picture_columns
+        for name in [*(n for n in references if row[n] is not None), last]:
             cell = row[name]
             images += [image_bytes(each, name) for each in (cell if isinstance(cell, list) else [cell])]
         if len(images) < 2:
             raise UnusableError(
                 "no_reference", f"expected a reference and a target, got {len(images)} pictures"
             )
-        licence = row.get(self.names.get("licence", ""))
         return Raw(
             instruction=text_in(row[self.names["instruction"]], "instruction"),
             images=images,
-            licence=licence if isinstance(licence, str) else "",
+            licence=self.licence_in(row),
         )

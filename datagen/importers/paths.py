@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from datagen.importers.archives import Archive
-from datagen.importers.source import Source
+from datagen.importers.source import Source, SourceError
 from datagen.unusable import UnusableError
 from shards.sample import Json
 
@@ -88,11 +88,26 @@ class Paths:
             self._groups[folder] = mapped or _best(folder, self.archives.values())
         return self._groups[folder]
 
-    def _mapped(self, folder: str) -> tuple[str, ...]:
+    def check_mapping(self) -> None:
+        """Raise if the recipe maps a path to no archive.
+
+        Raises:
+            SourceError: it names the archives that there are.
+        """
         for begin, pattern in self.mapping.items():
-            if f"{folder}/".startswith(begin.strip("/") + "/"):
-                return tuple(name for name in self.archives if fnmatchcase(name, pattern))
-        return ()
+            if not any(fnmatchcase(name, pattern) for name in self.archives):
+                raise SourceError(
+                    f"archives: {begin}: expected a pattern of {', '.join([*self.archives][:6]) or 'none'}, "
+                    f"got {pattern!r}"
+                )
+
+    def _mapped(self, folder: str) -> tuple[str, ...]:
+        """The archives of the longest beginning that fits, whatever the order they are written in."""
+        fitting = [each for each in self.mapping if f"{folder}/".startswith(each.strip("/") + "/")]
+        if not fitting:
+            return ()
+        pattern = self.mapping[max(fitting, key=lambda each: (len(each.strip("/")), each))]
+        return tuple(name for name in self.archives if fnmatchcase(name, pattern))
 
 
 def _spelt(parts: Parts) -> Parts:
@@ -168,13 +183,21 @@ class Wanted:
 
     def find(self, member: str) -> list[str]:
         """The paths that a member is meant by; none where it is not wanted."""
+        _, found = self._ending(member)
+        return self._by_ending.get(found, [])
+
+    def fit(self, member: str) -> tuple[int, bool]:
+        """How well a member fits the paths it is meant by: the parts that both have, and whether it has no
+        others in front."""
+        parts, found = self._ending(member)
+        return len(found), parts == found
+
+    def _ending(self, member: str) -> tuple[Parts, Parts]:
+        """A member's parts, and those at their end that are wanted."""
         try:
             parts = _spelt(split_path(member))
         except UnusableError:
-            return []
-        if parts in self._by_ending:
-            return self._by_ending[parts]
-        for start in range(1, len(parts) - 1):  # a folder of the publisher's machine in front
-            if parts[start:] in self._by_ending:
-                return self._by_ending[parts[start:]]
-        return []
+            return (), ()
+        starts = [0, *range(1, len(parts) - 1)]  # a folder of the publisher's machine may stand in front
+        wanted = (parts[start:] for start in starts if parts[start:] in self._by_ending)
+        return parts, next(wanted, ())

@@ -51,7 +51,10 @@ class RowShape:
         task = {"task": ""} if not _is_task(about.get("task")) else {}
         return Record(
             place=place,
-            identity=[instruction, [str(path) for path in named]],
+            identity=[
+                instruction,
+                [_identity(path, found) for path, found in zip(named, images, strict=True)],
+            ],
             spec={
                 "instruction": instruction,
                 "images": images,
@@ -66,9 +69,16 @@ class RowShape:
     def _references(self, row: Mapping[str, Any]) -> Sequence[object]:
         names = [name.strip() for name in self.names["references"].split(",")]
         if len(names) > 1:
-            found = [row.get(name) for name in names]
-            return [path for path in found if path not in (None, "")]
+            found = [path for name in names if (path := row.get(name)) not in (None, "")]
+            if not found:
+                raise _no_reference()
+            return found
         return _paths_in(row.get(names[0]))
+
+
+def _identity(path: object, found: Json) -> Json:
+    """What tells a picture from others: its file, as two folders may name theirs alike; else its path."""
+    return found.get("file", str(path)) if isinstance(found, Mapping) else str(path)
 
 
 def _is_task(task: object) -> bool:
@@ -92,8 +102,12 @@ def _paths_in(value: object) -> Sequence[object]:
     if isinstance(value, str) and ("|" in value or ";" in value):
         return [part.strip() for part in value.replace(";", "|").split("|") if part.strip()]
     if value in (None, "", []):
-        raise UnusableError("no_reference", "expected at least one reference image, got none")
+        raise _no_reference()
     return list_of(value, "references")
+
+
+def _no_reference() -> UnusableError:
+    return UnusableError("no_reference", "expected at least one reference image, got none")
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:

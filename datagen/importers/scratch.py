@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,7 +21,13 @@ from shards.tar import BLOCK, END, header
 
 FOLDER = "work/scratch"
 SCHEMA = pa.schema(
-    [("path", pa.string()), ("offset", pa.int64()), ("size", pa.int64()), ("reason", pa.string())]
+    [
+        ("path", pa.string()),
+        ("offset", pa.int64()),
+        ("size", pa.int64()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+    ]
 )
 SEEN = 3  # names of members kept for messages
 OPEN_FILES = 16
@@ -77,13 +83,22 @@ def _index_name(archive: str) -> str:
     return f"{_name(archive)}.parquet"
 
 
+class _Place(NamedTuple):
+    """Where a spilt member is; `reason` and `detail` where it cannot be used."""
+
+    offset: int
+    size: int
+    reason: str = ""
+    detail: str = ""
+
+
 @dataclass
 class _Spill:
-    """What an archive gave so far."""
+    """What an archive gave so far: by path, the member that it means and the place of that."""
 
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    members: dict[str, str] = field(default_factory=dict)
+    places: dict[str, _Place] = field(default_factory=dict)
     seen: list[str] = field(default_factory=list)
-    found: set[str] = field(default_factory=set)
     broken: str = ""
     detail: str = ""
     offset: int = 0
@@ -108,21 +123,44 @@ def _copy(entries: Iterator[Entry], wanted: Wanted, tar: Any, spilt: _Spill) -> 
     for entry in entries:
         if len(spilt.seen) < SEEN:
             spilt.seen.append(entry.name[:120])
-        paths = [path for path in wanted.find(entry.name) if path not in spilt.found]
+        paths = _taken(wanted, entry.name, spilt)
         if not paths:
             continue
-        reason = "link" if entry.kind else "too_large" if entry.size > MAX_MEMBER_BYTES else ""
+        reason, detail = _fault(entry)
         data = b"" if reason else entry.read()  # first: it may break off
-        place = {"offset": spilt.offset + BLOCK, "size": len(data), "reason": reason}
-        spilt.rows += [{"path": path, **place} for path in paths]
-        spilt.found.update(paths)
-        spilt.offset += tar.write(header(f"{len(spilt.rows):08d}.image.bin", len(data)) + data)
+        place = _Place(spilt.offset + BLOCK, len(data), reason, detail)
+        spilt.members.update(dict.fromkeys(paths, entry.name))
+        spilt.places.update(dict.fromkeys(paths, place))
+        spilt.offset += tar.write(header(f"{len(spilt.places):08d}.image.bin", len(data)) + data)
         spilt.offset += tar.write(bytes(-len(data) % BLOCK))
+
+
+def _taken(wanted: Wanted, member: str, spilt: _Spill) -> list[str]:
+    """The paths that a member is meant by, if none fits better; of two that fit alike neither is meant."""
+    taken = []
+    for path in wanted.find(member):
+        before = spilt.members.get(path)
+        if before is None or wanted.fit(member) > wanted.fit(before):
+            taken.append(path)
+        elif before != member and wanted.fit(member) == wanted.fit(before):
+            detail = f"expected one member of that name, got {before[:120]!r} and {member[:120]!r}"
+            spilt.places[path] = _Place(0, 0, "ambiguous_image", detail)
+    return taken
+
+
+def _fault(entry: Entry) -> tuple[str, str]:
+    """Why a member cannot be used: (reason, detail), both empty if it can."""
+    if entry.kind:
+        return "link", f"expected a plain file, got a {entry.kind}"
+    if entry.size > MAX_MEMBER_BYTES:
+        return "too_large", f"expected at most {MAX_MEMBER_BYTES} bytes, got {entry.size}"
+    return "", ""
 
 
 def _write_index(spilt: _Spill, path: Path) -> None:
     notes = {"broken": spilt.broken, "detail": spilt.detail, "seen": "\n".join(spilt.seen)}
-    table = pa.Table.from_pylist(spilt.rows, schema=SCHEMA).replace_schema_metadata(notes)
+    rows = [{"path": path, **place._asdict()} for path, place in spilt.places.items()]
+    table = pa.Table.from_pylist(rows, schema=SCHEMA).replace_schema_metadata(notes)
     pq.write_table(table, path)
 
 
@@ -134,15 +172,15 @@ def _check_found(source: Source, storage: Storage, group: Group, paths: Sequence
     raise SourceError(
         f"{source.where}: expected {paths[0]!r} and {len(paths) - 1} more in {', '.join(group[:3])}, got "
         f"members like {', '.join(map(repr, seen[:3])) or 'none'}; say which archive holds what with "
-        f"`archives: {{{paths[0].split('/')[0]}: PATTERN}}`"
+        f"`archives: {{{paths[0].split('/')[0]}: PATTERN}}`, or leave these records out with `where`"
     )
 
 
 @dataclass(frozen=True)
 class _Index:
-    """Where the spilt members of one archive are: (offset, size, reason) by path."""
+    """Where the spilt members of one archive are, by path."""
 
-    places: Mapping[str, tuple[int, int, str]]
+    places: Mapping[str, _Place]
     broken: str
     detail: str
     seen: Sequence[str]
@@ -152,10 +190,8 @@ class _Index:
         with storage.open(_index_name(archive)) as file:
             table = pq.read_table(file)
         notes = {name.decode(): value.decode() for name, value in (table.schema.metadata or {}).items()}
-        rows = zip(
-            *(table.column(name).to_pylist() for name in ("path", "offset", "size", "reason")), strict=True
-        )
-        places = {path: (offset, size, reason) for path, offset, size, reason in rows}
+        rows = zip(*(table.column(name).to_pylist() for name in SCHEMA.names), strict=True)
+        places = {path: _Place(*place) for path, *place in rows}
         return cls(places, notes["broken"], notes["detail"], notes["seen"].split("\n"))
 
 
@@ -173,10 +209,17 @@ class Scratch:
         Raises:
             UnusableError: no archive holds it whole.
         """
-        for archive in group:
-            index = self._index(archive)
-            if path in index.places:
-                return self._bytes(archive, path, *index.places[path])
+        holding = [archive for archive in group if path in self._index(archive).places]
+        files = [archive for archive in holding if self._index(archive).places[path].reason != "link"]
+        found = [self._bytes(archive, path) for archive in files or holding]
+        if any(data != found[0] for data in found):
+            raise UnusableError(
+                "ambiguous_image",
+                f"{path}: expected one picture of that name, got others in {', '.join(files[:3])}; say which "
+                "archive holds it with `archives`",
+            )
+        if found:
+            return found[0]
         for archive in group:
             if self._index(archive).broken:
                 raise UnusableError(self._index(archive).broken, f"{path}: {self._index(archive).detail}")
@@ -184,14 +227,13 @@ class Scratch:
             "missing_image", f"{path}: expected it in {', '.join(group[:3])}, got nothing there"
         )
 
-    def _bytes(self, archive: str, path: str, offset: int, size: int, reason: str) -> bytes:
-        if reason:
-            raise UnusableError(
-                reason, f"{path}: expected a plain file of at most {MAX_MEMBER_BYTES} bytes in {archive}"
-            )
+    def _bytes(self, archive: str, path: str) -> bytes:
+        place = self._index(archive).places[path]
+        if place.reason:
+            raise UnusableError(place.reason, f"{path}: in {archive}: {place.detail}")
         file = self._file(archive)
-        file.seek(offset)
-        return bytes(file.read(size))
+        file.seek(place.offset)
+        return bytes(file.read(place.size))
 
     def _index(self, archive: str) -> _Index:
         if archive not in self._indexes:

@@ -30,7 +30,7 @@ from shards.storage import Storage
 class ImportSettings(Settings):
     """Settings of every importer."""
 
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
     SOURCE: ClassVar[str]
     LICENCE: ClassVar[str] = ""  # the publisher's, facts/data.md 4
 
@@ -163,9 +163,9 @@ class ArchiveSettings(ImportSettings):
         return Paths(self.source, self.archive_list, self.archives)
 
     def check(self) -> None:
-        """As for all, and no part of an archive is missing."""
+        """As for all, no part of an archive is missing, and what the recipe maps is there."""
         super().check()
-        _ = self.archive_list
+        self.paths.check_mapping()
 
     def prepared(self, storage: Storage) -> Self:
         """Spill the members that the plan names, archives side by side."""

@@ -16,6 +16,7 @@ from shards.storage import Storage
 
 MAX_LIST_BYTES = 1 << 30  # a split of UNO-1M's labels is about 10 MB
 READ_BYTES = 1 << 20
+TOO_LONG = f"a line of more than {MAX_JSON_BYTES} bytes".encode()  # no JSON, and no row of a table
 
 
 class SourceError(ListingError):
@@ -88,18 +89,18 @@ class Source:
         return self.storage.read(name)
 
     def lines(self, name: str) -> Iterator[bytes]:
-        """Lines of a text file; one longer than any record is cut to a stub that no parser takes."""
+        """Lines of a text file; in the place of one longer than any record stands `TOO_LONG`."""
         rest, skipped = b"", False
         with self.stream(name) as file:
             while part := bytes(file.read(READ_BYTES)):
                 *whole, rest = (rest + part).split(b"\n")
                 for line in whole:
-                    yield b"" if skipped else line
+                    yield TOO_LONG if skipped else line
                     skipped = False
                 if len(rest) > MAX_JSON_BYTES:
                     rest, skipped = b"", True
         if rest or skipped:
-            yield rest
+            yield TOO_LONG if skipped else rest
 
     def json_list(self, name: str) -> list[Any]:
         """A JSON file that holds a list.

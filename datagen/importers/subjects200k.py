@@ -58,7 +58,7 @@ class Subjects200kSettings(ParquetSettings):
         return {
             **dict(zip(ASSESSED, marks, strict=True)),
             "hq": all(isinstance(mark, int) and mark >= HIGH for mark in marks),
-            "collection": row.get("collection"),
+            "collection": row.get(self.columns.get("collection", "collection")),
             "category": described.get("category"),
             "item": described.get("item"),
             "valid": described.get("description_valid"),

@@ -25,8 +25,6 @@ FOLDER = {
 class TableSettings(JsonlSettings):
     """Settings of `import_table`."""
 
-    VERSION: ClassVar[int] = 2
-
     SOURCE: ClassVar[str] = "folder"
     NAMES: ClassVar[Mapping[str, str]] = FOLDER
 
@@ -41,19 +39,21 @@ class TableSettings(JsonlSettings):
 
 
 def csv_rows(source: Source, file: str) -> Iterator[tuple[str, object]]:
-    """(place, row) of each line of a CSV or TSV; a row that is none is the reason why."""
+    """(place, row) of each row of a CSV or TSV; a row that is none is the reason why.
+
+    A place is the line in which a row ends.
+    """
     lines = (line.decode("utf-8-sig", errors="replace") + "\n" for line in source.lines(file))
     reader = csv.DictReader(lines, delimiter="\t" if file.endswith(".tsv") else ",", strict=True)
     while True:
-        place = f"{file}:{max(reader.line_num, 1) + 1}"  # the header is read with the first row
+        row: object
         try:
-            row = next(reader)
+            row = _row(next(reader))
         except StopIteration:
             return
         except csv.Error as error:
-            yield place, UnusableError("bad_metadata", f"expected a row of a CSV, got {error}")
-            continue
-        yield place, _row(row)
+            row = UnusableError("bad_metadata", f"expected a row of a CSV, got {error}")
+        yield f"{file}:{reader.line_num}", row
 
 
 def _row(row: Mapping[str | None, object]) -> object:

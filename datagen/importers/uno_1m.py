@@ -18,6 +18,7 @@ from shards.plan import Refused
 
 LABELS = "labels/split*.json"
 HIGHEST = 4.0
+NEEDED = frozenset(("img_path1", "img_path2", "caption"))
 # Source: facts/data.md 4: "# Output": 8.5 and "Record Number" are the judge's text, not its scores.
 DIMENSION = re.compile(r"[A-Za-z][A-Za-z '’&/,()-]{1,60}")
 NO_DIMENSION = ("record", "number", "output", "score", "final", "total", "average", "step", "image", "index")
@@ -50,8 +51,7 @@ class Uno1mSettings(ArchiveSettings):
             except UnusableError as error:
                 yield Refused(origin=file, reason=error.reason, detail=str(error))
                 continue
-            if rows:
-                _check_columns(f"{self.source.where}: {file}", rows[0])
+            _check_columns(f"{self.source.where}: {file}", rows)
             for number, row in enumerate(rows):
                 yield self._record(f"{file}:{number}", row)
 
@@ -97,11 +97,12 @@ def _split_number(file: str) -> int:
     return int(digits[:9]) if digits else 0
 
 
-def _check_columns(where: str, row: object) -> None:
-    needed = ("img_path1", "img_path2", "caption")
-    if isinstance(row, dict) and not all(name in row for name in needed):
+def _check_columns(where: str, rows: Sequence[object]) -> None:
+    """Raise where no record has what a pair must have; a few that lack it are refused one by one."""
+    objects = [row for row in rows if isinstance(row, dict)]
+    if objects and not any(row.keys() >= NEEDED for row in objects):
         raise SourceError(
-            f"{where}: expected records with {', '.join(needed)}, got {', '.join(map(str, row))}; "
+            f"{where}: expected records with {', '.join(sorted(NEEDED))}, got {', '.join(objects[0])}; "
             "use `import_jsonl` with `columns:` for another layout"
         )
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from pydantic import Field, field_validator
 
 from datagen.importers.foreign_tar import Entry, Fault, scan
+from datagen.importers.source import SourceError
 from shards.image import ImageError, ImageFacts, check_image
 from shards.ledger import Ledger
 from shards.listing import probe
@@ -28,10 +29,6 @@ from shards.sample import (
 from shards.settings import RUN, Settings
 from shards.stage import IndexRow, Outcome, Planned, Reject, Stage, Work, content_key
 from shards.storage import Storage
-
-
-class SourceError(ValueError):
-    """Sources that cannot be imported as a whole: *where: expected what, got what; the way out*."""
 
 
 class ImportConfig(Settings):
@@ -68,13 +65,10 @@ class ImportConfig(Settings):
             SourceError: a pattern matches nothing, or two tars have one name.
         """
         found: dict[str, Path] = {}
+        for told in self.missing():
+            raise SourceError(told)
         for pattern in self.paths:
-            matches = [Path(match) for match in glob.glob(pattern)]  # noqa: PTH207, Path.glob takes no absolute pattern
-            if not matches:
-                raise SourceError(
-                    f"import: paths: expected tars, got none at {pattern!r}; see where they are"
-                )
-            for path in matches:
+            for path in _matches(pattern):
                 if found.setdefault(path.name, path) != path:
                     raise SourceError(
                         f"import: paths: expected each name once, got {found[path.name]} and {path}; "
@@ -82,8 +76,18 @@ class ImportConfig(Settings):
                     )
         return dict(sorted(found.items()))
 
+    def missing(self) -> list[str]:
+        """Patterns that no tar fits."""
+        return [
+            f"import: paths: expected tars, got none at {pattern!r}; see where they are"
+            for pattern in self.paths
+            if not _matches(pattern)
+        ]
+
     def computed(self) -> dict[str, Json]:
         """The settings, and what the sources are: where they lie does not matter."""
+        if self.missing():  # `bakery check` where they are not; a run says so at once
+            return super().computed() | {"sources": None}
         sources: list[Json] = [
             [name, *probe(Storage(str(path.parent)), path.name, path.stat().st_size)]
             for name, path in self.tars.items()
@@ -108,6 +112,10 @@ class ImportConfig(Settings):
     def build(self, ledger: Ledger) -> Stage:  # noqa: ARG002, nothing is paid for
         """The stage that reads and checks one sample after the other."""
         return Importer(self)
+
+
+def _matches(pattern: str) -> list[Path]:
+    return [Path(match) for match in glob.glob(pattern)]  # noqa: PTH207, Path.glob takes no absolute pattern
 
 
 # Headers to plan

@@ -70,7 +70,7 @@ def test_folder_with_a_table_is_a_catalogue(folder: Path):
     catalogue = load_catalogue(where)
     assert [s.id for s in catalogue] == ["cup", "mug"]
     assert catalogue.by_id("cup").attributes == {"kind": "object", "colour": "red"}
-    assert [s.name for s in catalogue.of_subgroup("drinkware")] == ["mug"]
+    assert [s.subgroup for s in catalogue] == ["kitchen", "drinkware"]
     assert catalogue.picture(catalogue.by_id("cup")).mode == "RGBA"
 
 

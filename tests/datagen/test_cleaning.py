@@ -4,7 +4,7 @@ import hashlib
 import io
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 from published_sets import picture
 
 from datagen.cleaning import Cleaning
@@ -89,6 +89,28 @@ def test_an_exif_orientation_becomes_upright_pixels_and_the_origin_is_kept():
     assert reason([data, GOOD[0]], rotated="reject") == "rotated"
 
 
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize(
+    "exif", [b"no TIFF at all", b"II*\0\xff\xff\xff\xff", b"II*\0\x08\0\0\0\x05\0\x12\x01"]
+)
+def test_exif_that_cannot_be_read_says_nothing(form, exif):
+    data = encoded(Image.open(io.BytesIO(picture(4))), form, exif=b"Exif\0\0" + exif)
+    (first, _) = Cleaning(rotated="reject").clean_images([data, GOOD[0]], "a cat")
+    assert first.image.data == data
+
+
+@pytest.mark.parametrize("value", range(1, 12))
+def test_each_orientation_is_turned_as_pillow_turns_it_and_unknown_ones_are_left(value):
+    exif = Image.Exif()
+    exif[0x0112] = value
+    data = encoded(Image.open(io.BytesIO(picture(4, (400, 300)))), "PNG", exif=exif.tobytes())
+    (first, _) = Cleaning().clean_images([data, GOOD[0]], "a cat")
+    if not 1 < value < 9:
+        assert first.image.data == data
+    turned = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    assert Image.open(io.BytesIO(first.image.data)).tobytes() == turned.tobytes()
+
+
 def test_transparency_goes_by_the_rule():
     image = Image.open(io.BytesIO(picture(5))).convert("RGBA")
     image.putpixel((0, 0), (255, 0, 0, 0))
@@ -124,6 +146,11 @@ def test_a_fifth_full_reference_never_fits_and_four_leave_540_tokens():
         ("a photo 1999 by night, image 16:9", {16}),
         ("three images", set()),
         ("combine in a picture", set()),
+        ("Combine images 1 and 3.", {1, 3}),
+        ("Put photos 1, 2, and 4 on a shelf", {1, 2, 4}),
+        ("Merge pictures 2-5 into one", {2, 5}),
+        ("The hat of image 1 and 2 cats", {1}),
+        ("From images 1 and 2 a poster of 30 x 40", {1, 2}),
     ],
 )
 def test_references_are_found_in_every_style(instruction, expected):

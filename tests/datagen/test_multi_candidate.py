@@ -11,7 +11,7 @@ from datagen.instructions import named_images
 from datagen.layout import overlaps
 from datagen.multi_candidate import FAULTS, MultiCandidateConfig
 from datagen.single_candidate import SingleCandidateConfig
-from shards.sample import Candidate, Sample, parse_sample, sample_json
+from shards.sample import Candidate, Sample, canonical_json, parse_sample, sample_json
 from shards.stage import IndexRow, Planned, Reject, Work
 
 SIZE_PX = 192
@@ -302,3 +302,45 @@ def test_variants_survive_their_own_format():
 def test_wrong_setting_is_refused_at_once(settings, message):
     with pytest.raises(ValidationError, match=message):
         MultiCandidateConfig(samples=10, **settings)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        {"target": [{"subject": "x"}, {"box": "nowhere"}]},
+        {"target": [{"box": [0, 0, 9, 9]}, {"box": [1, 2]}]},
+        {"view": {"place": "the moon"}},
+        {"view": {"panorama": "moon", "yaw_deg": 0, "pitch_deg": 0}},
+        {"references": [{"style": "scene", "view": {"x": 1}}] * 4},
+    ],
+)
+def test_a_layout_of_another_hand_is_a_reject_and_no_crash(origin):
+    stage = MultiCandidateConfig(samples=40).build()
+    outcomes = []
+    for planned in MultiCandidateConfig(samples=40, seed=1).plan(rows()):
+        parent = parents()[planned.parents[0].key]
+        changed = replace(parent.provenance, origin={**parent.provenance.origin, **origin})
+        work = Work(key=planned.key, spec=planned.spec, parents=(replace(parent, provenance=changed),))
+        outcomes.append(stage.make(work))
+    rejects = {outcome.reason for outcome in outcomes if isinstance(outcome, Reject)}
+    assert "no_layout" in rejects
+
+
+def test_a_truth_of_another_hand_is_a_reject_and_no_crash():
+    stage = MultiCandidateConfig(samples=40).build()
+    for planned in MultiCandidateConfig(samples=20, seed=1).plan(rows()):
+        parent = parents()[planned.parents[0].key]
+        changed = replace(parent.provenance, truth={"target": [{"pose": 7, "box": []}]})
+        outcome = stage.make(
+            Work(key=planned.key, spec=planned.spec, parents=(replace(parent, provenance=changed),))
+        )
+        assert isinstance(outcome, Reject)
+        assert outcome.reason in ("no_layout", "no_intra_candidate", "no_cross_candidate", "no_phrase")
+
+
+def test_a_plan_does_not_depend_on_the_order_that_a_recipe_lists_shares_in():
+    shares = {"wrong_index": 0.2, "nothing_added": 0.2, "ambiguous_phrase": 0.2}
+    turned = dict(reversed(shares.items()))
+    one, other = (MultiCandidateConfig(samples=40, faults=table) for table in (shares, turned))
+    assert canonical_json(one.computed()) == canonical_json(other.computed())
+    assert list(one.plan(rows())) == list(other.plan(rows()))

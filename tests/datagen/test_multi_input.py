@@ -10,8 +10,10 @@ from datagen.answered import UnansweredError
 from datagen.cases import MULTI_INPUT_CASES
 from datagen.fake_chat_server import MODEL as CHAT_MODEL
 from datagen.fake_images_server import MODEL
+from datagen.generated import _check_plan
 from datagen.instructions import STYLES, named_images
 from datagen.multi_input import MultiInputConfig
+from datagen.text_checks import BadTextError
 from shards.image import check_sample
 from shards.ledger import Ledger
 from shards.sample import Sample, sample_json
@@ -61,6 +63,25 @@ def test_weights_of_case_types_are_met_exactly():
 def test_a_longer_plan_begins_as_the_shorter_one():
     short = list(MultiInputConfig(samples=20).plan())
     assert list(MultiInputConfig(samples=50).plan())[:20] == short
+
+
+@pytest.mark.parametrize("name", ["cases", "styles"])
+def test_a_plan_does_not_depend_on_the_order_that_a_recipe_lists_shares_in(name, images_api):
+    known = {"cases": MULTI_INPUT_CASES, "styles": STYLES}[name]
+    shares = {each: 1 + number for number, each in enumerate([*known][:4])}
+    drawn = dict.fromkeys(("inputs", "output"), images_api("http://127.0.0.1:9"))
+    one, other = (
+        MultiInputConfig(samples=40, **drawn, **{name: table})
+        for table in (shares, dict(reversed(shares.items())))
+    )
+    assert list(one.plan()) == list(other.plan())
+
+
+def test_a_name_in_another_language_is_asked_for_again():
+    plan = {"inputs": [{"name": "茶壶", "prompt": "A teapot on a table"}], "place": "in a garden"}
+    with pytest.raises(BadTextError) as caught:
+        _check_plan(1, plan)
+    assert caught.value.reason == "not_english"
 
 
 def test_the_renderer_makes_every_case_type_offline():

@@ -22,7 +22,7 @@ from datagen.layout import centre_x, overlaps
 from datagen.renderer import Renderer
 from datagen.single_candidate import SingleCandidateBuilder, SingleCandidateConfig
 from datagen.sprites import MIN_COLOUR_DIFFERENCE, Pose, colour_difference
-from shards.sample import Sample, parse_sample, sample_json
+from shards.sample import Sample, canonical_json, parse_sample, sample_json
 from shards.stage import Planned, Reject, Work
 
 SMALL = SingleCandidateConfig(samples=12, seed=5, size_px=192)
@@ -76,6 +76,22 @@ def test_longer_plan_begins_as_the_shorter_one():
     longer = list(SingleCandidateConfig(samples=300, faults=faults).plan())
     assert longer[:100] == short
     assert len({planned.key for planned in longer}) == 300
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"faults": {"copy_paste": 0.2, "wrong_subject": 0.3, "missing_subject": 0.1}},
+        {"cases": {"object+scene": 1, "character": 2, "object": 1}},
+        {"references": {3: 0.2, 1: 0.5, 2: 0.3}},
+    ],
+)
+def test_a_plan_does_not_depend_on_the_order_that_a_recipe_lists_shares_in(table):
+    ((name, shares),) = table.items()
+    turned = {name: dict(reversed(shares.items()))}
+    one, other = (SingleCandidateConfig(samples=60, **given) for given in (table, turned))
+    assert canonical_json(one.computed()) == canonical_json(other.computed())
+    assert list(one.plan()) == list(other.plan())
 
 
 def test_another_seed_or_prefix_makes_other_keys():

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from datagen.importers.webdataset_tar import ImportConfig, SourceError
+from datagen.importers.source import SourceError
+from datagen.importers.webdataset_tar import ImportConfig
 from fake_stage import fake_image, fake_sample
 from shards.plan import Refused
 from shards.sample import Sample, sample_json
@@ -144,12 +145,20 @@ def test_a_path_is_the_same_for_a_worker_elsewhere(tmp_path, monkeypatch):
     assert list(config.tars) == ["a.tar"]
 
 
-def test_no_tars_or_two_of_one_name_are_an_error_at_once(tmp_path):
+def test_no_tars_are_missing_in_a_check_and_an_error_in_a_run(tmp_path):
+    config = config_of(tmp_path / "z" / "*.tar", tmp_path / "y.tar")
+    assert [told.partition(" at ")[0] for told in config.missing()] == [
+        "import: paths: expected tars, got none"
+    ] * 2
+    assert config.computed()["sources"] is None
+    with pytest.raises(SourceError, match="got none at"):
+        list(config.plan(()))
+
+
+def test_two_tars_of_one_name_are_an_error_at_once(tmp_path):
     for folder in ("x", "y"):
         (tmp_path / folder).mkdir()
         tar_of(tmp_path / folder / "a.tar", [])
-    with pytest.raises(SourceError, match="got none at"):
-        config_of(tmp_path / "z" / "*.tar").computed()
     with pytest.raises(SourceError, match="two steps"):
         config_of(tmp_path / "*" / "a.tar").computed()
 

@@ -1,6 +1,7 @@
 """Writers of text: templates, and a chat server with every fault; what is paid once and what is refused."""
 
 import json
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -18,6 +19,7 @@ from datagen.text_checks import (
     BadTextError,
     check_english,
     check_instruction,
+    check_line,
     check_phrase,
     rests_on_position,
 )
@@ -202,6 +204,16 @@ def test_prompts_are_versioned_data_with_a_source_and_facts_last(prompt):
 def test_an_answer_of_another_shape_is_named(value):
     with pytest.raises(BadTextError, match=r"answer.*expected"):
         check_fields(value, load_prompts()["phrases"].schema)
+
+
+@pytest.mark.parametrize("prompt", sorted(set(load_prompts()) - {"identify"}))
+def test_a_prompt_asks_for_what_its_texts_are_held_to(prompt):
+    with pytest.raises(BadTextError):
+        check_line('the "chef"', prompt, 100)
+    assert re.search(
+        r"\bno quotation marks|without quotation marks", load_prompts()[prompt].text, re.IGNORECASE
+    )
+    assert "English" in load_prompts()[prompt].text
 
 
 @pytest.mark.parametrize("style", STYLES)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas
 import published_sets
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import webdataset
@@ -124,6 +125,19 @@ def test_pandas_reads_the_whole_file_as_pyarrow_does(made, kept, tmp_path):
     table = pandas.read_parquet(tmp_path / "x/parquet_data/base/base_00000.parquet")
     assert {row.instruction: list(row.image) for row in table.itertuples()} == everything(made)
     assert set(table.columns) == {"image", "instruction", "key"}
+
+
+def test_the_file_says_plain_binary_whatever_it_was_written_from(kept, tmp_path):
+    export_scone(kept, Target(str(tmp_path / "x")), SconeOptions(name="base", gpus=1, workers=1))
+    file = pq.ParquetFile(tmp_path / "x/parquet_data/base/base_00000.parquet")
+    assert file.schema_arrow.field("image").type.value_type == pa.binary()
+    assert file.metadata.metadata is None
+    column = file.metadata.row_group(0).column(0)
+    assert (column.physical_type, column.compression, column.has_dictionary_page) == (
+        "BYTE_ARRAY",
+        "UNCOMPRESSED",
+        False,
+    )
 
 
 def test_our_own_importer_reads_the_export_back_with_nothing_lost(made, kept, tmp_path):

@@ -27,7 +27,8 @@ def picture(number, size=None, form="PNG", mode="RGB", **how):
 def write_tar(path, members, compress=True):
     """A tar of {name: bytes}; a value of another kind is a member made by hand."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w:gz" if compress else "w") as tar:
+    opened = gzip.GzipFile(path, "wb", mtime=0) if compress else path.open("wb")  # no time: equal bytes
+    with opened as file, tarfile.open(fileobj=file, mode="w") as tar:
         for name, data in members.items():
             if isinstance(data, tarfile.TarInfo):
                 tar.addfile(data)

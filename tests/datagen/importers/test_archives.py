@@ -11,7 +11,7 @@ from published_sets import picture
 from datagen.importers.archives import Archive, ArchiveError, archives_in, read_archive
 from datagen.importers.jsonl import JsonlSettings
 from datagen.importers.paths import Wanted
-from datagen.importers.source import Source
+from datagen.importers.source import Source, SourceError
 from datagen.importers.x2i import X2iSettings
 from inline_run import run_inline
 from shards.storage import Storage
@@ -105,3 +105,109 @@ def test_archives_can_be_mapped_by_hand(tmp_path):
     published_sets.write_jsonl(root / "x.jsonl", [row])
     made = run_inline(tmp_path / "out", JsonlSettings(path=str(root), archives={"second": "part-two*"}))
     assert made.by_instruction()["x"].target.data == picture(3)
+
+
+def test_of_several_beginnings_the_longest_counts_in_any_order(tmp_path):
+    root = tmp_path / "set"
+    published_sets.write_tar(root / "part-one.tar.gz", {"0.png": picture(0), "1.png": picture(1)})
+    published_sets.write_tar(root / "part-two.tar.gz", {"0.png": picture(2), "1.png": picture(3)})
+    row = {"instruction": "x", "input_images": ["a/b/0.png"], "output_image": "a/b/1.png"}
+    published_sets.write_jsonl(root / "x.jsonl", [row])
+    mapping = {"a": "part-one*", "a/b": "part-two*"}
+    for number, names in enumerate([list(mapping), list(mapping)[::-1]]):
+        settings = JsonlSettings(path=str(root), archives={name: mapping[name] for name in names})
+        made = run_inline(tmp_path / f"out{number}", settings)
+        assert made.by_instruction()["x"].target.data == picture(3)
+
+
+def test_a_mapping_to_no_archive_is_an_error_that_names_those_there_are(tmp_path):
+    published_sets.x2i(tmp_path / "set")
+    settings = X2iSettings(path=str(tmp_path / "set"), archives={"single": "singel*"})
+    (told,) = settings.missing()
+    assert "archives: single: expected a pattern of" in told
+    assert "got 'singel*'" in told
+
+
+def pair(root, members, name="a.tar.gz"):
+    published_sets.write_tar(root / name, members)
+    row = {"instruction": "x", "input_images": ["x/1.png"], "output_image": "x/2.png"}
+    published_sets.write_jsonl(root / "x.jsonl", [row])
+
+
+def test_two_members_that_fit_a_path_alike_are_a_reason_and_no_guess(tmp_path):
+    members = {"train/x/1.png": picture(1), "val/x/1.png": picture(2), "x/2.png": picture(3)}
+    pair(tmp_path / "set", members)
+    made = run_inline(tmp_path / "out", JsonlSettings(path=str(tmp_path / "set")))
+    assert made.reasons == {"ambiguous_image": 1}
+    assert "got 'train/x/1.png' and 'val/x/1.png'" in made.rejects[0]["detail"]
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_the_member_that_fits_a_path_best_is_meant_wherever_it_stands(tmp_path, turn):
+    members = {
+        "train/x/1.png": picture(1),
+        "val/x/1.png": picture(2),
+        "x/1.png": picture(3),
+        "x/2.png": picture(4),
+    }
+    pair(tmp_path / "set", dict(list(members.items())[::turn]))
+    made = run_inline(tmp_path / "out", JsonlSettings(path=str(tmp_path / "set")))
+    assert made.by_instruction()["x"].references[0].data == picture(3)
+
+
+def test_one_name_in_two_archives_is_one_picture_only_if_its_bytes_are(tmp_path):
+    for name, second in (("same", 1), ("other", 9)):
+        root = tmp_path / name
+        pair(root, {"x/1.png": picture(1), "x/2.png": picture(2)})
+        published_sets.write_tar(root / "b.tar.gz", {"x/1.png": picture(second)})
+        made = run_inline(tmp_path / f"out-{name}", JsonlSettings(path=str(root)))
+        assert made.reasons == ({} if second == 1 else {"ambiguous_image": 1})
+
+
+def test_files_beside_an_archive_are_no_parts_of_it():
+    found = archives_in(["a.tar", "a.tar.idx", "b.tar.gz", "b.tar.gz.sha"])
+    assert {name: archive.parts for name, archive in found.items()} == {
+        "a.tar": ("a.tar",),
+        "b.tar.gz": ("b.tar.gz",),
+    }
+
+
+@pytest.mark.parametrize("names", [["a.tar.gz.ab", "a.tar.gz.ac"], ["a.tar.aa", "a.tar.ac"], ["a.tar.002"]])
+def test_parts_without_the_first_or_with_a_gap_are_an_error(names):
+    with pytest.raises(SourceError, match="expected parts without a gap from the first, got"):
+        archives_in(names)
+
+
+def test_parts_are_put_in_order_by_number():
+    names = [f"a.tar.{number}" for number in ("00", "01", "02")] + [f"b.tar.{n:02d}" for n in range(1, 101)]
+    assert archives_in(names)["b.tar"].parts[-2:] == ("b.tar.99", "b.tar.100")
+
+
+def test_what_follows_the_end_of_a_tar_is_the_reason_and_not_a_missing_picture(tmp_path):
+    root = tmp_path / "set"
+    pair(root, {"x/1.png": picture(1)}, name="a.tar.gz")
+    more = published_sets.write_tar(tmp_path / "b.tar.gz", {"x/2.png": picture(2)})
+    (root / "a.tar.gz").write_bytes((root / "a.tar.gz").read_bytes() + more.read_bytes())
+    made = run_inline(tmp_path / "out", JsonlSettings(path=str(root)))
+    assert made.reasons == {"archive_damaged": 1}
+    assert "expected nothing after its end marker, got data" in made.rejects[0]["detail"]
+
+
+def test_a_gzip_stream_is_read_to_its_checksum(tmp_path):
+    path = published_sets.write_tar(tmp_path / "a.tar.gz", {"x.png": picture(1)})
+    data = bytearray(path.read_bytes())
+    data[-8] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ArchiveError) as caught:
+        members_of(tmp_path)
+    assert caught.value.reason == "archive_damaged"
+
+
+def test_a_link_in_another_archive_hides_no_file(tmp_path):
+    root = tmp_path / "set"
+    link = tarfile.TarInfo("x/1.png")
+    link.type, link.linkname = tarfile.SYMTYPE, "2.png"
+    pair(root, {"x/1.png": picture(1), "x/2.png": picture(2)}, name="b.tar.gz")
+    published_sets.write_tar(root / "a.tar.gz", {"x/1.png": link})
+    made = run_inline(tmp_path / "out", JsonlSettings(path=str(root)))
+    assert made.by_instruction()["x"].references[0].data == picture(1)

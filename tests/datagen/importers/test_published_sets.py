@@ -1,8 +1,11 @@
 """Every published format: its dirt is refused with reasons, the rest comes out as the bytes it was."""
 
 import io
+import json
 
 import published_sets
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from published_sets import picture
@@ -18,6 +21,7 @@ from datagen.importers.table import TableSettings
 from datagen.importers.uno_1m import Uno1mSettings
 from datagen.importers.x2i import X2iSettings
 from inline_run import run_inline
+from shards.sample import MAX_JSON_BYTES
 
 
 def bytes_of(sample):
@@ -224,3 +228,130 @@ def test_a_row_of_a_csv_that_is_no_text_is_refused_and_the_others_are_read(tmp_p
         "For research only",
     }
     assert made.reasons == {"bad_metadata": 1}
+
+
+def test_licences_of_rows_are_held_against_the_recipe_in_parquet_too(tmp_path):
+    rows = [
+        {
+            "instruction": f"cup {n}",
+            "input_images": [picture(n)],
+            "output_image": picture(n + 9),
+            "terms": terms,
+        }
+        for n, terms in enumerate(["cc-by-nc-4.0", "mit", None])
+    ]
+    (tmp_path / "set").mkdir()
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "set/a.parquet")
+    settings = HfSettings(
+        path=str(tmp_path / "set"), columns={"licence": "terms"}, clean={"allow_non_commercial": False}
+    )
+    made = run_inline(tmp_path / "out", settings)
+    assert set(made.by_instruction()) == {"cup 1", "cup 2"}
+    assert made.reasons == {"licence": 1}
+
+
+def test_a_text_that_is_none_costs_its_own_row_of_a_parquet_and_no_other(tmp_path):
+    words = pa.array([b"cup 0", b"cup \xff\xfe", b"cup 2", b"cup 3"], pa.binary())
+    texts = pa.Array.from_buffers(pa.string(), len(words), words.buffers())
+    pictures = pa.array([picture(n) for n in range(4)])
+    (tmp_path / "set").mkdir()
+    table = pa.table({"instruction": texts, "input_images": pictures, "output_image": pictures[::-1]})
+    pq.write_table(table, tmp_path / "set/a.parquet")
+    made = run_inline(tmp_path / "out", HfSettings(path=str(tmp_path / "set")))
+    assert set(made.by_instruction()) == {"cup 0", "cup 2", "cup 3"}
+    assert made.reasons == {"bad_metadata": 1}
+
+
+def test_a_reference_column_may_be_empty_but_not_all_of_them(tmp_path):
+    cells = [(picture(1), picture(2)), (picture(3), None), (None, None)]
+    rows = [
+        {"instruction": f"cup {n}", "r0": first, "r1": second, "output_image": picture(10 + n)}
+        for n, (first, second) in enumerate(cells)
+    ]
+    (tmp_path / "set").mkdir()
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "set/a.parquet")
+    made = run_inline(
+        tmp_path / "out", HfSettings(path=str(tmp_path / "set"), columns={"references": "r0,r1"})
+    )
+    assert {words: len(s.references) for words, s in made.by_instruction().items()} == {
+        "cup 0": 2,
+        "cup 1": 1,
+    }
+    assert made.reasons == {"no_reference": 1}
+
+
+def test_a_row_without_any_reference_is_refused_however_many_columns_there_are(tmp_path):
+    published_sets.write_files(tmp_path / "set", {"a.png": picture(1), "b.png": picture(2)})
+    rows = [
+        {"instruction": f"{first}", "r0": first, "r1": None, "output_image": "b.png"}
+        for first in ("a.png", "")
+    ]
+    published_sets.write_jsonl(tmp_path / "set/x.jsonl", rows)
+    made = run_inline(
+        tmp_path / "out", JsonlSettings(path=str(tmp_path / "set"), columns={"references": "r0,r1"})
+    )
+    assert set(made.by_instruction()) == {"a.png"}
+    assert made.reasons == {"no_reference": 1}
+
+
+@pytest.mark.parametrize("place", ["first", "last"])
+def test_a_line_longer_than_any_record_is_refused_and_not_passed_over(tmp_path, place):
+    published_sets.write_files(tmp_path / "set", {"a.png": picture(1), "b.png": picture(2)})
+    rows = [
+        {"instruction": words, "input_images": ["a.png"], "output_image": "b.png"}
+        for words in ("short", "x" * (MAX_JSON_BYTES + (1 << 20)))
+    ]
+    published_sets.write_jsonl(tmp_path / "set/x.jsonl", rows[:: -1 if place == "first" else 1])
+    made = run_inline(tmp_path / "out", JsonlSettings(path=str(tmp_path / "set")))
+    assert set(made.by_instruction()) == {"short"}
+    (reject,) = made.rejects
+    assert f"got b'a line of more than {MAX_JSON_BYTES} bytes'" in reject["detail"]
+
+
+def test_two_folders_may_call_their_pictures_alike(tmp_path):
+    for number, folder in enumerate(("one", "two")):
+        pictures = {"a.png": picture(10 * number), "b.png": picture(10 * number + 1)}
+        published_sets.write_files(tmp_path / "set" / folder, pictures)
+        row = {"instruction": "Combine them", "input_images": ["a.png"], "output_image": "b.png"}
+        published_sets.write_jsonl(tmp_path / "set" / folder / "x.jsonl", [row, row])
+    made = run_inline(tmp_path / "out", JsonlSettings(path=str(tmp_path / "set")))
+    assert {sample.target.data for sample in made.samples} == {picture(1), picture(11)}
+    assert made.reasons == {"duplicate_record": 2}
+
+
+def test_a_bad_first_pair_of_uno_1m_is_a_row_and_no_end(tmp_path):
+    published_sets.uno_1m(tmp_path / "set", splits=(1,))
+    labels = tmp_path / "set/labels/split1.json"
+    whole = run_inline(tmp_path / "whole", Uno1mSettings(path=str(tmp_path / "set")))
+    labels.write_text(json.dumps([{"oops": 1}, *json.loads(labels.read_text())]))
+    made = run_inline(tmp_path / "out", Uno1mSettings(path=str(tmp_path / "set")))
+    assert set(made.by_instruction()) == set(whole.by_instruction())
+    assert made.reasons["bad_metadata"] == whole.reasons.get("bad_metadata", 0) + 1
+
+
+def test_the_place_of_a_row_is_its_line(tmp_path):
+    published_sets.folder(tmp_path / "set")
+    made = run_inline(tmp_path / "out", TableSettings(path=str(tmp_path / "set")))
+    places = {words: s.provenance.origin["place"] for words, s in made.by_instruction().items()}
+    assert places["Put them, both, on shelf 0"] == "table.csv:2"
+    assert places["For research only"] == "table.csv:5"
+
+
+def test_the_folder_of_echo_4o_is_found_below_the_set_s_own(tmp_path):
+    published_sets.echo_4o(tmp_path / "Echo-4o-Image")
+    where = {"folder": "Multi-Reference-Image"}
+    found = [
+        set(run_inline(out, Echo4oSettings(path=str(path), where=where)).by_instruction())
+        for out, path in ((tmp_path / "a", tmp_path), (tmp_path / "b", tmp_path / "Echo-4o-Image"))
+    ]
+    assert found[0] == found[1] != set()
+
+
+def test_a_subject_of_musar_gen_without_a_name_is_refused(tmp_path):
+    published_sets.musar_gen(tmp_path / "set", count=2)
+    (path,) = (tmp_path / "set").rglob("*.parquet")
+    rows = pq.read_table(path).to_pylist()
+    rows[0]["cond_prompt_1"] = " . "
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    made = run_inline(tmp_path / "out", MusarGenSettings(path=str(tmp_path / "set")))
+    assert (len(made.samples), made.reasons) == (1, {"bad_metadata": 1})
