@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import heapq
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -27,9 +28,9 @@ KINDS: Mapping[str, str] = {
 TABLE = pa.schema([("control", pa.string()), ("question", pa.string()), *SCHEMA])
 
 
-def draw_rows(rows: Sequence[IndexRow], count: int) -> list[IndexRow]:
+def draw_rows(rows: Iterable[IndexRow], count: int) -> list[IndexRow]:
     """Some samples of a set, the same ones every time, from all over it."""
-    return sorted(rows, key=lambda row: hashlib.sha256(row.key.encode()).digest())[:count]
+    return heapq.nsmallest(count, rows, key=lambda row: hashlib.sha256(row.key.encode()).digest())
 
 
 def spoil(samples: Sequence[Sample]) -> Iterator[tuple[str, Sample]]:

@@ -134,7 +134,7 @@ def truths(
 def _known(samples: Samples) -> list[Sample]:
     """The samples whose truth is read."""
     opened = Directory(samples.storage)
-    chosen = draw_rows(list(samples.rows(0)), MOST)
+    chosen = draw_rows(samples.rows(0), MOST)
     return [opened.sample(row.shard, row.row) for row in chosen]
 
 
@@ -156,7 +156,7 @@ def _retests(
     step: Step, samples: Samples, out: Storage, rows: Mapping[str, Sequence[Mapping[str, Any]]], again: int
 ) -> dict[str, Retest]:
     opened = Directory(samples.storage)
-    chosen = draw_rows(list(samples.rows(0)), again)
+    chosen = draw_rows(samples.rows(0), again)
     batch = [Work(key=row.key, parents=(opened.sample(row.shard, row.row),)) for row in chosen]
     settings = with_ancestors(step.settings, [samples])
     stage = settings.build(Ledger(out.child(RETESTS)))  # type: ignore[attr-defined]

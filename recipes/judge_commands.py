@@ -126,7 +126,7 @@ def label(
     questions: Annotated[list[str], typer.Option("--question", help="of the rubric; repeatable")],
     to: Annotated[Path, typer.Option("--to", help="CSV to write or go on with")] = Path("labels.csv"),
     samples: Annotated[int, typer.Option(min=1, help="how many samples")] = 50,
-    port: Annotated[int, typer.Option(help="of the page; 0 for any")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="of the page; 0 for any")] = 0,
 ) -> None:
     """Serve a page on this machine where a person answers a rubric's questions; it writes a CSV."""
     from filters.controls import draw_rows
@@ -135,7 +135,7 @@ def label(
     from shards.index import Directory
 
     opened = Directory(Storage(directory.rstrip("/")))
-    keys = [row.key for row in draw_rows(list(opened.rows(0)), samples)]
+    keys = [row.key for row in draw_rows(opened.rows(0), samples)]
     server = LabelServer(Labelling(opened, keys, pick_questions(questions), to), port)
     console.print(
         f"http://{server.server_address[0]!s}:{server.server_port}; ctrl-c ends it", highlight=False

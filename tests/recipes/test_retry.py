@@ -109,6 +109,28 @@ def test_the_bill_asks_a_few_samples_and_tells_the_whole(server, spoilt):
     assert whole["requests"] + bill.counts["requests"] == len(ids(server)) == len(set(ids(server)))
 
 
+def test_a_second_bill_counts_what_was_paid_for_the_first_to_no_sample(server, spoilt):
+    server.judge.behaviour.by_words = {}
+    with opened(spoilt) as run:
+        run.execute(until="base")
+    (first,) = bills(*spoilt, 4)
+    (same,) = bills(*spoilt, 4)
+    (second,) = bills(*spoilt, 8)
+    assert (first.asked, same.asked, second.asked, second.drawn) == (4, 0, 4, 8)
+    assert next(describe(same)) == (
+        "scores: 4 of 10 samples drawn: no request, all was paid; a larger --sample draws others, too"
+    )
+    whole = len(ids(server)) * 10 / 8
+    assert [first.expected("requests"), second.expected("requests")] == pytest.approx([whole, whole], rel=0.3)
+
+
+def test_a_bill_tells_what_was_not_answered(server, spoilt):
+    with opened(spoilt) as run:
+        run.execute(until="base")
+    (bill,) = bills(*spoilt, 4)
+    assert "  replies that were none: 4 error: http_400" in describe(bill)
+
+
 def test_the_bill_names_the_input_that_is_missing(spoilt):
     (bill,) = bills(*spoilt, 4)
     assert list(describe(bill)) == ["scores: cannot be told before base is made; run --until base first"]
