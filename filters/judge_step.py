@@ -216,22 +216,7 @@ class Judge:
             self._ledger.refresh()  # a worker that died may have paid for some
         unpaid = set(missing(self._ledger, addresses))
         found = {a: reply for a in addresses if (reply := self._ledger.get(a)) is not None}
-        return found | self._pay(_only(asked, unpaid)) if unpaid else found
-
-    def _pay(self, asked: Sequence[Asked]) -> dict[bytes, bytes]:
-        replies: dict[bytes, bytes] = {}
-        waiting: dict[bytes, bytes] = {}
-        try:
-            for answer in self._engine.answers(asked):
-                replies[answer.address] = answer.reply
-                if answer.is_paid:
-                    waiting[answer.address] = answer.reply
-                if len(waiting) >= COMMIT_EVERY:
-                    self._ledger.commit(waiting)
-                    waiting = {}
-        finally:
-            self._ledger.commit(waiting)
-        return replies
+        return found | pay(self._engine, self._ledger, _only(asked, unpaid)) if unpaid else found
 
     def _scores(
         self, work: Work, requests: Mapping[bytes, Request], replies: Mapping[bytes, bytes]
@@ -247,6 +232,23 @@ class Judge:
         del statuses["ok"]
         self._counts.update({"unread_samples": bool(statuses), "unreadable": statuses["unreadable"]})
         return Scores(rows=rows)
+
+
+def pay(engine: Engine, ledger: Ledger, asked: Sequence[Asked]) -> dict[bytes, bytes]:
+    """The reply to each request, those that are paid for committed as they come."""
+    replies: dict[bytes, bytes] = {}
+    waiting: dict[bytes, bytes] = {}
+    try:
+        for answer in engine.answers(asked):
+            replies[answer.address] = answer.reply
+            if answer.is_paid:
+                waiting[answer.address] = answer.reply
+            if len(waiting) >= COMMIT_EVERY:
+                ledger.commit(waiting)
+                waiting = {}
+    finally:
+        ledger.commit(waiting)
+    return replies
 
 
 def _only(asked: Sequence[Asked], unpaid: set[bytes]) -> list[Asked]:

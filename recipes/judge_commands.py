@@ -102,8 +102,8 @@ def explain(
     changes: SetOption = None,
 ) -> None:
     """Have a served judge write down its reasons for the scores nearest to a threshold."""
+    from recipes.rationales import describe, write_jsonl
     from recipes.rationales import explain as ask
-    from recipes.rationales import write_jsonl
 
     score, _, value = near.partition("=")
     try:
@@ -112,10 +112,8 @@ def explain(
         raise RecipeError([f"--near {near}: expected QUESTION=NUMBER, got {value!r}"]) from error
     loaded = load_recipe(recipe, changes or [])
     found = ask(loaded, Storage(out or f"out/{loaded.name}"), step, score, threshold, within, most)
-    for each in found:
-        place = f" reference {each.reference}" if each.reference >= 0 else ""
-        words = f"{each.expected:.2f}, then {each.rationale.answer}: {each.rationale.reason}"
-        console.print(f"{each.key}{place}: {words}", highlight=False, markup=False, soft_wrap=True)
+    for line in describe(found):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     if to:
         write_jsonl(found, to)
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from filters.chat import read_probabilities
+from filters.chat import read_probabilities, read_text
 from filters.fake_answers import answer_by_hash
 from filters.fake_server import MODEL
 from filters.rubrics import pick_questions
@@ -314,3 +314,9 @@ def test_every_shipped_question_is_asked_as_it_is_written(serve, judge):
     names = [question.id for question in pick_questions(["consistency", "candidate_present", "target_shows"])]
     rows, _ = judge([serve()], [make_sample(1)], names)
     assert statuses(rows) == {"ok"}
+
+
+@pytest.mark.parametrize("content", [None, "", " \n"])
+def test_nothing_written_is_no_paid_reply(content):
+    with pytest.raises(RequestError, match="expected a message"):
+        read_text({"choices": [{"message": {"content": content}}]})

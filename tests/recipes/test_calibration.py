@@ -15,19 +15,24 @@ from datagen.exporters.scone_parquet import SconeOptions
 from filters.controls import read_controls
 from filters.fake_answers import answer_from_truth
 from filters.fake_server import MODEL, Behaviour, FakeServer
+from filters.judge import Answer
 from filters.label_page import Labelling, LabelServer
 from filters.reasons import Reasons
 from filters.report import ReportConfig, render
 from filters.rubrics import pick_questions
+from filters.served import ServedEngineConfig
 from recipes.calibration import calibrate, describe
 from recipes.display import Display
 from recipes.export import export_directory
+from recipes.rationales import describe as tell
 from recipes.rationales import explain, write_jsonl
 from recipes.run import Run
 from recipes.schema import RecipeError, load_recipe
 from recipes.trace import finished
 from shards.driver_step import Input
+from shards.http_client import EndpointsDownError
 from shards.index import Directory
+from shards.ledger import Ledger
 from shards.storage import Storage
 
 RECIPE = """
@@ -101,6 +106,14 @@ def test_asking_again_is_paid_apart_and_once(made):
     assert asked(server) == after
 
 
+@pytest.fixture
+def server_that_refuses_words(made):
+    behaviour = made[1].judge.behaviour
+    behaviour.by_words = {'"reason" and "answer"': "400"}
+    yield
+    behaviour.by_words = {}
+
+
 def test_reasons_are_asked_for_scores_near_a_threshold_only_and_once(made, tmp_path):
     recipe, server, out, _ = made
     before = asked(server)
@@ -112,6 +125,36 @@ def test_reasons_are_asked_for_scores_near_a_threshold_only_and_once(made, tmp_p
     assert len((tmp_path / "why.jsonl").read_text().splitlines()) == 4
     assert explain(recipe, out, "scores", "consistency", 3.5, 0.6, 4) == found
     assert asked(server) == before + 4
+
+
+def test_reasons_that_came_before_an_outage_are_paid_once(made, monkeypatch):
+    recipe, _, out, _ = made
+    came = []
+
+    class Failing:
+        def answers(self, asked):
+            came.extend(address for _, requests in asked for address in requests)
+            yield Answer(address=came[0], reply=b'{"reason": "so", "answer": "2"}', is_paid=True)
+            raise EndpointsDownError("all dead")
+
+        def close(self):
+            return None
+
+    monkeypatch.setattr(ServedEngineConfig, "build", lambda *_: Failing())
+    with pytest.raises(EndpointsDownError):
+        explain(recipe, out, "scores", "presence", 0.5, 0.5, 3)
+    ledger = Ledger(out.child("ledger"))
+    assert [ledger.get(address) is not None for address in came] == [True, False, False]
+
+
+@pytest.mark.usefixtures("server_that_refuses_words")
+def test_a_reason_that_did_not_come_is_told(made, tmp_path):
+    recipe, _, out, _ = made
+    found = explain(recipe, out, "scores", "consistency", 1.3, 0.6, 2)
+    assert [each.rationale for each in found] == [None, None]
+    assert next(tell(found)).startswith("2 of 2 have no reason")
+    write_jsonl(found, tmp_path / "none.jsonl")
+    assert not (tmp_path / "none.jsonl").read_text()
 
 
 def test_a_reason_stands_on_the_page_beside_its_sample_and_is_not_asked_for(made):
