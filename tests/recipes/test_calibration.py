@@ -12,6 +12,7 @@ from rich.console import Console
 
 from datagen.exporters.kept import ExportError
 from datagen.exporters.scone_parquet import SconeOptions
+from filters.calibrate import CalibrateError
 from filters.controls import read_controls
 from filters.fake_answers import answer_from_truth
 from filters.fake_server import MODEL, Behaviour, FakeServer
@@ -270,6 +271,19 @@ def test_a_person_answers_and_the_csv_calibrates(made, labelled):
     assert path.read_text().splitlines()[0] == "key,question,label,reference,candidate"
     found = calibrate(recipe, out, "scores", path, 0)
     assert found.agreements[0].n == 2
+
+
+def test_labels_of_other_samples_are_told_and_an_empty_file_is_named(made, tmp_path):
+    recipe, _, out, manifests = made
+    key = min(Directory(out.child(manifests["base"].directory)).places)
+    path = tmp_path / "l.csv"
+    path.write_text(f"key,question,label\n{key},consistency,4\nelsewhere,consistency,4\n")
+    found = calibrate(recipe, out, "scores", path, 0)
+    assert (found.agreements[0].n, found.unjudged) == (1, {"consistency": 1})
+    assert any(line.startswith("consistency: 1 more labels are of samples") for line in describe(found))
+    path.write_text("key,question,label\n")
+    with pytest.raises(CalibrateError, match=r"l\.csv: expected labels of consistency, presence, got none"):
+        calibrate(recipe, out, "scores", path, 0)
 
 
 def test_a_form_of_another_site_and_a_foreign_name_are_refused(labelled):
