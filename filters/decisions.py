@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -185,7 +186,8 @@ def decisions(lineage: Lineage, name: str) -> Decisions:
     policy = policy if isinstance(policy, Mapping) else {}
     table = read_selection(step.storage)
     tables = [lineage.steps[parent].storage for parent in lineage.parents(name, "scores")]
-    asked = [question for storage in tables for question in questions(storage)]
+    held = Counter(question for storage in tables for question in questions(storage))
+    asked = [question for question, count in held.items() if count == 1]  # of two there is no one answer
     read = [name for part in ("min_scores", "max_scores", "order") for name in _names(policy.get(part))]
     return Decisions(
         name=name,
