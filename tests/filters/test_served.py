@@ -5,11 +5,13 @@ import logging
 import time
 
 import pytest
+from aiohttp import web
 
 from filters.chat import read_probabilities, read_text
 from filters.fake_answers import answer_by_hash
-from filters.fake_server import MODEL
+from filters.fake_server import MODEL, FakeJudge
 from filters.rubrics import pick_questions
+from shards.chat import count_tokens
 from shards.http_client import EndpointError, EndpointsDownError, RequestError
 from shards.ledger import Ledger
 from shards.sample import EncodedImage
@@ -273,6 +275,29 @@ def test_a_refused_key_is_an_error_that_names_the_variable_and_hides_the_key(
     with pytest.raises(EndpointError, match=r"let in with the key in \$JUDGE_KEY") as caught:
         judge([serve(api_key="sk-right")], samples, api_key_env="JUDGE_KEY")
     assert "sk-" not in str(caught.value)
+
+
+@pytest.mark.parametrize("at", [10, 185, 285])
+def test_a_server_that_repeats_the_key_puts_it_in_no_message(serve, judge, samples, monkeypatch, at):
+    monkeypatch.setenv("JUDGE_KEY", "sk-very-secret")
+    said = {"note": "." * at + "sk-very-secret"}  # where a message cuts it, too
+    for send in (lambda: web.json_response(said), lambda: web.Response(text=str(said), status=500)):
+
+        async def models(_, request, send=send):
+            return send()
+
+        monkeypatch.setattr(FakeJudge, "_models", models)
+        with pytest.raises(EndpointsDownError, match="got none: http") as caught:
+            judge([serve()], samples[:1], api_key_env="JUDGE_KEY", outage_s=0.2)
+        assert "sk-" not in str(caught.value)
+
+
+def test_a_bill_of_no_sense_costs_no_reply():
+    assert count_tokens({"usage": {"prompt_tokens": "many", "prompt_tokens_details": [1]}}) == {
+        "prompt_tokens": 0,
+        "cached_tokens": 0,
+        "completion_tokens": 0,
+    }
 
 
 def test_an_unset_key_is_named(judge, samples):
