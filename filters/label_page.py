@@ -212,6 +212,15 @@ class _Handler(BaseHTTPRequestHandler):
         return
 
 
+def _caption(name: str) -> str:
+    """What a question calls an image: it counts references from 1.
+
+    >>> _caption("ref0"), _caption("target")
+    ('reference image 1', 'target image')
+    """
+    return f"reference image {int(name[3:]) + 1}" if name.startswith("ref") else f"{name} image"
+
+
 def page(labelling: Labelling, token: str) -> str:
     """The page for the next question."""
     left = labelling.left
@@ -219,7 +228,7 @@ def page(labelling: Labelling, token: str) -> str:
         return PAGE.format(body="<p>All answered. You can close this page.</p>")
     asked = left[0]
     pictures = "".join(
-        f'<figure><img src="/image/{asked.key}/{name}"><figcaption>{name}</figcaption></figure>'
+        f'<figure><img src="/image/{asked.key}/{name}"><figcaption>{_caption(name)}</figcaption></figure>'
         for name in asked.request.images
     )
     hidden = "".join(

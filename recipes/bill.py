@@ -11,6 +11,7 @@ from filters.controls import draw_rows
 from recipes.identity import directories
 from recipes.run import LEDGER, samples_of, with_ancestors
 from recipes.schema import Recipe, Step
+from recipes.servers import expect_endpoints
 from recipes.steps import JUDGES
 from shards.index import Directory
 from shards.ledger import Ledger
@@ -62,6 +63,7 @@ def bills(recipe: Recipe, out: Storage, samples: int) -> Iterator[Bill]:
 
 
 def _bill(step: Step, out: Storage, directory: str, samples: int) -> Bill:
+    expect_endpoints(step)
     found = samples_of(out, directory)
     rows, ledger = list(found.rows(0)), Ledger(out.child(LEDGER))
     drawn = draw_rows(rows, samples)

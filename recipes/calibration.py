@@ -23,6 +23,7 @@ from filters.truth import fault_of
 from recipes.identity import directories
 from recipes.run import Samples, samples_of, with_ancestors
 from recipes.schema import Recipe, RecipeError, Step
+from recipes.servers import expect_endpoints
 from recipes.steps import JUDGES
 from shards.index import Directory
 from shards.ledger import Ledger
@@ -194,6 +195,7 @@ def _retests(
 ) -> dict[str, Retest]:
     if not twice:
         return {}
+    expect_endpoints(step)
     settings = with_ancestors(step.settings, [samples])
     stage = settings.build(Ledger(out.child(RETESTS)))  # type: ignore[attr-defined]
     try:

@@ -131,8 +131,14 @@ def label(
     from filters.label_page import Labelling, LabelServer
     from filters.rubrics import pick_questions
     from shards.index import Directory
+    from shards.manifest import read_manifest
 
-    opened = Directory(Storage(directory.rstrip("/")))
+    storage = Storage(directory.rstrip("/"))
+    manifest = read_manifest(storage)
+    if manifest is None or manifest.kind != "samples":
+        found = f"one of {manifest.kind}" if manifest else "none"
+        raise RecipeError([f"{directory}: expected a finished directory of samples, got {found}"])
+    opened = Directory(storage)
     keys = [row.key for row in draw_rows(opened.rows(0), samples)]
     server = LabelServer(Labelling(opened, keys, pick_questions(questions), to), port)
     console.print(

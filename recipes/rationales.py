@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow.compute as pc
+
 from filters.judge import Asked, make_requests, request_bytes
 from filters.judge_step import pay
 from filters.rationale import Rationale, ask_in_words, nearest, read_rationale
@@ -15,6 +17,7 @@ from filters.served import ServedEngineConfig
 from recipes.calibration import open_judged
 from recipes.run import LEDGER, Samples
 from recipes.schema import Recipe, RecipeError
+from recipes.servers import expect_endpoints
 from shards.index import Directory
 from shards.ledger import Ledger, request_hash
 from shards.storage import Storage
@@ -46,7 +49,10 @@ def explain(
         raise RecipeError([f"{name}: expected a question that it asks, got {score!r}"])
     if not isinstance(engine, ServedEngineConfig):
         raise RecipeError([f"{name}: expected a served judge, which can write, got {engine.kind!r}"])
-    chosen = nearest(read_table(scores, score).to_pylist(), threshold, within, most)
+    expect_endpoints(step)
+    table = read_table(scores, score)
+    is_near = pc.less_equal(pc.abs(pc.subtract(table.column("expected"), threshold)), within)
+    chosen = nearest(table.filter(is_near).to_pylist(), threshold, within, most)
     places = {(row["key"], row["reference"], row["candidate"]): row for row in chosen}
     asked = list(_asked(samples, score, engine, set(places)))
     replies = _replies(engine, score, asked, Ledger(out.child(LEDGER)))

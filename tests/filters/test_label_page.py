@@ -1,6 +1,7 @@
 """The page for people: what it writes can be read, what it shows is text, and no other site can use it."""
 
 import http.client
+import re
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
@@ -104,6 +105,16 @@ def test_names_and_words_are_text(tmp_path):
     shown = page(labelling(tmp_path / "labels.csv", ("presence",)), "token")
     assert "<script" not in shown
     assert "&lt;script&gt;" in shown
+
+
+def test_an_image_is_called_as_the_question_calls_it(tmp_path):
+    shown = page(labelling(tmp_path / "labels.csv", ("presence",)), "token")
+    assert "Look at reference image 1:" in shown
+    assert re.findall(r"/(\w+)\"><figcaption>([^<]*)<", shown) == [
+        ("ref0", "reference image 1"),
+        ("ref1", "reference image 2"),
+        ("target", "target image"),
+    ]
 
 
 def test_no_other_site_can_frame_the_page_or_put_anything_into_it(tmp_path):

@@ -1,5 +1,7 @@
 """Asking again, and the bill: what an outage spoilt is asked, what was paid is not."""
 
+import re
+
 import pytest
 from rich.console import Console
 
@@ -134,3 +136,23 @@ def test_a_bill_tells_what_was_not_answered(server, spoilt):
 def test_the_bill_names_the_input_that_is_missing(spoilt):
     (bill,) = bills(*spoilt, 4)
     assert list(describe(bill)) == ["scores: cannot be told before base is made; run --until base first"]
+
+
+def test_a_server_that_only_a_run_starts_is_not_looked_for_on_this_machine(server, spoilt):
+    with opened(spoilt) as run:
+        run.execute(until="base")
+    engine = "engine: {kind: served, model: m, revision: r1, server: judge}"
+    text = spoilt[0].path.read_text()
+    started = spoilt[0].path.with_name("started.yaml")
+    started.write_text(re.sub(r"engine: {[^}]*}", engine, text) + "resources: {judge: {gpus: 0}}\n")
+    with pytest.raises(
+        RecipeError, match=r"scores\.engine\.server: expected endpoints that exist, got 'judge'"
+    ):
+        list(bills(load_recipe(started), spoilt[1], 4))
+    told = [
+        "scores.engine.server=''",
+        f"scores.engine.endpoints=[{server.url}]",
+        f"scores.engine.model={MODEL}",
+    ]
+    (bill,) = bills(load_recipe(started, told), spoilt[1], 4)
+    assert bill.asked == 4
