@@ -48,6 +48,7 @@ POLICIES: Mapping[str, Mapping[str, Json]] = {
     "verified": {"min_scores": dict.fromkeys(CHECKS, 0.5), "order": [ALL]},
 }
 KEPT = ""
+NOTHING = pa.schema({"key": pa.string(), "value": pa.float64(), "status": pa.string()}).empty_table()
 
 
 class SelectError(ValueError):
@@ -166,7 +167,7 @@ def read_samples(of: Input, by: str | None) -> Samples:
     tables = [_read_index(directory.storage, name, by) for name in directory.storage.names("index")]
     table = pa.concat_tables(tables) if tables else pa.table({"key": pa.array([], pa.string())})
     if keep is not None:
-        table = table.filter(pc.is_in(table.column("key"), value_set=pa.array(sorted(keep))))
+        table = table.filter(pc.is_in(table.column("key"), value_set=pa.array(sorted(keep), pa.string())))
     keys = table.column("key").combine_chunks()
     groups = table.column(by).combine_chunks() if by and table.num_rows else pa.nulls(len(keys), pa.string())
     return Samples(keys, groups.cast(pa.string()))
@@ -211,6 +212,9 @@ def read_scores(tables: Sequence[Storage], scores: Sequence[str]) -> dict[str, p
     found = {}
     for score in scores:
         question, _, value = score.partition(".")
+        if not held:  # judges of no sample write no table
+            found[score] = NOTHING
+            continue
         if question not in held:
             raise SelectError(
                 f"score {score!r}: expected a question of {', '.join(sorted(held)) or 'the scores'}, got "

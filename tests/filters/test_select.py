@@ -15,8 +15,10 @@ from filters.select import (
     read_scores,
     select,
 )
+from shards.books import Books
 from shards.driver_step import Input
-from shards.manifest import Manifest
+from shards.manifest import Manifest, write_manifest
+from shards.selection import write_selection
 from shards.storage import Storage
 from shards.tables import table_of, write_tables
 
@@ -81,6 +83,27 @@ def test_a_question_of_two_judges_is_refused(tmp_path) -> None:
     ):
         read_scores(both, ["a.mode"])
     assert read_scores([both[0], both[0]], ["a"])["a"].num_rows == 0
+
+
+def test_of_nothing_that_was_kept_nothing_is_selected(tmp_path) -> None:
+    (tmp_path / "base-000000000000/index").mkdir(parents=True)
+    pq.write_table(
+        pa.table({"key": ["k"], "task": ["t"]}), tmp_path / "base-000000000000/index/00000.parquet"
+    )
+    fields = {"hash": "0" * 64, "config": {}, "books": Books()}
+    base = Manifest(name="base", type="t", kind="samples", **fields)
+    none = Manifest(
+        name="none", type="select", kind="selection", parents={"input": [base.directory]}, **fields
+    )
+    for manifest in (base, none):
+        write_manifest(Storage(str(tmp_path / manifest.directory)), manifest)
+    nothing = pa.table({"key": ["k"], "keep": [False], "reason": ["bad"]})
+    write_selection(nothing, tmp_path / none.directory / "selection.parquet")
+    of = Input(storage=Storage(str(tmp_path / none.directory)), manifest=none)
+    judged = Input(storage=Storage(str(tmp_path / "judged")), manifest=base)  # of no sample there is no table
+    policy = SelectConfig(min_scores={"consistency": 3}, best=5, order=("consistency",), by="task")
+    _, table = policy.decide({"input": [of], "scores": [judged]})
+    assert (table.num_rows, books(table)) == (0, Books())
 
 
 def test_groups_are_a_column_of_words_or_numbers(tmp_path) -> None:
