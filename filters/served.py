@@ -57,10 +57,14 @@ class ServedEngineConfig(ServedSettings):
         """What its answers depend on, as declared."""
         return {"engine": "served", "version": self.VERSION, "sizing": SIZING, **self.computed()}
 
+    def probe_at(self, questions: Sequence[Question]) -> bytes:
+        """Where a ledger keeps the answer to the probe that goes before these questions."""
+        labels = list(dict.fromkeys(label for question in questions for label in question.labels))
+        return probe_address(self.identity, labels)
+
     def build(self, questions: Sequence[Question], ledger: Ledger) -> ServedEngine:
         """The engine on its worker; it speaks to no one before it is asked something."""
-        labels = list(dict.fromkeys(label for question in questions for label in question.labels))
-        known = ledger.get(probe_address(self.identity, labels))
+        known = ledger.get(self.probe_at(questions))
         return ServedEngine(
             self,
             Admission(self.model, self.identity, questions, self.processor, known),

@@ -19,9 +19,10 @@ from filters.controls import KINDS, draw_rows, read_controls
 from filters.paid import read_claim
 from filters.right_answers import right_answer
 from filters.rubrics import pick_questions
+from filters.served import ServedEngineConfig
 from filters.truth import fault_of
 from recipes.identity import directories
-from recipes.run import Samples, samples_of, with_ancestors
+from recipes.run import LEDGER, Samples, samples_of, with_ancestors
 from recipes.schema import Recipe, RecipeError, Step
 from recipes.servers import expect_endpoints
 from recipes.steps import JUDGES
@@ -196,8 +197,13 @@ def _retests(
     if not twice:
         return {}
     expect_endpoints(step)
-    settings = with_ancestors(step.settings, [samples])
-    stage = settings.build(Ledger(out.child(RETESTS)))  # type: ignore[attr-defined]
+    settings: Any = with_ancestors(step.settings, [samples])
+    ledger = Ledger(out.child(RETESTS))
+    if isinstance(settings.engine, ServedEngineConfig):  # asked again is the same judge, not whatever answers
+        at = settings.engine.probe_at(pick_questions(settings.questions))
+        probe = Ledger(out.child(LEDGER)).get(at)
+        ledger.commit({} if probe is None else {at: probe})
+    stage = settings.build(ledger)
     try:
         outcomes = stage([Work(key=sample.key, parents=(sample,)) for sample in twice])
     finally:

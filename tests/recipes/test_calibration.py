@@ -31,7 +31,7 @@ from recipes.run import Run
 from recipes.schema import RecipeError, load_recipe
 from recipes.trace import finished
 from shards.driver_step import Input
-from shards.http_client import EndpointsDownError
+from shards.http_client import EndpointError, EndpointsDownError
 from shards.index import Directory
 from shards.ledger import Ledger
 from shards.storage import Storage
@@ -94,6 +94,14 @@ def test_controls_stand_beside_the_set_in_a_calibration(made):
     found = calibrate(recipe, out, "scores", None, 0)
     assert len(found.controls) == 6
     assert all(0 <= control.mean <= 4 for control in found.controls)
+
+
+def test_another_judge_is_not_asked_again(made):
+    recipe, server, out, _ = made
+    server.judge.behaviour.shift = 0.4
+    with pytest.raises(EndpointError, match="expected the probe's answer"):
+        calibrate(recipe, out, "scores", None, 2)
+    server.judge.behaviour.shift = 0.0
 
 
 def test_asking_again_is_paid_apart_and_once(made):
