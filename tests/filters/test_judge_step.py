@@ -111,8 +111,11 @@ def test_endpoints_and_concurrency_stay_out_of_the_hash(out, tmp_path):
 def test_too_many_unread_replies_fail_the_step_and_keep_what_was_paid(out, tmp_path):
     with FakeServer(Behaviour(by_words={"Look at reference image 1": "low_mass"})) as server:
         recipe = write_recipe(tmp_path, server.url)
-        with pytest.raises(JudgeError, match=r"got 24 of 24 \(24 presence: unreadable\); an unreadable"):
+        with pytest.raises(
+            JudgeError, match=r"got 24 of 24 \(24 presence: unreadable\); an unreadable"
+        ) as caught:
             run(recipe, out)
+        assert caught.value.__notes__ == ["step scores"]
         asked = len(server.asked)
         manifest = run(recipe, out, "scores.tolerate_unreadable=1.0")["scores"]
         assert len(server.asked) == asked
