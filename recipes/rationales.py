@@ -47,6 +47,8 @@ def explain(
     engine = step.settings.engine  # type: ignore[attr-defined]
     if score not in step.settings.questions:  # type: ignore[attr-defined]
         raise RecipeError([f"{name}: expected a question that it asks, got {score!r}"])
+    if "raw" in pick_questions([score])[0].images:
+        raise RecipeError([f"{name}: expected a question about a sample's own images, got {score!r}"])
     if not isinstance(engine, ServedEngineConfig):
         raise RecipeError([f"{name}: expected a served judge, which can write, got {engine.kind!r}"])
     expect_endpoints(step)
@@ -99,6 +101,8 @@ def _replies(
 
 def describe(found: Sequence[Explained]) -> Iterator[str]:
     """Reasons in words, and how many scores have none."""
+    if not found:
+        yield "no score is that near; a larger --within looks farther"
     for each in found:
         place = f" reference {each.reference}" if each.reference >= 0 else ""
         place += f" candidate {each.candidate}" if each.candidate >= 0 else ""

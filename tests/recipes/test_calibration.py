@@ -198,6 +198,12 @@ def test_a_page_of_a_judge_that_wrote_nothing_has_no_reasons(made, tmp_path):
     assert Reasons([replace(judge, manifest=other)]).of(base[key]) == []
 
 
+def test_no_score_that_is_near_is_said(made):
+    recipe, _, out, _ = made
+    assert explain(recipe, out, "scores", "consistency", 2.0, 0.0, 4) == []
+    assert list(tell([])) == ["no score is that near; a larger --within looks farther"]
+
+
 def test_a_question_that_was_not_asked_has_no_reasons(made):
     recipe, _, out, _ = made
     with pytest.raises(RecipeError, match="expected a question that it asks, got 'colour'"):
