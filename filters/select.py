@@ -95,6 +95,8 @@ class SelectConfig(Settings):
             raise ValueError("a rule: min_scores, max_scores or best")
         if isinstance(self.best, dict) and not self.by:
             raise ValueError("`by` beside `best` by group: which column names the groups")
+        if self.by and not self.best:
+            raise ValueError("`best` beside `by`: how many of each group")
         if self.exact and not self.best:
             raise ValueError("`best` beside `exact`: how many there are to be")
         if self.best and not self.order:
@@ -185,12 +187,11 @@ def parent_of(selection: Input) -> Input:
 
 def _read_index(storage: Storage, name: str, by: str | None) -> pa.Table:
     with storage.open(f"index/{name}") as file:
-        schema = pq.read_schema(file)
-    known = [field.name for field in schema if not pa.types.is_nested(field.type)]
-    if by and by not in known:
-        raise SelectError(f"by: expected a column of the index ({', '.join(known)}), got {by!r}")
-    with storage.open(f"index/{name}") as file:
-        return pq.read_table(file, columns=["key", *([by] if by else [])])
+        table = pq.ParquetFile(file)
+        known = [field.name for field in table.schema_arrow if not pa.types.is_nested(field.type)]
+        if by and by not in known:
+            raise SelectError(f"by: expected a column of the index ({', '.join(known)}), got {by!r}")
+        return table.read(columns=["key", *([by] if by else [])])
 
 
 def read_scores(tables: Sequence[Storage], scores: Sequence[str]) -> dict[str, pa.Table]:
@@ -209,16 +210,15 @@ def read_scores(tables: Sequence[Storage], scores: Sequence[str]) -> dict[str, p
                     f"{held[question].uri} and {storage.uri}; leave one of them out"
                 )
             held[question] = storage
+    if not held:  # judges of no sample write no table
+        return dict.fromkeys(scores, NOTHING)
     found = {}
     for score in scores:
         question, _, value = score.partition(".")
-        if not held:  # judges of no sample write no table
-            found[score] = NOTHING
-            continue
         if question not in held:
             raise SelectError(
-                f"score {score!r}: expected a question of {', '.join(sorted(held)) or 'the scores'}, got "
-                f"{question!r}; judge it first"
+                f"score {score!r}: expected a question of {', '.join(sorted(held))}, got {question!r}; "
+                "judge it first"
             )
         table = read_table(held[question], question, ["key", value or "expected", "status"])
         found[score] = table.rename_columns(["key", "value", "status"])
@@ -313,7 +313,11 @@ def _beyond_best(
     ]
     columns = [-worst[name].low[places] for name in reversed(policy.order)]
     groups = samples.groups.dictionary_encode(null_encoding="encode")
-    most = np.array([policy.most(name) for name in groups.dictionary.to_pylist()], dtype=np.int64)
+    names = groups.dictionary.to_pylist()
+    if isinstance(policy.best, dict) and names and not set(policy.best) & set(names):
+        known, named = ", ".join(map(str, names)), ", ".join(policy.best)
+        raise SelectError(f"best: expected groups that {policy.by} has ({known}), got {named}")
+    most = np.array([policy.most(name) for name in names], dtype=np.int64)
     group = groups.indices.to_numpy()[places]
     order = np.lexsort([np.array(ties), *columns, group])
     sizes = np.bincount(group, minlength=len(most))

@@ -145,6 +145,17 @@ def test_best_counts_in_each_group() -> None:
     assert kept(table) == ["k00001", "k00002"]
 
 
+def test_groups_that_no_sample_has_are_refused_with_those_there_are() -> None:
+    policy = SelectConfig(best={"compositon": 1}, order=("a",), by="task")
+    with pytest.raises(SelectError, match=r"best: expected groups that task has \(x, y\), got compositon"):
+        select(samples(2, ["x", "y"]), {"a": scores([1, 2])}, policy)
+
+
+def test_groups_without_a_best_are_refused() -> None:
+    with pytest.raises(ValidationError, match="how many of each group"):
+        SelectConfig(min_scores={"a": 1}, by="task")
+
+
 def test_ties_do_not_depend_on_the_order_of_the_samples() -> None:
     policy = SelectConfig(best=5, order=("a",))
     forward = select(samples(20), {"a": scores([1.0] * 20)}, policy)
