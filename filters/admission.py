@@ -20,6 +20,7 @@ from shards.sample import EncodedImage, Json, canonical_json
 # Chosen, not measured: batching moves probabilities a little, another model or precision much more.
 PROBE_TOLERANCE = 0.05
 PROBE_TEXT = "Is the left half of this image brighter than its right half? Answer with one word, yes or no."
+PROBE_LABELS = ("yes", "no")  # whatever else is asked: a new question must not let another model in
 
 
 class Admission:
@@ -42,10 +43,11 @@ class Admission:
         known: bytes | None,
     ) -> None:
         self._model = model
-        self._labels = {label: q.id for q in questions for label in q.labels}
+        self._labels = dict.fromkeys(PROBE_LABELS, "the probe")
+        self._labels |= {label: f"question {q.id}" for q in questions for label in q.labels}
         self._processor = processor
         self.probe = known
-        self.address = probe_address(identity, list(self._labels))
+        self.address = probe_address(identity)
         self.tokens: dict[str, int] = {}
 
     async def __call__(self, url: str, ask: Ask) -> None:
@@ -88,7 +90,7 @@ class Admission:
             raise RequestError("no_tokens", f"/tokenize: expected tokens, got {answer!r:.200}") from error
         if len(found) != 1:
             raise EndpointError(
-                f"{url}: question {self._labels[label]}: label {label!r}: expected one token, got "
+                f"{url}: {self._labels[label]}: label {label!r}: expected one token, got "
                 f"{len(found)}: {answer.get('token_strs') or found}; choose another label"
             )
         return found[0]
@@ -103,15 +105,16 @@ class Admission:
             raise EndpointError(f"{url}: expected a token of its own for each label, got {dict(tokens)}")
 
     async def _check_probe(self, url: str, ask: Ask) -> None:
+        tokens = {label: self.tokens[label] for label in PROBE_LABELS}
         body = question_body(
             self._model,
             [image_part(probe_image(), self._processor)],
             PROBE_TEXT,
-            list(self.tokens.values()),
+            list(tokens.values()),
             request_id=f"probe-{self.address.hex()[:16]}",
             processor=self._processor,
         )
-        found = read_probabilities(await ask(PATH, body), self._model, self.tokens)
+        found = read_probabilities(await ask(PATH, body), self._model, tokens)
         if self.probe is None:
             self.probe = canonical_json(found)
         known: dict[str, float] = json.loads(self.probe)
@@ -123,9 +126,9 @@ class Admission:
             )
 
 
-def probe_address(identity: Mapping[str, Json], labels: Sequence[str]) -> bytes:
+def probe_address(identity: Mapping[str, Json]) -> bytes:
     """Where the ledger keeps the probe's answer, 32 bytes."""
-    asked: dict[str, Json] = {"probe": PROBE_TEXT, "labels": list(labels), "judge": dict(identity)}
+    asked: dict[str, Json] = {"probe": PROBE_TEXT, "labels": list(PROBE_LABELS), "judge": dict(identity)}
     return hashlib.sha256(canonical_json(asked)).digest()
 
 

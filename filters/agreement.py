@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from sklearn.metrics import cohen_kappa_score, confusion_matrix
 
 from filters.calibrate import RESAMPLES, SEED, CalibrateError, Interval, auc_with_interval
+from filters.judge import WHOLE
 from filters.rubrics import Question
 
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -44,7 +46,7 @@ class Agreement:
         auc: how often a good one scores above a bad one; None where one kind is missing.
         kappa: Cohen's, of the mode with the right answer; weighted by the square where the scale has grades.
         calibration_error: expected, of the top label's probability, in ten bins.
-        confusions: at each threshold of the scale.
+        confusions: at each threshold between the ends of the scale.
     """
 
     question: str
@@ -90,7 +92,8 @@ def agreement(
     read = [row for row in judged if row["status"] == "ok"]
     if not read:
         raise CalibrateError(
-            f"{question.id}: expected answers with a right one beside them, got {len(judged)}"
+            f"{question.id}: expected answers with a right one beside them, got {len(judged)} to "
+            f"{len(right)} right ones and none that can be read; label samples that the step judged"
         )
     truth = np.array([right[_place(row)] for row in read])
     expected = np.array([row["expected"] for row in read])
@@ -109,7 +112,7 @@ def agreement(
         else None,
         kappa=kappa_with_interval(truth, mode, scale),
         calibration_error=_bootstrap(expected_calibration_error, sure, is_good.astype(np.float64)),
-        confusions=tuple(confusions(expected, is_good, scale[1:])),
+        confusions=tuple(confusions(expected, is_good, thresholds(scale))),
     )
 
 
@@ -167,6 +170,16 @@ def expected_calibration_error(sure: Floats, is_good: Floats) -> float:
     return float(np.abs(said - was).sum() / counts.sum())
 
 
+def thresholds(scale: Sequence[float]) -> list[float]:
+    """Each grade between the ends of a scale, and half-way between neighbours: an expected value is at an end
+    only where the judge has no doubt at all.
+
+    >>> thresholds([0, 1]), thresholds([0, 1, 2])
+    ([0.5], [0.5, 1, 1.5])
+    """
+    return sorted([*scale[1:-1], *((low + high) / 2 for low, high in pairwise(scale))])
+
+
 def confusions(
     expected: Floats, is_good: npt.NDArray[np.bool_], thresholds: Iterable[float]
 ) -> Iterable[Confusion]:
@@ -190,7 +203,9 @@ def retest(first: Iterable[Mapping[str, Any]], second: Iterable[Mapping[str, Any
     again = {_place(row): row for row in second if row["status"] == "ok"}
     pairs = [(row, again[_place(row)]) for row in first if row["status"] == "ok" and _place(row) in again]
     if not pairs:
-        raise CalibrateError("retest: expected answers that could be read both times, got none")
+        raise CalibrateError(
+            "retest: expected answers that could be read both times, got none; run without --again"
+        )
     off = np.array([abs(one["expected"] - two["expected"]) for one, two in pairs])
     return Retest(
         n=len(pairs),
@@ -209,28 +224,49 @@ def read_labels(path: Path, questions: Mapping[str, Question]) -> dict[str, dict
         questions: by id.
 
     Raises:
-        CalibrateError: naming the line.
+        CalibrateError: naming the line; two lines that differ about one place, too.
     """
     found: dict[str, dict[Place, float]] = {}
-    with path.open(encoding="utf-8", newline="") as file:
-        for number, row in enumerate(csv.DictReader(file), start=2):
-            where = f"{path}: line {number}"
-            question = questions.get(row.get("question") or "")
-            if question is None or not row.get("key"):
-                asked = f"key,question,label with a question of {', '.join(questions)}"
-                raise CalibrateError(f"{where}: expected {asked}, got {dict(row)!r:.120}")
-            label = (row.get("label") or "").strip()
-            if label not in question.labels:
-                known = ", ".join(question.labels)
-                raise CalibrateError(f"{where}: {question.id}: expected a label of {known}, got {label!r}")
-            try:
-                place = row["key"], int(row.get("reference") or -1), int(row.get("candidate") or -1)
-            except ValueError as error:
-                raise CalibrateError(
-                    f"{where}: expected reference and candidate as numbers: {error}"
-                ) from error
-            found.setdefault(question.id, {})[place] = question.labels[label]
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets put a mark before the text
+            rows = csv.DictReader(file)
+            for row in rows:
+                where = f"{path}: line {rows.line_num}"
+                question, place, value = _read_label(row, questions, where)
+                known = found.setdefault(question, {}).setdefault(place, value)
+                if known != value:
+                    raise CalibrateError(
+                        f"{where}: {question}: expected the label that an earlier line gives "
+                        f"{place[0]!r}, got {row['label']!r}; keep one of them"
+                    )
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise CalibrateError(f"{path}: expected a CSV of key,question,label in UTF-8, got {error}") from error
     return found
+
+
+def _read_label(
+    row: Mapping[str, Any], questions: Mapping[str, Question], where: str
+) -> tuple[str, Place, float]:
+    question = questions.get(row.get("question") or "")
+    if question is None or not row.get("key"):
+        asked = f"key,question,label with a question of {', '.join(questions)}"
+        raise CalibrateError(f"{where}: expected {asked}, got {dict(row)!r:.120}")
+    label = (row.get("label") or "").strip()
+    if label not in question.labels:
+        known = ", ".join(question.labels)
+        raise CalibrateError(f"{where}: {question.id}: expected a label of {known}, got {label!r}")
+    try:
+        place = int(row.get("reference") or WHOLE), int(row.get("candidate") or WHOLE)
+    except ValueError as error:
+        raise CalibrateError(f"{where}: expected reference and candidate as numbers: {error}") from error
+    if (place[0] >= 0, place[1] >= 0) != (question.scope != "sample", question.scope == "candidate"):
+        wanted = {
+            "sample": "no reference and no candidate",
+            "reference": "a reference, from 0, and no candidate",
+            "candidate": "a reference and a candidate, from 0",
+        }[question.scope]
+        raise CalibrateError(f"{where}: {question.id}: expected {wanted}, got {place[0]} and {place[1]}")
+    return question.id, (row["key"], *place), question.labels[label]
 
 
 def _place(row: Mapping[str, Any]) -> Place:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from shards.chat import PATH, chat_body, json_format
+from shards.chat import PATH, chat_body, json_format, read_content
 from shards.http_client import EndpointError, RequestError
 from shards.sample import Json
 
@@ -100,7 +100,7 @@ def read_text(answer: Any) -> str:  # noqa: ANN401, what a server says
     Raises:
         RequestError: the answer holds no text.
     """
-    try:
-        return str(answer["choices"][0]["message"]["content"])
-    except (KeyError, IndexError, TypeError) as error:
-        raise RequestError("no_text", f"expected a message, got {json.dumps(answer)[:200]}") from error
+    text = read_content(answer)
+    if not text.strip():
+        raise RequestError("no_text", f"expected a message, got {json.dumps(answer)[:200]}")
+    return text

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import heapq
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from shards.image import ImageError, image_facts
 from shards.sample import EncodedImage, Sample
 from shards.stage import IndexRow, Scores
 from shards.storage import Storage
@@ -27,9 +30,9 @@ KINDS: Mapping[str, str] = {
 TABLE = pa.schema([("control", pa.string()), ("question", pa.string()), *SCHEMA])
 
 
-def draw_rows(rows: Sequence[IndexRow], count: int) -> list[IndexRow]:
+def draw_rows(rows: Iterable[IndexRow], count: int) -> list[IndexRow]:
     """Some samples of a set, the same ones every time, from all over it."""
-    return sorted(rows, key=lambda row: hashlib.sha256(row.key.encode()).digest())[:count]
+    return heapq.nsmallest(count, rows, key=lambda row: hashlib.sha256(row.key.encode()).digest())
 
 
 def spoil(samples: Sequence[Sample]) -> Iterator[tuple[str, Sample]]:
@@ -40,14 +43,14 @@ def spoil(samples: Sequence[Sample]) -> Iterator[tuple[str, Sample]]:
             other = samples[(number + 1) % len(samples)].references
             count = len(sample.references)
             yield "swapped", replace(sample, references=tuple(other[n % len(other)] for n in range(count)))
-        yield "blank", replace(sample, target=_blank(sample.target))
+        with suppress(ImageError):  # of a target that is no picture there is no size to be blank in
+            yield "blank", replace(sample, target=_blank(sample.target))
 
 
 def _blank(image: EncodedImage) -> EncodedImage:
-    with Image.open(io.BytesIO(image.data)) as opened:
-        size = opened.size
+    facts = image_facts(image)
     file = io.BytesIO()
-    Image.new("RGB", size, (128, 128, 128)).save(file, "PNG")
+    Image.new("RGB", (facts.width, facts.height), (128, 128, 128)).save(file, "PNG")
     return EncodedImage(file.getvalue(), "png")
 
 

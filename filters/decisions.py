@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import heapq
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -143,29 +145,29 @@ class Decisions:
 
     def look_at_kept(self, count: int) -> list[str]:
         """Kept samples, drawn by a hash of their keys: neither the best nor the first."""
-        return self._by_hash(np.flatnonzero(self.is_kept))[:count]
+        return self._by_hash(np.flatnonzero(self.is_kept), count)
 
     def look_at_refused(self, count: int) -> list[str]:
         """Refused samples, one of each reason in turn, the most frequent reason first."""
         reasons, counts = np.unique(self.reasons[~self.is_kept].astype(str), return_counts=True)
         ordered = [reasons[place] for place in np.lexsort([reasons, -counts])]
-        groups = [self._by_hash(np.flatnonzero(self.reasons == reason)) for reason in ordered]
-        turns = chain.from_iterable(zip_longest(*(group[:count] for group in groups)))
+        groups = [self._by_hash(np.flatnonzero(self.reasons == reason), count) for reason in ordered]
+        turns = chain.from_iterable(zip_longest(*groups))
         return [key for key in turns if key is not None][:count]
 
     def look_at_borderline(self, count: int) -> list[str]:
         """Samples nearest to a bound, from both sides in turn."""
-        kept, refused = self._nearest(self.is_kept)[:count], self._nearest(~self.is_kept)[:count]
+        kept, refused = self._nearest(self.is_kept, count), self._nearest(~self.is_kept, count)
         turns = chain.from_iterable(zip_longest(kept, refused))
         return [key for key in turns if key is not None][:count]
 
-    def _nearest(self, mask: Flags) -> list[str]:
+    def _nearest(self, mask: Flags, count: int) -> list[str]:
         places = np.flatnonzero(mask & np.isfinite(self.margins))
-        order = sorted(places, key=lambda place: (abs(self.margins[place]), self.ties[place]))
+        order = heapq.nsmallest(count, places, key=lambda p: (abs(self.margins[p]), self.ties[p]))
         return [str(key) for key in self.keys.take(pa.array(order, pa.int64())).to_pylist()]
 
-    def _by_hash(self, places: Sequence[int] | npt.NDArray[np.int64]) -> list[str]:
-        order = sorted(places, key=lambda place: self.ties[place])
+    def _by_hash(self, places: Sequence[int] | npt.NDArray[np.int64], count: int) -> list[str]:
+        order = heapq.nsmallest(count, places, key=lambda place: self.ties[place])
         return [str(key) for key in self.keys.take(pa.array(order, pa.int64())).to_pylist()]
 
 
@@ -185,7 +187,8 @@ def decisions(lineage: Lineage, name: str) -> Decisions:
     policy = policy if isinstance(policy, Mapping) else {}
     table = read_selection(step.storage)
     tables = [lineage.steps[parent].storage for parent in lineage.parents(name, "scores")]
-    asked = [question for storage in tables for question in questions(storage)]
+    held = Counter(question for storage in tables for question in questions(storage))
+    asked = [question for question, count in held.items() if count == 1]  # of two there is no one answer
     read = [name for part in ("min_scores", "max_scores", "order") for name in _names(policy.get(part))]
     return Decisions(
         name=name,

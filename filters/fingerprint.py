@@ -88,11 +88,12 @@ def phash(image: EncodedImage) -> list[float]:
     """
     import imagehash
 
-    picture: Image.Image = (
-        Image.open(io.BytesIO(image.data)) if image.extension in ("jpg", "jpeg") else load_image(image)
-    )
+    is_jpeg = image.extension in ("jpg", "jpeg")
     try:
+        picture = Image.open(io.BytesIO(image.data), formats=("JPEG",)) if is_jpeg else load_image(image)
         picture.draft("L", (DRAFT_PX, DRAFT_PX))
         return [float(bit) for bit in imagehash.phash(picture).hash.flatten()]
-    except (OSError, SyntaxError, ValueError) as error:
+    except ImageError:
+        raise
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ImageError("undecodable", f"expected a whole picture, got {error}") from error

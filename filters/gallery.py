@@ -161,7 +161,7 @@ def picture(image: EncodedImage, name: str, side_px: int, candidates: Sequence[C
     try:
         facts = image_facts(image)
         uri = f"data:image/webp;base64,{base64.b64encode(thumbnail(image.data, side_px)).decode()}"
-    except (ImageError, OSError) as error:
+    except (ImageError, OSError, SyntaxError, ValueError, EOFError) as error:  # as Pillow says of damage
         return Picture(name=name, uri="", width=1, height=1, alt=f"{name}: {error}", marks=marks)
     alt = f"{name}: {words}" if words else name
     return Picture(name=name, uri=uri, width=facts.width, height=facts.height, alt=alt, marks=marks)

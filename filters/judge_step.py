@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, ClassVar
 
+import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, field_validator
 
@@ -151,7 +152,10 @@ class JudgeConfig(Settings):
         """
         unread = int(counts.get("unread_samples", 0))
         if unread >= ENOUGH_TO_TELL and unread > self.tolerate_unreadable * planned:
-            raise self._too_many(unread, planned, {n: int(c) for n, c in counts.items() if ":" in n})
+            causes = {name: int(count) for name, count in counts.items() if ":" in name}
+            if counts.get("unreadable"):
+                causes["unreadable"] = int(counts["unreadable"])
+            raise self._too_many(unread, planned, causes)
 
     def check_scores(self, storage: Storage) -> None:
         """Check the finished tables.
@@ -159,25 +163,34 @@ class JudgeConfig(Settings):
         Raises:
             JudgeError: more samples have an unread reply than are tolerated.
         """
-        unread: set[str] = set()
-        total: set[str] = set()
-        statuses: Counter[str] = Counter()
+        unread = total = pa.array([], pa.string())
+        statuses: dict[str, int] = {}
         for question in questions(storage):
             table = read_table(storage, question, ["key", "status"])
             bad = table.filter(pc.not_equal(table.column("status"), "ok"))
-            unread.update(bad.column("key").to_pylist())
-            total.update(table.column("key").to_pylist())
-            statuses.update(f"{question}: {status}" for status in bad.column("status").to_pylist())
+            unread, total = _joined(unread, bad.column("key")), _joined(total, table.column("key"))
+            for each in pc.value_counts(bad.column("status")).to_pylist():
+                statuses[f"{question}: {each['values']}"] = each["counts"]
         if len(unread) > self.tolerate_unreadable * len(total):
             raise self._too_many(len(unread), len(total), statuses)
 
     def _too_many(self, unread: int, total: int, causes: Mapping[str, int]) -> JudgeError:
         told = ", ".join(f"{count} {name}" for name, count in sorted(causes.items()))
+        way_out = (
+            "an unreadable reply is paid and would come again, as the model says something else than a label"
+            if all("unreadable" in name for name in causes)
+            else "`bakery retry` asks errors again"
+        )
         return JudgeError(
             f"judge: expected at most {self.tolerate_unreadable:.1%} of samples with a reply that cannot be "
-            f"read, got {unread} of {total} ({told}); `bakery retry` asks errors again, tolerate_unreadable "
-            "allows more; the replies that came are kept"
+            f"read, got {unread} of {total} ({told}); {way_out}, tolerate_unreadable allows more; the "
+            "replies that came are kept"
         )
+
+
+def _joined(keys: pa.Array, more: pa.ChunkedArray) -> pa.Array:
+    """Both, each key once; of ten million keys no object is made."""
+    return pc.unique(pa.chunked_array([keys, *more.chunks], pa.string()))
 
 
 class Judge:
@@ -234,22 +247,7 @@ class Judge:
             self._ledger.refresh()  # a worker that died may have paid for some
         unpaid = set(missing(self._ledger, addresses))
         found = {a: reply for a in addresses if (reply := self._ledger.get(a)) is not None}
-        return found | self._pay(_only(asked, unpaid)) if unpaid else found
-
-    def _pay(self, asked: Sequence[Asked]) -> dict[bytes, bytes]:
-        replies: dict[bytes, bytes] = {}
-        waiting: dict[bytes, bytes] = {}
-        try:
-            for answer in self._built().answers(asked):
-                replies[answer.address] = answer.reply
-                if answer.is_paid:
-                    waiting[answer.address] = answer.reply
-                if len(waiting) >= COMMIT_EVERY:
-                    self._ledger.commit(waiting)
-                    waiting = {}
-        finally:
-            self._ledger.commit(waiting)
-        return replies
+        return found | pay(self._built(), self._ledger, _only(asked, unpaid)) if unpaid else found
 
     def _scores(
         self, work: Work, requests: Mapping[bytes, Request], replies: Mapping[bytes, bytes]
@@ -266,6 +264,23 @@ class Judge:
         with self._lock:
             self._counts.update({"unread_samples": bool(statuses), "unreadable": statuses["unreadable"]})
         return Scores(rows=rows)
+
+
+def pay(engine: Engine, ledger: Ledger, asked: Sequence[Asked]) -> dict[bytes, bytes]:
+    """The reply to each request, those that are paid for committed as they come."""
+    replies: dict[bytes, bytes] = {}
+    waiting: dict[bytes, bytes] = {}
+    try:
+        for answer in engine.answers(asked):
+            replies[answer.address] = answer.reply
+            if answer.is_paid:
+                waiting[answer.address] = answer.reply
+            if len(waiting) >= COMMIT_EVERY:
+                ledger.commit(waiting)
+                waiting = {}
+    finally:
+        ledger.commit(waiting)
+    return replies
 
 
 def _only(asked: Sequence[Asked], unpaid: set[bytes]) -> list[Asked]:

@@ -22,10 +22,20 @@ PLACE = ("key", "question", "reference", "candidate")
 COLUMNS = ("key", "question", "label", "reference", "candidate")
 FORM_BYTES = 4096
 MIME = {"jpg": "image/jpeg", "jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
+HEADERS = {  # nothing of another site in the page, and the page in none: a framed button is clicked unseen
+    "Content-Security-Policy": "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+}
 PAGE = """<!doctype html><meta charset="utf-8"><title>bakery label</title>
 <style>body{{font:16px/1.4 system-ui;margin:2em;max-width:70em}}img{{height:16em;margin:.3em}}
 figure{{display:inline-block;margin:0}}pre{{white-space:pre-wrap;background:#f4f4f4;padding:1em}}
 button{{font-size:1.2em;margin:.3em;padding:.4em 1.2em}}</style>{body}"""
+
+
+class LabelError(ValueError):
+    """Labels that cannot be written: *where: expected what, got what; the way out*."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,9 @@ class Labelling:
         keys: which of them.
         questions: what is asked.
         path: the CSV; what it holds already is not asked again.
+
+    Raises:
+        LabelError: the CSV is not one that can be gone on with, or there is nothing to ask.
     """
 
     def __init__(
@@ -58,8 +71,14 @@ class Labelling:
         self._directory = directory
         self._path = path
         self._lock = Lock()
-        self._todo = list(_asked(directory, keys, questions))
         self._answered = _read_answered(path)
+        self._todo = list(_asked(directory, keys, questions))
+        if not self._todo:
+            named = ", ".join(question.id for question in questions)
+            raise LabelError(
+                f"label: expected something to ask about {len(keys)} samples, got nothing of {named}; a "
+                "question that shows raw references can be asked by `verify` alone"
+            )
 
     @property
     def left(self) -> list[Asked]:
@@ -79,15 +98,19 @@ class Labelling:
             found = next((asked for asked in self.left if asked.place == place), None)
             if found is None or label not in found.request.labels:
                 return False
-            is_new = not self._path.exists()
-            with self._path.open("a", encoding="utf-8", newline="") as file:
-                writer = csv.writer(file)
-                if is_new:
-                    writer.writerow(COLUMNS)
-                key, question, reference, candidate = place
-                writer.writerow([key, question, label, reference, candidate])
+            self._append(place, label)
             self._answered.add(place)
             return True
+
+    def _append(self, place: tuple[str, str, str, str], label: str) -> None:
+        with self._path.open("a+", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            if not file.tell():
+                writer.writerow(COLUMNS)
+            elif not _ends_a_line(self._path):
+                file.write("\r\n")
+            key, question, reference, candidate = place
+            writer.writerow([key, question, label, reference, candidate])
 
 
 def _asked(directory: Directory, keys: Sequence[str], questions: Sequence[Question]) -> Iterator[Asked]:
@@ -97,13 +120,35 @@ def _asked(directory: Directory, keys: Sequence[str], questions: Sequence[Questi
 
 
 def _read_answered(path: Path) -> set[tuple[str, str, str, str]]:
-    if not path.exists():
+    """The places that a CSV of ours has labels of; none where there is no file yet.
+
+    Raises:
+        LabelError: rows of ours would not fit under its first line.
+    """
+    if not path.parent.is_dir():
+        raise LabelError(f"{path}: expected a folder to write into, got none; make {path.parent} first")
+    if not path.exists() or not path.stat().st_size:
         return set()
-    with path.open(encoding="utf-8", newline="") as file:
-        return {
-            (row["key"], row["question"], row.get("reference") or "-1", row.get("candidate") or "-1")
-            for row in csv.DictReader(file)
-        }
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = csv.DictReader(file)
+            if tuple(rows.fieldnames or ()) != COLUMNS:
+                raise LabelError(
+                    f"{path}: expected a first line {','.join(COLUMNS)} to go on with, got "
+                    f"{','.join(rows.fieldnames or ())!r:.80}; write to another file (--to)"
+                )
+            return {(row["key"], row["question"], row["reference"], row["candidate"]) for row in rows}
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise LabelError(
+            f"{path}: expected a CSV in UTF-8, got {error}; write to another file (--to)"
+        ) from error
+
+
+def _ends_a_line(path: Path) -> bool:
+    """Whether what is appended begins a line: an editor may leave the last one open."""
+    with path.open("rb") as file:
+        file.seek(-1, 2)
+        return file.read() in (b"\n", b"\r")
 
 
 class LabelServer(ThreadingHTTPServer):
@@ -131,9 +176,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(404, b"no such page", "text/plain")
 
     def do_POST(self) -> None:
-        size = min(int(self.headers.get("Content-Length") or 0), FORM_BYTES)
-        given = {name: values[0] for name, values in parse_qs(self.rfile.read(size).decode()).items()}
-        if not self._is_ours() or not secrets.compare_digest(given.get("token", ""), self.server.token):
+        given = self._form()
+        token = given.get("token", "").encode()
+        if not self._is_ours() or not secrets.compare_digest(token, self.server.token.encode()):
             self._send(403, b"expected a form of this page", "text/plain")
             return
         key, question, reference, candidate = (given.get(name, "") for name in PLACE)
@@ -141,6 +186,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(303)
         self.send_header("Location", "/")
         self.end_headers()
+
+    def _form(self) -> dict[str, str]:
+        """What was sent, each field once; nothing where it is no form of ours."""
+        length = self.headers.get("Content-Length", "")
+        if not length.isdecimal() or int(length) > FORM_BYTES:
+            return {}
+        fields = parse_qs(self.rfile.read(int(length)).decode(errors="replace"))
+        return {name: values[0] for name, values in fields.items()}
 
     def _is_ours(self) -> bool:
         """Whether it was asked by this machine's address: no other name leads here."""
@@ -150,11 +203,22 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", mime)
         self.send_header("Content-Length", str(len(body)))
+        for name, value in HEADERS.items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
         return
+
+
+def _caption(name: str) -> str:
+    """What a question calls an image: it counts references from 1.
+
+    >>> _caption("ref0"), _caption("target")
+    ('reference image 1', 'target image')
+    """
+    return f"reference image {int(name[3:]) + 1}" if name.startswith("ref") else f"{name} image"
 
 
 def page(labelling: Labelling, token: str) -> str:
@@ -164,7 +228,7 @@ def page(labelling: Labelling, token: str) -> str:
         return PAGE.format(body="<p>All answered. You can close this page.</p>")
     asked = left[0]
     pictures = "".join(
-        f'<figure><img src="/image/{asked.key}/{name}"><figcaption>{name}</figcaption></figure>'
+        f'<figure><img src="/image/{asked.key}/{name}"><figcaption>{_caption(name)}</figcaption></figure>'
         for name in asked.request.images
     )
     hidden = "".join(

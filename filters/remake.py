@@ -10,8 +10,8 @@ import yaml
 from filters.lineage import Lineage
 from shards.manifest import Manifest
 
-# What a judge adds to its settings so that its hash covers them; a recipe does not set them.
-DERIVED = ("rubric", "judge")
+# What steps add to their settings so that their hashes cover it; a recipe does not set it.
+DERIVED = ("rubric", "judge", "judge_version", "identity", "ideas", "prompts", "editing", "listing")
 
 
 def recipe_text(lineage: Lineage) -> str:

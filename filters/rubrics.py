@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import math
 import string
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -174,7 +175,7 @@ def _label_faults(labels: object) -> list[str]:
     return faults + [
         f"labels: {label}: expected a number, got {value!r}"
         for label, value in labels.items()
-        if isinstance(value, bool) or not isinstance(value, int | float)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value)
     ]
 
 

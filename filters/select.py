@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,7 @@ from shards.tables import questions, read_table
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Flags: TypeAlias = npt.NDArray[np.bool_]
+Places: TypeAlias = npt.NDArray[np.int64]
 
 VALUES = ("expected", "mode", "label_mass")
 
@@ -47,6 +48,7 @@ POLICIES: Mapping[str, Mapping[str, Json]] = {
     "verified": {"min_scores": dict.fromkeys(CHECKS, 0.5), "order": [ALL]},
 }
 KEPT = ""
+NOTHING = pa.schema({"key": pa.string(), "value": pa.float64(), "status": pa.string()}).empty_table()
 
 
 class SelectError(ValueError):
@@ -82,9 +84,10 @@ class SelectConfig(Settings):
     @classmethod
     def _expand(cls, value: object) -> object:
         """The rules of a named policy under those that are set; a rule set beside it takes its place."""
-        if not isinstance(value, Mapping) or value.get("policy") not in POLICIES:
+        named = value.get("policy") if isinstance(value, Mapping) else None
+        if not isinstance(named, str) or named not in POLICIES:
             return value
-        return {**POLICIES[value["policy"]], **value}
+        return {**POLICIES[named], **cast("Mapping[str, Json]", value)}
 
     @model_validator(mode="after")
     def _complete(self) -> SelectConfig:
@@ -92,6 +95,8 @@ class SelectConfig(Settings):
             raise ValueError("a rule: min_scores, max_scores or best")
         if isinstance(self.best, dict) and not self.by:
             raise ValueError("`by` beside `best` by group: which column names the groups")
+        if self.by and not self.best:
+            raise ValueError("`best` beside `by`: how many of each group")
         if self.exact and not self.best:
             raise ValueError("`best` beside `exact`: how many there are to be")
         if self.best and not self.order:
@@ -168,7 +173,7 @@ def read_samples(of: Input, by: str | None) -> Samples:
     tables = [_read_index(directory.storage, name, by) for name in directory.storage.names("index")]
     table = pa.concat_tables(tables) if tables else pa.table({"key": pa.array([], pa.string())})
     if keep is not None:
-        table = table.filter(pc.is_in(table.column("key"), value_set=pa.array(sorted(keep))))
+        table = table.filter(pc.is_in(table.column("key"), value_set=pa.array(sorted(keep), pa.string())))
     keys = table.column("key").combine_chunks()
     groups = table.column(by).combine_chunks() if by and table.num_rows else pa.nulls(len(keys), pa.string())
     return Samples(keys, groups.cast(pa.string()))
@@ -186,27 +191,38 @@ def parent_of(selection: Input) -> Input:
 
 def _read_index(storage: Storage, name: str, by: str | None) -> pa.Table:
     with storage.open(f"index/{name}") as file:
-        known = pq.read_schema(file).names
-    if by and by not in known:
-        raise SelectError(f"by: expected a column of the index ({', '.join(known)}), got {by!r}")
-    with storage.open(f"index/{name}") as file:
-        return pq.read_table(file, columns=["key", *([by] if by else [])])
+        table = pq.ParquetFile(file)
+        known = [field.name for field in table.schema_arrow if not pa.types.is_nested(field.type)]
+        if by and by not in known:
+            raise SelectError(f"by: expected a column of the index ({', '.join(known)}), got {by!r}")
+        return table.read(columns=["key", *([by] if by else [])])
 
 
 def read_scores(tables: Sequence[Storage], scores: Sequence[str]) -> dict[str, pa.Table]:
     """Of each score its question's table: key, value, status.
 
     Raises:
-        SelectError: no directory holds the question.
+        SelectError: no directory holds the question, or two do.
     """
-    held = {question: storage for storage in tables for question in questions(storage)}
+    held: dict[str, Storage] = {}
+    asked = {score.partition(".")[0] for score in scores}
+    for storage in {storage.uri: storage for storage in tables}.values():
+        for question in questions(storage):
+            if question in held and question in asked:
+                raise SelectError(
+                    f"score {question!r}: expected it in one directory of scores, got it in "
+                    f"{held[question].uri} and {storage.uri}; leave one of them out"
+                )
+            held[question] = storage
+    if not held:  # judges of no sample write no table
+        return dict.fromkeys(scores, NOTHING)
     found = {}
     for score in scores:
         question, _, value = score.partition(".")
         if question not in held:
             raise SelectError(
-                f"score {score!r}: expected a question of {', '.join(sorted(held)) or 'the scores'}, got "
-                f"{question!r}; judge it first"
+                f"score {score!r}: expected a question of {', '.join(sorted(held))}, got {question!r}; "
+                "judge it first"
             )
         table = read_table(held[question], question, ["key", value or "expected", "status"])
         found[score] = table.rename_columns(["key", "value", "status"])
@@ -220,17 +236,19 @@ def select(samples: Samples, scores: Mapping[str, pa.Table], policy: SelectConfi
         SelectError: a sample has no score.
     """
     worst = {name: worst_of(samples, name, table) for name, table in scores.items()}
-    reasons = np.full(len(samples.keys), KEPT, dtype=object)
+    reasons, of_sample = [KEPT], np.zeros(len(samples.keys), dtype=np.int32)
     for reason, is_rejected in _rules(worst, policy):
-        reasons[is_rejected & (reasons == KEPT)] = reason
+        of_sample[is_rejected & (of_sample == 0)] = len(reasons)
+        reasons.append(reason)
     if policy.best:
-        for place, most in _beyond_best(samples, worst, policy, reasons == KEPT):
-            reasons[place] = f"not among the best {most}"
+        for most, places in _beyond_best(samples, worst, policy, of_sample == 0):
+            of_sample[places] = len(reasons)
+            reasons.append(f"not among the best {most}")
     return pa.table(
         {
             "key": samples.keys,
-            "keep": pa.array(reasons == KEPT),
-            "reason": pa.array(list(reasons), pa.string()),
+            "keep": pa.array(of_sample == 0),
+            "reason": pa.array(reasons, pa.string()).take(pa.array(of_sample)),
         }
     )
 
@@ -248,13 +266,22 @@ def worst_of(samples: Samples, name: str, table: pa.Table) -> Worst:
     """What counts of a score for each sample: its rows' extremes.
 
     Raises:
-        SelectError: a sample has no score.
+        SelectError: a sample has no score, or a row that is ok no value.
     """
-    places = pc.index_in(table.column("key").combine_chunks(), value_set=samples.keys)
+    keys = table.column("key").combine_chunks()
+    is_in_order = keys.equals(
+        samples.keys
+    )  # as most tables are: looking each key up costs half of a decision
+    places = pa.array(np.arange(len(keys))) if is_in_order else pc.index_in(keys, value_set=samples.keys)
     ours = places.is_valid().to_numpy(zero_copy_only=False)
     at = places.fill_null(0).to_numpy(zero_copy_only=False)[ours]
     values = table.column("value").to_numpy()[ours].astype(np.float64)
     is_ok = pc.equal(table.column("status"), "ok").to_numpy()[ours]
+    if np.isnan(values[is_ok]).any():
+        key = samples.keys[int(at[is_ok][np.isnan(values[is_ok])][0])].as_py()
+        raise SelectError(
+            f"score {name!r}: expected a value where the status is ok, got none for {key!r}; judge it again"
+        )
     count = np.bincount(at, minlength=len(samples.keys))
     if (count == 0).any():
         key = samples.keys[int(np.argmin(count))].as_py()
@@ -281,20 +308,27 @@ def _rules(worst: Mapping[str, Worst], policy: SelectConfig) -> Iterator[tuple[s
 
 def _beyond_best(
     samples: Samples, worst: Mapping[str, Worst], policy: SelectConfig, is_kept: Flags
-) -> Iterator[tuple[int, int]]:
-    """Places of the kept samples that come after the best, with how many those are; ties are broken by a hash
-    of the key."""
+) -> Iterator[tuple[int, Places]]:
+    """Places of the kept samples that come after the best, by how many those are; ties are broken by a
+    hash of the key."""
     places = np.flatnonzero(is_kept)
     ties = [
         hashlib.blake2b(key.encode(), digest_size=8).digest() for key in samples.keys.take(places).to_pylist()
     ]
     columns = [-worst[name].low[places] for name in reversed(policy.order)]
-    order = places[np.lexsort([np.array(ties), *columns])]
-    rank: Counter[Any] = Counter()
-    for place, group in zip(order, samples.groups.take(order).to_pylist(), strict=True):
-        rank[group] += 1
-        if rank[group] > policy.most(group):
-            yield int(place), policy.most(group)
+    groups = samples.groups.dictionary_encode(null_encoding="encode")
+    names = groups.dictionary.to_pylist()
+    if isinstance(policy.best, dict) and names and not set(policy.best) & set(names):
+        known, named = ", ".join(map(str, names)), ", ".join(policy.best)
+        raise SelectError(f"best: expected groups that {policy.by} has ({known}), got {named}")
+    most = np.array([policy.most(name) for name in names], dtype=np.int64)
+    group = groups.indices.to_numpy()[places]
+    order = np.lexsort([np.array(ties), *columns, group])
+    sizes = np.bincount(group, minlength=len(most))
+    rank = np.arange(len(places)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    most_of = most[group[order]]
+    for each in np.unique(most):
+        yield int(each), places[order[(most_of == each) & (rank >= each)]]
 
 
 @dataclass(frozen=True)
@@ -349,7 +383,8 @@ def shortfalls(samples: Samples, table: pa.Table, policy: SelectConfig) -> list[
 
 def books(table: pa.Table) -> Books:
     """The books of a selection: kept samples are made, rejected ones failed, by reason."""
-    reasons = Counter(table.column("reason").to_pylist())
+    counted = pc.value_counts(table.column("reason")).to_pylist()
+    reasons = {each["values"]: each["counts"] for each in counted}
     kept = reasons.pop(KEPT, 0)
     return Books(
         read=table.num_rows,

@@ -59,8 +59,7 @@ class ServedEngineConfig(ServedSettings):
 
     def build(self, questions: Sequence[Question], ledger: Ledger) -> ServedEngine:
         """The engine on its worker; it speaks to no one before it is asked something."""
-        labels = list(dict.fromkeys(label for question in questions for label in question.labels))
-        known = ledger.get(probe_address(self.identity, labels))
+        known = ledger.get(probe_address(self.identity))
         return ServedEngine(
             self,
             Admission(self.model, self.identity, questions, self.processor, known),

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+from filters.controls import draw_rows
 from recipes.identity import directories
 from recipes.run import LEDGER, samples_of, with_ancestors
 from recipes.schema import Recipe, Step
+from recipes.servers import expect_endpoints
 from recipes.steps import JUDGES
 from shards.index import Directory
 from shards.ledger import Ledger
 from shards.manifest import read_manifest
-from shards.stage import IndexRow, Work
+from shards.stage import Work
 from shards.storage import Storage
 
 COSTS = ("requests", "prompt_tokens", "cached_tokens", "completion_tokens")
@@ -26,7 +28,8 @@ class Bill:
 
     Attributes:
         step: its name.
-        asked: samples that were asked about.
+        drawn: samples that were looked at.
+        asked: those of them that something was left to ask about.
         total: samples that the step reads.
         seconds: it took.
         counts: requests, tokens.
@@ -34,6 +37,7 @@ class Bill:
     """
 
     step: str
+    drawn: int = 0
     asked: int = 0
     total: int = 0
     seconds: float = 0.0
@@ -59,13 +63,16 @@ def bills(recipe: Recipe, out: Storage, samples: int) -> Iterator[Bill]:
 
 
 def _bill(step: Step, out: Storage, directory: str, samples: int) -> Bill:
+    expect_endpoints(step)
     found = samples_of(out, directory)
-    rows = sorted(found.rows(0), key=_drawn)
-    chosen = rows[:samples]
+    rows, ledger = list(found.rows(0)), Ledger(out.child(LEDGER))
+    drawn = draw_rows(rows, samples)
+    settings: Any = with_ancestors(step.settings, [found])
+    alone = settings.model_copy(update={"controls": 0})
+    unpaid = [row for row in drawn if not alone.is_paid([row], [found.storage], ledger)]
     opened = Directory(found.storage)
-    batch = [Work(key=row.key, parents=(opened.sample(row.shard, row.row),)) for row in chosen]
-    settings = with_ancestors(step.settings, [found])
-    stage = settings.build(Ledger(out.child(LEDGER)))  # type: ignore[attr-defined]
+    batch = [Work(key=row.key, parents=(opened.sample(row.shard, row.row),)) for row in unpaid]
+    stage = settings.build(ledger)
     began = time.perf_counter()
     try:
         stage(batch)
@@ -73,30 +80,37 @@ def _bill(step: Step, out: Storage, directory: str, samples: int) -> Bill:
         counts = stage.take_counts()
     finally:
         stage.close()
-    return Bill(step=step.name, asked=len(chosen), total=len(rows), seconds=seconds, counts=counts)
-
-
-def _drawn(row: IndexRow) -> bytes:
-    """An order that is none: the same samples every time, from all over the set."""
-    return hashlib.sha256(row.key.encode()).digest()
+    return Bill(
+        step=step.name,
+        drawn=len(drawn),
+        asked=len(unpaid),
+        total=len(rows),
+        seconds=seconds,
+        counts=counts,
+    )
 
 
 def describe(bill: Bill) -> Iterator[str]:
     """A bill in words.
 
-    >>> list(describe(Bill(step="judged", asked=2, total=10, seconds=1.0, counts={"requests": 4})))[1]
-    '  requests: 4, expected 20'
+    >>> bill = Bill(step="judged", drawn=3, asked=2, total=10, seconds=1.0, counts={"requests": 4})
+    >>> list(describe(bill))[:2]
+    ['judged: 2 of 10 samples asked in 1.0 s, 1 more drawn was paid for before', '  requests: 4, expected 20']
     """
     if bill.missing:
         yield f"{bill.step}: cannot be told before {bill.missing} is made; run --until {bill.missing} first"
         return
     if not bill.counts.get("requests"):
-        yield f"{bill.step}: {bill.asked} of {bill.total} samples asked: no request, all was paid"
+        more = "; a larger --sample draws others, too" if bill.drawn < bill.total else ""
+        yield f"{bill.step}: {bill.drawn} of {bill.total} samples drawn: no request, all was paid{more}"
         return
-    yield f"{bill.step}: {bill.asked} of {bill.total} samples asked in {bill.seconds:.1f} s"
+    paid = bill.drawn - bill.asked
+    before = f", {paid} more drawn {'was' if paid == 1 else 'were'} paid for before" if paid else ""
+    yield f"{bill.step}: {bill.asked} of {bill.total} samples asked in {bill.seconds:.1f} s{before}"
     yield from (
         f"  {name}: {bill.counts[name]:.0f}, expected {bill.expected(name):.0f}"
         for name in COSTS
         if name in bill.counts
     )
     yield f"  seconds: {bill.seconds:.1f}, expected {bill.expected('seconds'):.0f} by one worker"
+    yield from (f"  replies that were none: {n:.0f} {why}" for why, n in bill.counts.items() if ":" in why)

@@ -11,17 +11,21 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from filters.admission import probe_address
 from filters.agreement import Agreement, Place, Retest, agreement, read_labels, retest
 from filters.calibrate import CalibrateError, Interval
 from filters.check_measure import CheckMeasure, measure_check
 from filters.checks import ALL, CHECKS
 from filters.controls import KINDS, draw_rows, read_controls
+from filters.paid import read_claim
 from filters.right_answers import right_answer
 from filters.rubrics import pick_questions
+from filters.served import ServedEngineConfig
 from filters.truth import fault_of
 from recipes.identity import directories
-from recipes.run import Samples, samples_of, with_ancestors
+from recipes.run import LEDGER, Samples, samples_of, with_ancestors
 from recipes.schema import Recipe, RecipeError, Step
+from recipes.servers import expect_endpoints
 from recipes.steps import JUDGES
 from shards.index import Directory
 from shards.ledger import Ledger
@@ -49,10 +53,15 @@ class ControlScore:
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """All that was measured of a judged step."""
+    """All that was measured of a judged step.
+
+    Attributes:
+        unjudged: people's labels that no answer of the step stands beside, by question.
+    """
 
     step: str
     agreements: Sequence[Agreement] = ()
+    unjudged: Mapping[str, int] = field(default_factory=dict)
     retests: Mapping[str, Retest] = field(default_factory=dict)
     controls: Sequence[ControlScore] = ()
     checks: Sequence[CheckMeasure] = ()
@@ -79,24 +88,60 @@ def calibrate(recipe: Recipe, out: Storage, name: str, labels: Path | None, agai
     step, scores, samples = open_judged(recipe, out, name)
     questions = pick_questions(step.settings.questions)  # type: ignore[attr-defined]
     held = [name for name in (*(q.id for q in questions), *CHECKS, ALL) if name in tables(scores)]
-    rows = {name: read_table(scores, name).to_pylist() for name in held}
-    questions = tuple(question for question in questions if question.id in rows)
-    right = (
-        read_labels(labels, {question.id: question for question in questions})
-        if labels
-        else truths(samples, rows)
-    )
+    questions = tuple(question for question in questions if question.id in held)
+    labelled = read_labels(labels, {question.id: question for question in questions}) if labels else {}
+    known = [] if labels else _read_claims(samples, MOST)
+    twice = _read(samples, again)
+    keys = {place[0] for places in labelled.values() for place in places}
+    keys |= {sample.key for sample in (*known, *twice)}
+    rows = {name: _rows(scores, name, keys) for name in held}
+    right = labelled if labels else truths(known, rows)
     if not any(right.values()) and not again:
         raise CalibrateError(
-            f"{name}: expected samples that know their truth, got none; give --labels (`bakery label`)"
+            f"{labels}: expected labels of {', '.join(q.id for q in questions)}, got none"
+            if labels
+            else f"{name}: expected samples that know their truth, got none; give --labels (`bakery label`)"
         )
     return Calibration(
         step=name,
         agreements=[agreement(q, rows[q.id], right[q.id]) for q in questions if right.get(q.id)],
-        retests=_retests(step, samples, out, rows, again) if again else {},
-        controls=list(control_scores(read_controls(scores), rows)),
-        checks=_checks(samples, rows, right),
+        unjudged=_unjudged(labelled, rows),
+        retests=_retests(step, samples, twice, out, rows),
+        controls=list(control_scores(scores, held)),
+        checks=_checks(known, rows, right),
     )
+
+
+def _read(samples: Samples, count: int) -> list[Sample]:
+    """Some samples, the same ones every time."""
+    opened = Directory(samples.storage)
+    return [opened.sample(row.shard, row.row) for row in draw_rows(samples.rows(0), count)]
+
+
+def _read_claims(samples: Samples, count: int) -> list[Sample]:
+    """The same without their pictures."""
+    opened = Directory(samples.storage)
+    drawn = draw_rows(samples.rows(0), count)
+    return [read_claim(opened, row.shard, opened.row(row.shard, row.row)) for row in drawn]
+
+
+def _rows(scores: Storage, name: str, keys: Iterable[str]) -> list[dict[str, Any]]:
+    """The rows of a table about some samples; of millions, the others never become objects."""
+    table = read_table(scores, name)
+    wanted = pa.array(sorted(keys), pa.string())
+    rows: list[dict[str, Any]] = table.filter(pc.is_in(table.column("key"), value_set=wanted)).to_pylist()
+    return rows
+
+
+def _unjudged(
+    labelled: Mapping[str, Mapping[Place, float]], rows: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> dict[str, int]:
+    """Labels, by question, of places that the step has no answer about."""
+    judged = {
+        name: {(row["key"], row["reference"], row["candidate"]) for row in rows[name]} for name in labelled
+    }
+    counts = {name: len(places.keys() - judged[name]) for name, places in labelled.items()}
+    return {name: count for name, count in counts.items() if count}
 
 
 def open_judged(recipe: Recipe, out: Storage, name: str) -> tuple[Step, Storage, Samples]:
@@ -116,10 +161,10 @@ def open_judged(recipe: Recipe, out: Storage, name: str) -> tuple[Step, Storage,
 
 
 def truths(
-    samples: Samples, rows: Mapping[str, Iterable[Mapping[str, Any]]]
+    samples: Iterable[Sample], rows: Mapping[str, Iterable[Mapping[str, Any]]]
 ) -> dict[str, dict[Place, float]]:
     """Right answers by question and place, of samples that know their truth."""
-    known = {sample.key: sample for sample in _known(samples)}
+    known = {sample.key: sample for sample in samples}
     found: dict[str, dict[Place, float]] = {}
     for question, asked in rows.items():
         for row in asked:
@@ -131,63 +176,62 @@ def truths(
     return found
 
 
-def _known(samples: Samples) -> list[Sample]:
-    """The samples whose truth is read."""
-    opened = Directory(samples.storage)
-    chosen = draw_rows(list(samples.rows(0)), MOST)
-    return [opened.sample(row.shard, row.row) for row in chosen]
-
-
 def _checks(
-    samples: Samples,
+    known: Iterable[Sample],
     rows: Mapping[str, Iterable[Mapping[str, Any]]],
     right: Mapping[str, Mapping[Place, float]],
 ) -> list[CheckMeasure]:
     """What `verify` found, check by check; nothing of a judge."""
+    faults = {sample.key: fault_of(sample.provenance.truth) or "" for sample in known}
     held = [name for name in (*CHECKS, ALL) if right.get(name)]
-    if not held:
-        return []
-    faults = {sample.key: fault_of(sample.provenance.truth) or "" for sample in _known(samples)}
     found = (measure_check(name, rows[name], right[name], faults) for name in held)
     return [each for each in found if each]
 
 
 def _retests(
-    step: Step, samples: Samples, out: Storage, rows: Mapping[str, Sequence[Mapping[str, Any]]], again: int
+    step: Step,
+    samples: Samples,
+    twice: Sequence[Sample],
+    out: Storage,
+    rows: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> dict[str, Retest]:
-    opened = Directory(samples.storage)
-    chosen = draw_rows(list(samples.rows(0)), again)
-    batch = [Work(key=row.key, parents=(opened.sample(row.shard, row.row),)) for row in chosen]
-    settings = with_ancestors(step.settings, [samples])
-    stage = settings.build(Ledger(out.child(RETESTS)))  # type: ignore[attr-defined]
+    if not twice:
+        return {}
+    expect_endpoints(step)
+    settings: Any = with_ancestors(step.settings, [samples])
+    ledger = Ledger(out.child(RETESTS))
+    if isinstance(settings.engine, ServedEngineConfig):  # asked again is the same judge, not whatever answers
+        at = probe_address(settings.engine.identity)
+        probe = Ledger(out.child(LEDGER)).get(at)
+        ledger.commit({} if probe is None else {at: probe})
+    stage = settings.build(ledger)
     try:
-        outcomes = stage(batch)
+        outcomes = stage([Work(key=sample.key, parents=(sample,)) for sample in twice])
     finally:
         stage.close()
     second = {name: [row for outcome in outcomes for row in outcome.rows.get(name, ())] for name in rows}
     return {name: retest(rows[name], second[name]) for name in rows if second[name]}
 
 
-def control_scores(
-    table: pa.Table | None, rows: Mapping[str, Sequence[Mapping[str, Any]]]
-) -> Iterator[ControlScore]:
+def control_scores(scores: Storage, held: Iterable[str]) -> Iterator[ControlScore]:
     """The mean of each control, question by question."""
+    table = read_controls(scores)
     if table is None:
         return
     table = table.filter(pc.equal(table.column("status"), "ok"))
-    for question, own in rows.items():
-        read = [row["expected"] for row in own if row["status"] == "ok"]
+    for question in held:
+        own = pc.mean(read_table(scores, question, ["expected"]).column("expected")).as_py()
         for kind in KINDS:
             found = table.filter(
                 pc.and_(pc.equal(table.column("question"), question), pc.equal(table.column("control"), kind))
             )
-            if found.num_rows and read:
+            if found.num_rows and own is not None:
                 yield ControlScore(
                     question=question,
                     control=kind,
                     n=found.num_rows,
                     mean=pc.mean(found.column("expected")).as_py(),
-                    of_the_set=sum(read) / len(read),
+                    of_the_set=own,
                 )
 
 
@@ -203,6 +247,8 @@ def describe(found: Calibration) -> Iterator[str]:
                 f"  from {at.threshold:g}: keeps {at.good_kept} good and {at.bad_kept} bad, "
                 f"rejects {at.good_rejected} good and {at.bad_rejected} bad"
             )
+    for question, count in found.unjudged.items():
+        yield f"{question}: {count} more labels are of samples that this step did not judge"
     for question, test in found.retests.items():
         yield (
             f"{question}, asked again: {test.n} answers, {test.same_mode:.1%} the same mode; expected value "

@@ -14,14 +14,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from datagen.exporters.hf import Card
 from datagen.exporters.kept import ExportError, Kept
-from filters.controls import read_controls
 from filters.heldout import measured
 from filters.rubrics import RubricError, pick_questions
 from filters.select import SelectConfig
 from recipes.calibration import Calibration, control_scores, describe
 from recipes.sheet import contact_sheet
 from shards.manifest import Manifest
-from shards.tables import read_table
 
 SHOWN = 4  # samples on the picture
 
@@ -117,9 +115,7 @@ def _controls(kept: Kept, judge: Manifest) -> Iterator[str]:
     """What the judge said of the controls that were judged beside the set."""
     scores = kept.storage.sibling(judge.directory)
     names = cast("list[str]", _settings(judge).get("questions") or [])
-    if controls := read_controls(scores):
-        rows = {name: read_table(scores, name).to_pylist() for name in names}
-        yield from describe(Calibration(step=judge.name, controls=list(control_scores(controls, rows))))
+    yield from describe(Calibration(step=judge.name, controls=list(control_scores(scores, names))))
 
 
 def _settings(manifest: Manifest) -> Mapping[str, Any]:

@@ -102,8 +102,8 @@ def explain(
     changes: SetOption = None,
 ) -> None:
     """Have a served judge write down its reasons for the scores nearest to a threshold."""
+    from recipes.rationales import describe, write_jsonl
     from recipes.rationales import explain as ask
-    from recipes.rationales import write_jsonl
 
     score, _, value = near.partition("=")
     try:
@@ -112,10 +112,8 @@ def explain(
         raise RecipeError([f"--near {near}: expected QUESTION=NUMBER, got {value!r}"]) from error
     loaded = load_recipe(recipe, changes or [])
     found = ask(loaded, Storage(out or f"out/{loaded.name}"), step, score, threshold, within, most)
-    for each in found:
-        place = f" reference {each.reference}" if each.reference >= 0 else ""
-        words = f"{each.expected:.2f}, then {each.rationale.answer}: {each.rationale.reason}"
-        console.print(f"{each.key}{place}: {words}", highlight=False, markup=False, soft_wrap=True)
+    for line in describe(found):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     if to:
         write_jsonl(found, to)
 
@@ -126,16 +124,22 @@ def label(
     questions: Annotated[list[str], typer.Option("--question", help="of the rubric; repeatable")],
     to: Annotated[Path, typer.Option("--to", help="CSV to write or go on with")] = Path("labels.csv"),
     samples: Annotated[int, typer.Option(min=1, help="how many samples")] = 50,
-    port: Annotated[int, typer.Option(help="of the page; 0 for any")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="of the page; 0 for any")] = 0,
 ) -> None:
     """Serve a page on this machine where a person answers a rubric's questions; it writes a CSV."""
     from filters.controls import draw_rows
     from filters.label_page import Labelling, LabelServer
     from filters.rubrics import pick_questions
     from shards.index import Directory
+    from shards.manifest import read_manifest
 
-    opened = Directory(Storage(directory.rstrip("/")))
-    keys = [row.key for row in draw_rows(list(opened.rows(0)), samples)]
+    storage = Storage(directory.rstrip("/"))
+    manifest = read_manifest(storage)
+    if manifest is None or manifest.kind != "samples":
+        found = f"one of {manifest.kind}" if manifest else "none"
+        raise RecipeError([f"{directory}: expected a finished directory of samples, got {found}"])
+    opened = Directory(storage)
+    keys = [row.key for row in draw_rows(opened.rows(0), samples)]
     server = LabelServer(Labelling(opened, keys, pick_questions(questions), to), port)
     console.print(
         f"http://{server.server_address[0]!s}:{server.server_port}; ctrl-c ends it", highlight=False

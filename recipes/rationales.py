@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow.compute as pc
+
 from filters.judge import Asked, make_requests, request_bytes
+from filters.judge_step import pay
 from filters.rationale import Rationale, ask_in_words, nearest, read_rationale
 from filters.rubrics import pick_questions
 from filters.served import ServedEngineConfig
 from recipes.calibration import open_judged
 from recipes.run import LEDGER, Samples
 from recipes.schema import Recipe, RecipeError
+from recipes.servers import expect_endpoints
 from shards.index import Directory
 from shards.ledger import Ledger, request_hash
 from shards.storage import Storage
@@ -22,12 +26,13 @@ from shards.tables import read_table
 
 @dataclass(frozen=True)
 class Explained:
-    """A score, and why."""
+    """A score, and why; None where no reason came, or none that can be read."""
 
     key: str
     reference: int
+    candidate: int
     expected: float
-    rationale: Rationale
+    rationale: Rationale | None
 
 
 def explain(
@@ -42,18 +47,27 @@ def explain(
     engine = step.settings.engine  # type: ignore[attr-defined]
     if score not in step.settings.questions:  # type: ignore[attr-defined]
         raise RecipeError([f"{name}: expected a question that it asks, got {score!r}"])
+    if "raw" in pick_questions([score])[0].images:
+        raise RecipeError([f"{name}: expected a question about a sample's own images, got {score!r}"])
     if not isinstance(engine, ServedEngineConfig):
         raise RecipeError([f"{name}: expected a served judge, which can write, got {engine.kind!r}"])
-    chosen = nearest(read_table(scores, score).to_pylist(), threshold, within, most)
+    expect_endpoints(step)
+    table = read_table(scores, score)
+    is_near = pc.less_equal(pc.abs(pc.subtract(table.column("expected"), threshold)), within)
+    chosen = nearest(table.filter(is_near).to_pylist(), threshold, within, most)
     places = {(row["key"], row["reference"], row["candidate"]): row for row in chosen}
     asked = list(_asked(samples, score, engine, set(places)))
     replies = _replies(engine, score, asked, Ledger(out.child(LEDGER)))
     return [
-        Explained(key=sample.key, reference=request.reference, expected=row["expected"], rationale=found)
+        Explained(
+            key=sample.key,
+            reference=request.reference,
+            candidate=request.candidate,
+            expected=places[sample.key, request.reference, request.candidate]["expected"],
+            rationale=read_rationale(replies[address]),
+        )
         for sample, requests in asked
         for address, request in requests.items()
-        for row in [places[sample.key, request.reference, request.candidate]]
-        if (found := read_rationale(replies.get(address, b"")))
     ]
 
 
@@ -80,23 +94,41 @@ def _replies(
         return held
     judge = engine.build(pick_questions([score]), ledger)
     try:
-        paid = {answer.address: answer.reply for answer in judge.answers(unpaid) if answer.is_paid}
+        return held | pay(judge, ledger, unpaid)
     finally:
         judge.close()
-    ledger.commit(paid)
-    return held | paid
+
+
+def describe(found: Sequence[Explained]) -> Iterator[str]:
+    """Reasons in words, and how many scores have none."""
+    if not found:
+        yield "no score is that near; a larger --within looks farther"
+    for each in found:
+        place = f" reference {each.reference}" if each.reference >= 0 else ""
+        place += f" candidate {each.candidate}" if each.candidate >= 0 else ""
+        if each.rationale:
+            said = f"{each.rationale.answer}: {each.rationale.reason}"
+            yield f"{each.key}{place}: {each.expected:.2f}, then {said}"
+    silent = sum(each.rationale is None for each in found)
+    if silent:
+        yield (
+            f"{silent} of {len(found)} have no reason: the request was lost, which the same command "
+            "asks again, or what came is no JSON with a reason"
+        )
 
 
 def write_jsonl(found: list[Explained], path: Path) -> None:
-    """A line a score."""
+    """A line a score that has a reason."""
     lines = [
         {
             "key": each.key,
             "reference": each.reference,
+            "candidate": each.candidate,
             "expected": each.expected,
             "reason": each.rationale.reason,
             "answer": each.rationale.answer,
         }
         for each in found
+        if each.rationale
     ]
     path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")

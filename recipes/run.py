@@ -171,8 +171,10 @@ class Run:
         try:
             make = self._produce if step.step_type.kind in ("samples", "scores") else self._drive
             manifest = make(step, began)
-        except BaseException:
+        except BaseException as error:
             self._display.failed(step.name)
+            if not any(note.startswith("step ") for note in getattr(error, "__notes__", ())):
+                error.add_note(f"step {step.name}")
             raise
         stamp(self.storage(step.name), manifest, self._out.child(STAMPS))
         self._display.made(step.name, manifest)

@@ -89,6 +89,8 @@ class Recipe:
 
 TOP = ("name", "seed", "run", "resources", "steps")
 OWN = ("step", "shard_size", "run")
+# What may be a key in an address, before a host or in a query: no message repeats it.
+KEY_IN_URL = re.compile(r"""[^\s'"/(\[]+(?=@)|(?<=\?)[^\s'"]+""")
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = (), limit: int | None = None) -> Recipe:
@@ -234,7 +236,8 @@ def _line(where: str, model: type[BaseModel], fault: Any) -> str:  # noqa: ANN40
     if fault["type"] == "extra_forbidden" and len(fault["loc"]) == 1:
         return next(_unknown({place: 0}, model.model_fields, f"{where}."))
     message = fault["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-    return f"{where}{'.' if place else ''}{place}: expected {message}, got {fault['input']!r:.80}"
+    got = KEY_IN_URL.sub("***", repr(fault["input"]))
+    return f"{where}{'.' if place else ''}{place}: expected {message}, got {got:.80}"
 
 
 def _steps(path: Path, value: object, shared: Mapping[str, Any], errors: list[str]) -> dict[str, Step]:

@@ -13,7 +13,7 @@ from shards.settings import Settings
 from shards.storage import Storage
 
 if TYPE_CHECKING:
-    from recipes.schema import Recipe, RunSettings
+    from recipes.schema import Recipe, RunSettings, Step
     from shards.ray_executor import RayServers
     from shards.served_settings import ServedSettings
 
@@ -58,6 +58,21 @@ def asked_servers(settings: Settings) -> Iterator[tuple[str, ServedSettings]]:
         asked: str = getattr(value, "server", "") if isinstance(value, Settings) else ""
         if asked:
             yield field, cast("ServedSettings", value)
+
+
+def expect_endpoints(step: Step) -> None:
+    """Refuse to ask a model whose server only a run starts.
+
+    Raises:
+        RecipeError: with the settings that name a server that exists.
+    """
+    from recipes.schema import RecipeError
+
+    for field, served in asked_servers(step.settings):
+        where = f"{step.name}.{field}"
+        got = f"expected endpoints that exist, got {served.server!r}, which a run alone starts"
+        way_out = f"""start a server and give --set {where}.server="''" --set {where}.endpoints='[URL]'"""
+        raise RecipeError([f"{where}.server: {got}; {way_out}"])
 
 
 class Servers:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pyarrow as pa
 from pydantic import ValidationError
 
 from filters.select import SelectConfig, changes
 from recipes.schema import RecipeError
 from shards.driver_step import Input
+from shards.manifest import FILE as MANIFEST
 from shards.manifest import Manifest, read_manifest, versions, write_manifest
-from shards.selection import read_selection
+from shards.selection import FILE, read_selection
 from shards.stage import content_key
 from shards.storage import Storage
 
@@ -50,7 +52,8 @@ def select_directory(
             [f"select: expected scores of one directory, got scores of {', '.join(sorted(of))}"]
         )
     samples = _input(judged[0].storage.sibling(of.pop()))
-    before = read_selection(target) if target.exists("selection.parquet") else None
+    before = _selected_before(target)
+    target.delete(MANIFEST)  # first: a selection that breaks off here is none
     result = config.make({"input": [samples], "scores": judged}, target)
     digest = content_key("", config.computed(), [found.manifest.hash for found in judged]).lstrip("-")
     draft = Manifest(
@@ -74,14 +77,33 @@ def select_directory(
     return [*lines, target.path("selection.parquet")]
 
 
+def _selected_before(target: Storage) -> pa.Table | None:
+    """The selection that this one takes the place of, if there is one.
+
+    Raises:
+        RecipeError: something else lies there, which would be lost.
+    """
+    held = {name for name in target.names() if not name.startswith(".")}  # scratch is no content
+    manifest = read_manifest(target)
+    name = target.uri.partition("?")[0].rstrip("/").rpartition("/")[2]
+    is_of_a_recipe = manifest is not None and (manifest.type != "select" or name == manifest.directory)
+    if held - {FILE, MANIFEST} or is_of_a_recipe:
+        what = "a step of a recipe" if is_of_a_recipe else ", ".join(sorted(held))
+        wanted = "an empty folder, or one that `bakery select` wrote"
+        raise RecipeError([f"--out {target.uri}: expected {wanted}, got {what:.80}; name another"])
+    return read_selection(target) if FILE in held else None
+
+
 def _default_order(least: Sequence[str], best: int | None) -> tuple[str, ...]:
     return tuple(_rules("--min", least)) if best else ()
 
 
 def _rules(option: str, rules: Sequence[str]) -> dict[str, float]:
-    found = {}
+    found: dict[str, float] = {}
     for rule in rules:
         name, _, value = rule.partition("=")
+        if name in found:
+            raise RecipeError([f"{option} {rule}: expected one value for {name}, got {found[name]:g} before"])
         try:
             found[name] = float(value)
         except ValueError as error:

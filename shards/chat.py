@@ -68,9 +68,14 @@ def count_tokens(answer: Any) -> dict[str, int]:  # noqa: ANN401, what a server 
     """What an answer cost: prompt, cached and completion tokens; 0 where the server does not say."""
     usage = answer.get("usage") if isinstance(answer, Mapping) else None
     usage = usage if isinstance(usage, Mapping) else {}
-    details = usage.get("prompt_tokens_details") or {}
+    details = usage.get("prompt_tokens_details")
     return {
-        "prompt_tokens": int(usage.get("prompt_tokens") or 0),
-        "cached_tokens": int(details.get("cached_tokens") or 0),
-        "completion_tokens": int(usage.get("completion_tokens") or 0),
+        "prompt_tokens": _count(usage, "prompt_tokens"),
+        "cached_tokens": _count(details, "cached_tokens"),
+        "completion_tokens": _count(usage, "completion_tokens"),
     }
+
+
+def _count(said: object, name: str) -> int:
+    found = said.get(name) if isinstance(said, Mapping) else None
+    return found if isinstance(found, int) else 0

@@ -117,19 +117,20 @@ class JsonClient:
             async with self._http.request(
                 url=url + path, allow_redirects=False, **_sending(body)
             ) as response:
-                text = await _read_body(response, path)
+                text = self._hide(await _read_body(response, path))
                 self._check_status(url, path, response, text)
         except TimeoutError as error:
             raise TransientError("timeout", f"no answer from {path} in {self._timeout_s:g} s") from error
         except aiohttp.ClientError as error:
-            raise TransientError("connection", self._hide(f"{type(error).__name__}: {error}")) from error
+            said = self._hide(f"{type(error).__name__}: {error}".encode()).decode()
+            raise TransientError("connection", said) from error
         return self._parse(path, text)
 
     def _check_status(self, url: str, path: str, response: aiohttp.ClientResponse, text: bytes) -> None:
         status = response.status
         if status == 200:
             return
-        said = self._hide(f"{path}: HTTP {status}: {text[:SHOWN].decode(errors='replace')}")
+        said = f"{path}: HTTP {status}: {text[:SHOWN].decode(errors='replace')}"
         if status in (401, 403):
             name = self._api_key_env
             held = f"the key in ${name}" if name else "no key, as api_key_env is unset"
@@ -148,14 +149,12 @@ class JsonClient:
             return None
         try:
             return json.loads(text)
-        except ValueError as error:
-            raise TransientError(
-                "not_json", self._hide(f"{path}: expected JSON, got {text[:SHOWN]!r}")
-            ) from error
+        except (ValueError, RecursionError) as error:
+            raise TransientError("not_json", f"{path}: expected JSON, got {text[:SHOWN]!r}") from error
 
-    def _hide(self, text: str) -> str:
-        """A server's words without the key, which some repeat."""
-        return text.replace(self._key, "***") if self._key else text
+    def _hide(self, text: bytes) -> bytes:
+        """A server's words without the key, which some repeat; whole words, before any is cut."""
+        return text.replace(self._key.encode(), b"***") if self._key else text
 
 
 def _sending(body: Body | None) -> dict[str, Any]:

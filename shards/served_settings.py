@@ -42,8 +42,11 @@ class ServedSettings(Settings):
     @classmethod
     def _plain(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
         for url in urls:
-            if not url.startswith(("http://", "https://")) or "@" in url:
-                raise ValueError(f"URLs like http://127.0.0.1:8000, without a key in them, not {url!r}")
+            if not url.startswith(("http://", "https://")) or set(url) & set("@?#"):
+                raise ValueError(
+                    "URLs like http://127.0.0.1:8000, without a key in them; api_key_env names the variable "
+                    "that holds one"
+                )
         return tuple(url.rstrip("/").removesuffix("/v1") for url in urls)
 
     def pool_settings(self) -> PoolSettings:

@@ -23,6 +23,7 @@ from shards.worker import Job, Receipt, Worker
 FOLDER = "work/slices"
 INFLIGHT = "work/inflight"
 DEATHS_TO_REJECT = 2
+NAMED = 3  # samples in a message about all that were in hand
 
 PART = pa.struct(
     [
@@ -143,7 +144,8 @@ def _outcomes(worker: Worker, job: Job, rows: Sequence[PlanRow]) -> Sequence[Out
     try:
         return worker.stage(job)(batch)
     except Exception as error:
-        error.add_note(f"step {job.name}, samples {', '.join(row.key for row in rows)}")
+        more = f" and {len(rows) - NAMED} more in hand" if len(rows) > NAMED else ""
+        error.add_note(f"step {job.name}, samples {', '.join(row.key for row in rows[:NAMED])}{more}")
         raise
 
 

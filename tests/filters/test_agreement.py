@@ -10,6 +10,7 @@ from filters.agreement import (
     kappa,
     read_labels,
     retest,
+    thresholds,
 )
 from filters.calibrate import CalibrateError
 from filters.rubrics import load_questions
@@ -106,10 +107,35 @@ def test_labels_are_read_with_and_without_a_place(tmp_path):
         ("a,consistency,5", r"line 2: consistency: expected a label of 0, 1, 2, 3, 4, got '5'"),
         ("a,beauty,5", "line 2: expected key,question,label with a question of consistency"),
         (",consistency,3", "line 2: expected key,question,label"),
+        ("a,presence,yes", "line 2: presence: expected a reference, from 0, and no candidate, got -1 and -1"),
+        (
+            "a,consistency,3\n\na,consistency,4",
+            "line 4: consistency: expected the label that an earlier line",
+        ),
+        ("a\udcff,consistency,3", "expected a CSV of key,question,label in UTF-8, got 'utf-8' codec"),
     ],
 )
 def test_a_label_that_is_none_is_named_with_its_line(tmp_path, line, message):
     path = tmp_path / "labels.csv"
-    path.write_text(f"key,question,label\n{line}\n")
+    path.write_bytes(f"key,question,label\n{line}\n".encode(errors="surrogateescape"))
     with pytest.raises(CalibrateError, match=message):
         read_labels(path, QUESTIONS)
+
+
+def test_labels_of_a_spreadsheet_are_read_and_said_twice_count_once(tmp_path):
+    path = tmp_path / "labels.csv"
+    path.write_text("\ufeffkey,question,label\na,consistency,3\na,consistency,3\n", encoding="utf-8")
+    assert read_labels(path, QUESTIONS) == {"consistency": {("a", -1, -1): 3}}
+
+
+def test_labels_that_are_not_there_are_named(tmp_path):
+    with pytest.raises(CalibrateError, match=r"labels\.csv: expected a CSV of key,question,label"):
+        read_labels(tmp_path / "labels.csv", QUESTIONS)
+
+
+def test_thresholds_are_those_that_an_unsure_judge_can_reach():
+    truth = [0.0, 1.0] * 5
+    rows = [row(f"s{n}", 0.1 + 0.8 * value) for n, value in enumerate(truth)]
+    (at,) = agreement(QUESTIONS["copy_paste"], rows, right(truth)).confusions
+    assert (at.threshold, at.good_kept, at.bad_rejected) == (0.5, 5, 5)
+    assert thresholds([0, 1, 2, 3, 4]) == [0.5, 1, 1.5, 2, 2.5, 3, 3.5]

@@ -13,6 +13,7 @@ from published_sets import picture
 from datagen.importers.jsonl import JsonlSettings
 from datagen.importers.uno_1m import Uno1mSettings
 from datagen.published_scores import PublishedScoresConfig
+from filters.benchmark_images import BenchmarkImages
 from filters.dedup import MATCHES, DedupConfig
 from filters.fingerprint import FingerprintConfig
 from filters.near import alike_pairs, near_pairs
@@ -190,3 +191,19 @@ def test_a_folder_or_a_parquet_of_benchmark_pictures_is_looked_for(tmp_path, mad
     assert {row["other"] for row in matches} >= {"images/a.jpg", "test.parquet:0:input_images"}
     assert DedupConfig(benchmarks={"eval": "/nowhere"}).missing()
     assert settings.computed()["benchmarks"]["eval"] is not None
+
+
+def vast(data):
+    """A JPEG whose header says 65,000 pixels a side."""
+    at = data.index(b"\xff\xc0") + 5
+    return data[:at] + (65_000).to_bytes(2, "big") * 2 + data[at + 4 :]
+
+
+@pytest.mark.parametrize("broken", [lambda _: b"no picture", vast, lambda data: data[:200]])
+def test_a_benchmark_s_file_that_is_no_picture_has_its_bytes_only(tmp_path, broken):
+    whole = again(picture(1), "JPEG")
+    (tmp_path / "a.jpg").write_bytes(broken(whole))
+    (tmp_path / "b.jpg").write_bytes(whole)
+    names, prints = BenchmarkImages(str(tmp_path)).prints(["phash"])
+    assert names.to_pylist() == ["a.jpg", "b.jpg"]
+    assert (prints["exact"].sample.tolist(), prints["phash"].sample.tolist()) == ([0, 1], [1])

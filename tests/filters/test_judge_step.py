@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from filters.fake_server import MODEL, Behaviour, FakeServer
-from filters.judge_step import JudgeError
+from filters.judge_step import JudgeConfig, JudgeError
 from recipes.display import Display
 from recipes.run import Run
 from recipes.schema import load_recipe
@@ -111,8 +111,11 @@ def test_endpoints_and_concurrency_stay_out_of_the_hash(out, tmp_path):
 def test_too_many_unread_replies_fail_the_step_and_keep_what_was_paid(out, tmp_path):
     with FakeServer(Behaviour(by_words={"Look at reference image 1": "low_mass"})) as server:
         recipe = write_recipe(tmp_path, server.url)
-        with pytest.raises(JudgeError, match=r"expected at most 2.0% of samples .* got 24 of 24"):
+        with pytest.raises(
+            JudgeError, match=r"got 24 of 24 \(24 presence: unreadable\); an unreadable"
+        ) as caught:
             run(recipe, out)
+        assert caught.value.__notes__ == ["step scores"]
         asked = len(server.asked)
         manifest = run(recipe, out, "scores.tolerate_unreadable=1.0")["scores"]
         assert len(server.asked) == asked
@@ -173,3 +176,11 @@ def test_the_package_serves_the_fake_as_a_program(tmp_path):
         process.wait()
         process.stdout.close()
     assert Path(log).parent.is_dir()
+
+
+def test_a_step_that_is_stopped_early_names_what_could_not_be_read():
+    config = JudgeConfig(questions=("consistency",))
+    with pytest.raises(JudgeError, match=r"got 60 of 60 \(60 unreadable\); an unreadable reply is paid"):
+        config.check_counts({"unread_samples": 60, "unreadable": 60}, 60)
+    with pytest.raises(JudgeError, match=r"\(59 error: timeout, 1 unreadable\); `bakery retry` asks"):
+        config.check_counts({"unread_samples": 60, "error: timeout": 59, "unreadable": 1}, 60)

@@ -7,11 +7,13 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from filters.distributions import load_scores
+from filters.gallery import picture
 from filters.lineage import LineageError, trace
 from filters.remake import command, recipe_text
 from filters.report import FILE, ReportConfig, render, write_page
@@ -362,6 +364,16 @@ def test_a_picture_that_cannot_be_read_is_told_not_shown(out, monkeypatch):
     monkeypatch.setattr("filters.gallery.thumbnail", thumbnail)
     assert "image 1: image file is truncated" in page_of([base]).text
     assert spoilt.size == (8, 8)
+
+
+def test_a_picture_that_breaks_off_between_two_parts_is_told_not_shown():
+    file = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 255, (200, 200, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(file, "PNG")
+    data = file.getvalue()
+    second = data.index(b"IDAT", data.index(b"IDAT") + 4)
+    shown = picture(EncodedImage(data[:second] + bytes(4) + data[second + 4 :], "png"), "target", 100)
+    assert (shown.uri, shown.alt[:24]) == ("", "target: broken PNG file ")
 
 
 def test_ancestors_are_found_beside_what_is_named(line):

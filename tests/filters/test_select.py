@@ -1,10 +1,26 @@
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from filters.select import Samples, SelectConfig, SelectError, books, changes, select
+from filters.select import (
+    Samples,
+    SelectConfig,
+    SelectError,
+    books,
+    changes,
+    read_samples,
+    read_scores,
+    select,
+)
+from shards.books import Books
+from shards.driver_step import Input
+from shards.manifest import Manifest, write_manifest
+from shards.selection import write_selection
+from shards.storage import Storage
+from shards.tables import table_of, write_tables
 
 
 def samples(count: int, groups: list[str] | None = None) -> Samples:
@@ -44,6 +60,63 @@ def test_a_score_table_of_another_directory_is_an_error() -> None:
         select(samples(2), {"a": scores([1, 2], ["x", "y"])}, SelectConfig(min_scores={"a": 1}))
 
 
+def test_a_row_that_is_ok_and_holds_no_value_is_an_error_not_a_pass() -> None:
+    with pytest.raises(SelectError, match="expected a value where the status is ok, got none for 'k00001'"):
+        select(samples(2), {"a": scores([1.0, float("nan")])}, SelectConfig(min_scores={"a": 1}))
+
+
+def test_rows_in_another_order_are_decided_alike() -> None:
+    policy = SelectConfig(min_scores={"a": 2}, best=2, order=("a",))
+    table = scores([1, 4, 3, 5])
+    assert select(samples(4), {"a": table.take([2, 0, 3, 1])}, policy).equals(
+        select(samples(4), {"a": table}, policy)
+    )
+
+
+def test_a_question_of_two_judges_is_refused(tmp_path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name / "scores").mkdir(parents=True)
+        write_tables([table_of([])], tmp_path / name / "scores/a.parquet")
+    both = [Storage(str(tmp_path / name)) for name in ("one", "two")]
+    with pytest.raises(
+        SelectError, match=r"'a': expected it in one directory of scores, got it in .*one and"
+    ):
+        read_scores(both, ["a.mode"])
+    assert read_scores([both[0], both[0]], ["a"])["a"].num_rows == 0
+
+
+def test_of_nothing_that_was_kept_nothing_is_selected(tmp_path) -> None:
+    (tmp_path / "base-000000000000/index").mkdir(parents=True)
+    pq.write_table(
+        pa.table({"key": ["k"], "task": ["t"]}), tmp_path / "base-000000000000/index/00000.parquet"
+    )
+    fields = {"hash": "0" * 64, "config": {}, "books": Books()}
+    base = Manifest(name="base", type="t", kind="samples", **fields)
+    none = Manifest(
+        name="none", type="select", kind="selection", parents={"input": [base.directory]}, **fields
+    )
+    for manifest in (base, none):
+        write_manifest(Storage(str(tmp_path / manifest.directory)), manifest)
+    nothing = pa.table({"key": ["k"], "keep": [False], "reason": ["bad"]})
+    write_selection(nothing, tmp_path / none.directory / "selection.parquet")
+    of = Input(storage=Storage(str(tmp_path / none.directory)), manifest=none)
+    judged = Input(storage=Storage(str(tmp_path / "judged")), manifest=base)  # of no sample there is no table
+    policy = SelectConfig(min_scores={"consistency": 3}, best=5, order=("consistency",), by="task")
+    _, table = policy.decide({"input": [of], "scores": [judged]})
+    assert (table.num_rows, books(table)) == (0, Books())
+
+
+def test_groups_are_a_column_of_words_or_numbers(tmp_path) -> None:
+    (tmp_path / "index").mkdir()
+    nested = pa.table({"key": ["k"], "task": ["t"], "members": [[{"name": "n"}]]})
+    pq.write_table(nested, tmp_path / "index/00000.parquet")
+    manifest = Manifest(name="m", type="t", hash="0" * 64, kind="samples", config={})
+    of = Input(storage=Storage(str(tmp_path)), manifest=manifest)
+    assert read_samples(of, "task").groups.to_pylist() == ["t"]
+    with pytest.raises(SelectError, match=r"by: expected a column of the index \(key, task\), got 'members'"):
+        read_samples(of, "members")
+
+
 def test_an_unreadable_score_rejects_with_that_reason_and_is_never_low() -> None:
     table = select(
         samples(2),
@@ -72,6 +145,17 @@ def test_best_counts_in_each_group() -> None:
     assert kept(table) == ["k00001", "k00002"]
 
 
+def test_groups_that_no_sample_has_are_refused_with_those_there_are() -> None:
+    policy = SelectConfig(best={"compositon": 1}, order=("a",), by="task")
+    with pytest.raises(SelectError, match=r"best: expected groups that task has \(x, y\), got compositon"):
+        select(samples(2, ["x", "y"]), {"a": scores([1, 2])}, policy)
+
+
+def test_groups_without_a_best_are_refused() -> None:
+    with pytest.raises(ValidationError, match="how many of each group"):
+        SelectConfig(min_scores={"a": 1}, by="task")
+
+
 def test_ties_do_not_depend_on_the_order_of_the_samples() -> None:
     policy = SelectConfig(best=5, order=("a",))
     forward = select(samples(20), {"a": scores([1.0] * 20)}, policy)
@@ -98,6 +182,12 @@ def test_every_sample_is_decided_once_and_the_books_balance(
     found = books(table)
     found.check("select")
     assert found.made == min(best, sum(value >= least for value in values))
+
+
+@pytest.mark.parametrize("policy", [["paper"], {"paper": 1}, 3])
+def test_a_policy_that_is_no_name_is_refused(policy) -> None:
+    with pytest.raises(ValidationError, match="policy"):
+        SelectConfig.model_validate({"policy": policy, "min_scores": {"consistency": 3}})
 
 
 def test_changes_count_what_came_and_what_went() -> None:

@@ -5,11 +5,13 @@ import logging
 import time
 
 import pytest
+from aiohttp import web
 
-from filters.chat import read_probabilities
+from filters.chat import read_probabilities, read_text
 from filters.fake_answers import answer_by_hash
-from filters.fake_server import MODEL
+from filters.fake_server import MODEL, FakeJudge
 from filters.rubrics import pick_questions
+from shards.chat import count_tokens
 from shards.http_client import EndpointError, EndpointsDownError, RequestError
 from shards.ledger import Ledger
 from shards.sample import EncodedImage
@@ -228,6 +230,12 @@ def test_an_endpoint_whose_probe_differs_is_refused(serve, judge, samples):
         judge([serve(), serve(shift=0.5)], samples)
 
 
+def test_a_further_question_lets_no_other_model_in(serve, judge, samples):
+    judge([serve()], samples, ["presence"])
+    with pytest.raises(EndpointError, match="expected the probe's answer"):
+        judge([serve(shift=0.3)], samples, ["presence", "consistency"])
+
+
 def test_the_probe_is_remembered_from_run_to_run(serve, judge, samples):
     judge([serve()], samples[:3])
     with pytest.raises(EndpointError, match="as first recorded"):
@@ -275,6 +283,29 @@ def test_a_refused_key_is_an_error_that_names_the_variable_and_hides_the_key(
     assert "sk-" not in str(caught.value)
 
 
+@pytest.mark.parametrize("at", [10, 185, 285])
+def test_a_server_that_repeats_the_key_puts_it_in_no_message(serve, judge, samples, monkeypatch, at):
+    monkeypatch.setenv("JUDGE_KEY", "sk-very-secret")
+    said = {"note": "." * at + "sk-very-secret"}  # where a message cuts it, too
+    for send in (lambda: web.json_response(said), lambda: web.Response(text=str(said), status=500)):
+
+        async def models(_, request, send=send):
+            return send()
+
+        monkeypatch.setattr(FakeJudge, "_models", models)
+        with pytest.raises(EndpointsDownError, match="got none: http") as caught:
+            judge([serve()], samples[:1], api_key_env="JUDGE_KEY", outage_s=0.2)
+        assert "sk-" not in str(caught.value)
+
+
+def test_a_bill_of_no_sense_costs_no_reply():
+    assert count_tokens({"usage": {"prompt_tokens": "many", "prompt_tokens_details": [1]}}) == {
+        "prompt_tokens": 0,
+        "cached_tokens": 0,
+        "completion_tokens": 0,
+    }
+
+
 def test_an_unset_key_is_named(judge, samples):
     with pytest.raises(EndpointError, match=r"expected a key in \$NO_SUCH_KEY"):
         judge(["http://127.0.0.1:9"], samples, api_key_env="NO_SUCH_KEY")
@@ -314,3 +345,9 @@ def test_every_shipped_question_is_asked_as_it_is_written(serve, judge):
     names = [question.id for question in pick_questions(["consistency", "candidate_present", "target_shows"])]
     rows, _ = judge([serve()], [make_sample(1)], names)
     assert statuses(rows) == {"ok"}
+
+
+@pytest.mark.parametrize("content", [None, "", " \n"])
+def test_nothing_written_is_no_paid_reply(content):
+    with pytest.raises(RequestError, match="expected a message"):
+        read_text({"choices": [{"message": {"content": content}}]})

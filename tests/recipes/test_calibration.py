@@ -12,22 +12,28 @@ from rich.console import Console
 
 from datagen.exporters.kept import ExportError
 from datagen.exporters.scone_parquet import SconeOptions
+from filters.calibrate import CalibrateError
 from filters.controls import read_controls
 from filters.fake_answers import answer_from_truth
 from filters.fake_server import MODEL, Behaviour, FakeServer
+from filters.judge import Answer
 from filters.label_page import Labelling, LabelServer
 from filters.reasons import Reasons
 from filters.report import ReportConfig, render
 from filters.rubrics import pick_questions
+from filters.served import ServedEngineConfig
 from recipes.calibration import calibrate, describe
 from recipes.display import Display
 from recipes.export import export_directory
+from recipes.rationales import describe as tell
 from recipes.rationales import explain, write_jsonl
 from recipes.run import Run
 from recipes.schema import RecipeError, load_recipe
 from recipes.trace import finished
 from shards.driver_step import Input
+from shards.http_client import EndpointError, EndpointsDownError
 from shards.index import Directory
+from shards.ledger import Ledger
 from shards.storage import Storage
 
 RECIPE = """
@@ -90,6 +96,14 @@ def test_controls_stand_beside_the_set_in_a_calibration(made):
     assert all(0 <= control.mean <= 4 for control in found.controls)
 
 
+def test_another_judge_is_not_asked_again(made):
+    recipe, server, out, _ = made
+    server.judge.behaviour.shift = 0.4
+    with pytest.raises(EndpointError, match="expected the probe's answer"):
+        calibrate(recipe, out, "scores", None, 2)
+    server.judge.behaviour.shift = 0.0
+
+
 def test_asking_again_is_paid_apart_and_once(made):
     recipe, server, out, _ = made
     before = asked(server)
@@ -99,6 +113,14 @@ def test_asking_again_is_paid_apart_and_once(made):
     after = asked(server)
     calibrate(recipe, out, "scores", None, 5)
     assert asked(server) == after
+
+
+@pytest.fixture
+def server_that_refuses_words(made):
+    behaviour = made[1].judge.behaviour
+    behaviour.by_words = {'"reason" and "answer"': "400"}
+    yield
+    behaviour.by_words = {}
 
 
 def test_reasons_are_asked_for_scores_near_a_threshold_only_and_once(made, tmp_path):
@@ -112,6 +134,36 @@ def test_reasons_are_asked_for_scores_near_a_threshold_only_and_once(made, tmp_p
     assert len((tmp_path / "why.jsonl").read_text().splitlines()) == 4
     assert explain(recipe, out, "scores", "consistency", 3.5, 0.6, 4) == found
     assert asked(server) == before + 4
+
+
+def test_reasons_that_came_before_an_outage_are_paid_once(made, monkeypatch):
+    recipe, _, out, _ = made
+    came = []
+
+    class Failing:
+        def answers(self, asked):
+            came.extend(address for _, requests in asked for address in requests)
+            yield Answer(address=came[0], reply=b'{"reason": "so", "answer": "2"}', is_paid=True)
+            raise EndpointsDownError("all dead")
+
+        def close(self):
+            return None
+
+    monkeypatch.setattr(ServedEngineConfig, "build", lambda *_: Failing())
+    with pytest.raises(EndpointsDownError):
+        explain(recipe, out, "scores", "presence", 0.5, 0.5, 3)
+    ledger = Ledger(out.child("ledger"))
+    assert [ledger.get(address) is not None for address in came] == [True, False, False]
+
+
+@pytest.mark.usefixtures("server_that_refuses_words")
+def test_a_reason_that_did_not_come_is_told(made, tmp_path):
+    recipe, _, out, _ = made
+    found = explain(recipe, out, "scores", "consistency", 1.3, 0.6, 2)
+    assert [each.rationale for each in found] == [None, None]
+    assert next(tell(found)).startswith("2 of 2 have no reason")
+    write_jsonl(found, tmp_path / "none.jsonl")
+    assert not (tmp_path / "none.jsonl").read_text()
 
 
 def test_a_reason_stands_on_the_page_beside_its_sample_and_is_not_asked_for(made):
@@ -144,6 +196,12 @@ def test_a_page_of_a_judge_that_wrote_nothing_has_no_reasons(made, tmp_path):
     reworded = {**judge.manifest.config["settings"], "rubric": [["presence", "0" * 64]]}
     other = replace(judge.manifest, config={**judge.manifest.config, "settings": reworded})
     assert Reasons([replace(judge, manifest=other)]).of(base[key]) == []
+
+
+def test_no_score_that_is_near_is_said(made):
+    recipe, _, out, _ = made
+    assert explain(recipe, out, "scores", "consistency", 2.0, 0.0, 4) == []
+    assert list(tell([])) == ["no score is that near; a larger --within looks farther"]
 
 
 def test_a_question_that_was_not_asked_has_no_reasons(made):
@@ -228,6 +286,19 @@ def test_a_person_answers_and_the_csv_calibrates(made, labelled):
     assert path.read_text().splitlines()[0] == "key,question,label,reference,candidate"
     found = calibrate(recipe, out, "scores", path, 0)
     assert found.agreements[0].n == 2
+
+
+def test_labels_of_other_samples_are_told_and_an_empty_file_is_named(made, tmp_path):
+    recipe, _, out, manifests = made
+    key = min(Directory(out.child(manifests["base"].directory)).places)
+    path = tmp_path / "l.csv"
+    path.write_text(f"key,question,label\n{key},consistency,4\nelsewhere,consistency,4\n")
+    found = calibrate(recipe, out, "scores", path, 0)
+    assert (found.agreements[0].n, found.unjudged) == (1, {"consistency": 1})
+    assert any(line.startswith("consistency: 1 more labels are of samples") for line in describe(found))
+    path.write_text("key,question,label\n")
+    with pytest.raises(CalibrateError, match=r"l\.csv: expected labels of consistency, presence, got none"):
+        calibrate(recipe, out, "scores", path, 0)
 
 
 def test_a_form_of_another_site_and_a_foreign_name_are_refused(labelled):

@@ -1,5 +1,7 @@
 """Asking again, and the bill: what an outage spoilt is asked, what was paid is not."""
 
+import re
+
 import pytest
 from rich.console import Console
 
@@ -109,6 +111,48 @@ def test_the_bill_asks_a_few_samples_and_tells_the_whole(server, spoilt):
     assert whole["requests"] + bill.counts["requests"] == len(ids(server)) == len(set(ids(server)))
 
 
+def test_a_second_bill_counts_what_was_paid_for_the_first_to_no_sample(server, spoilt):
+    server.judge.behaviour.by_words = {}
+    with opened(spoilt) as run:
+        run.execute(until="base")
+    (first,) = bills(*spoilt, 4)
+    (same,) = bills(*spoilt, 4)
+    (second,) = bills(*spoilt, 8)
+    assert (first.asked, same.asked, second.asked, second.drawn) == (4, 0, 4, 8)
+    assert next(describe(same)) == (
+        "scores: 4 of 10 samples drawn: no request, all was paid; a larger --sample draws others, too"
+    )
+    whole = len(ids(server)) * 10 / 8
+    assert [first.expected("requests"), second.expected("requests")] == pytest.approx([whole, whole], rel=0.3)
+
+
+def test_a_bill_tells_what_was_not_answered(server, spoilt):
+    with opened(spoilt) as run:
+        run.execute(until="base")
+    (bill,) = bills(*spoilt, 4)
+    assert "  replies that were none: 4 error: http_400" in describe(bill)
+
+
 def test_the_bill_names_the_input_that_is_missing(spoilt):
     (bill,) = bills(*spoilt, 4)
     assert list(describe(bill)) == ["scores: cannot be told before base is made; run --until base first"]
+
+
+def test_a_server_that_only_a_run_starts_is_not_looked_for_on_this_machine(server, spoilt):
+    with opened(spoilt) as run:
+        run.execute(until="base")
+    engine = "engine: {kind: served, model: m, revision: r1, server: judge}"
+    text = spoilt[0].path.read_text()
+    started = spoilt[0].path.with_name("started.yaml")
+    started.write_text(re.sub(r"engine: {[^}]*}", engine, text) + "resources: {judge: {gpus: 0}}\n")
+    with pytest.raises(
+        RecipeError, match=r"scores\.engine\.server: expected endpoints that exist, got 'judge'"
+    ):
+        list(bills(load_recipe(started), spoilt[1], 4))
+    told = [
+        "scores.engine.server=''",
+        f"scores.engine.endpoints=[{server.url}]",
+        f"scores.engine.model={MODEL}",
+    ]
+    (bill,) = bills(load_recipe(started, told), spoilt[1], 4)
+    assert bill.asked == 4

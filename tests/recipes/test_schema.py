@@ -4,6 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from filters.remake import DERIVED
+from recipes.identity import computed
 from recipes.schema import RecipeError, load_recipe
 
 GOOD = """
@@ -198,3 +200,27 @@ def test_a_training_step_s_own_mistakes_come_with_the_recipe_s(tmp_path: Path) -
         tmp_path, f"steps: {{base: {{step: single_candidate, samples: 4}}, trained: {fixed}}}"
     )
     assert "steps.trained: packs_per_step: expected a multiple of the 2 ranks, got 3" in error
+
+
+@pytest.mark.parametrize(
+    "url", ["http://someone:s3cret@host:8000", "http://host:8000?key=s3cret", "s3cret@host"]
+)
+def test_a_key_in_an_address_is_refused(tmp_path, url):
+    engine = f"{{kind: served, model: m, revision: r, endpoints: ['{url}']}}"
+    base = "base: {step: single_candidate, samples: 1}"
+    judged = f"judged: {{step: judge, input: base, questions: [presence], engine: {engine}}}"
+    (tmp_path / "r.yaml").write_text(f"name: n\nsteps:\n  {base}\n  {judged}\n")
+    with pytest.raises(RecipeError, match="without a key in them; api_key_env names the variable") as caught:
+        load_recipe(tmp_path / "r.yaml")
+    assert "s3cret" not in str(caught.value)
+
+
+WITH_STEPS = [path for path in sorted(Path("recipes").glob("*.yaml")) if "\nsteps:" in path.read_text()]
+
+
+@pytest.mark.parametrize("path", WITH_STEPS, ids=lambda path: path.stem)
+def test_what_a_step_adds_to_its_settings_is_left_out_where_a_page_writes_the_recipe_again(path):
+    for step in load_recipe(path).steps.values():
+        settings = computed(step)["settings"]
+        assert set(settings) - set(type(step.settings).model_fields) <= set(DERIVED)
+        assert not set(type(step.settings).model_fields) & set(DERIVED)

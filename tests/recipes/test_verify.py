@@ -12,8 +12,9 @@ from filters.report import ReportConfig, render
 from recipes.bill import bills
 from recipes.calibration import calibrate, describe
 from recipes.display import Display
+from recipes.rationales import explain
 from recipes.run import Run
-from recipes.schema import load_recipe
+from recipes.schema import RecipeError, load_recipe
 from shards.driver_step import Input
 from shards.index import Directory
 from shards.selection import kept_keys
@@ -54,6 +55,14 @@ def made(tmp_path_factory):
             server.judge.behaviour.answer = answer_from_truth(str(folder / "out" / multi.directory))
             manifests = run.execute()
         yield recipe, server, out, manifests
+
+
+def test_a_question_that_shows_raw_references_has_no_reasons(made):
+    recipe, _, out, _ = made
+    with pytest.raises(
+        RecipeError, match="checked: expected a question about a sample's own images, got 'edit_r"
+    ):
+        explain(recipe, out, "checked", "edit_raw_first", 0.5, 0.5, 3)
 
 
 def samples(made):
