@@ -19,6 +19,9 @@ from train.stages import Stage
 from train.weights import load_file_into, weight_file
 
 FLEX_BLOCK = 128
+# Compiled graphs of a stage: first, last, bridged and other layers, with gradients and without. Past torch's
+# own limit of 8 (nine were counted over the four stages) a layer runs uncompiled; only a warning says so.
+GRAPHS = 32
 
 
 def compute_dtype(settings: TrainSettings, world: World) -> torch.dtype:
@@ -57,6 +60,8 @@ def build_model(
 
 def _prepare_layers(model: Bagel, settings: TrainSettings, world: World) -> None:
     is_compiled = world.device.type == "cuda" if settings.is_compiled is None else settings.is_compiled
+    if is_compiled:
+        torch._dynamo.config.recompile_limit = max(GRAPHS, torch._dynamo.config.recompile_limit)
     for layer in model.language_model.model.layers:
         layer.checkpointing = Checkpointing(settings.checkpointing)
         if is_compiled:

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
+from shards.listing import listing_digest
+from shards.storage import Storage
 from train.batch import Batch, to_device
 from train.bridge_config import BridgeConfig
 from train.build import build_model, compute_dtype, flex_block
@@ -38,6 +40,7 @@ from train.settings import TrainSettings
 from train.stages import Stage, warmed_lr
 from train.stopping import Stopping
 from train.tokenizer import load_tokenizer
+from train.weights import weight_file
 
 COLLECT_EVERY = 1000  # steps
 
@@ -187,8 +190,14 @@ def _sizes(model: nn.Module) -> dict[str, int]:
 
 
 def _base_name(base: Path, out: Path) -> str:
-    """Where a stage starts from; inside the run's own directory it may move with it."""
-    return str(base.relative_to(out) if base.is_relative_to(out) else base)
+    """What a stage starts from: a place in the run's own directory, which may move, or what the weights are.
+
+    Never a path outside: the same run may be given another one, and the exported model says this name.
+    """
+    if base.is_relative_to(out):
+        return str(base.relative_to(out))
+    file = weight_file(base)
+    return listing_digest(Storage(str(base)), {file.name: file.stat().st_size})
 
 
 def _run_facts(
