@@ -79,7 +79,7 @@ def train_stage(  # noqa: C901 - the algorithm, in one straight line
         device=world.device,
     )
     measure = Measure(settings=settings, data=data, studio=studio, bridge=bridge, world=world, encode=encode)
-    gauge = Gauge(config=config, stage=stage, world=world)
+    gauge = Gauge(config=config, trains=() if settings.lora else stage.trains, world=world)
 
     with Log(folder, is_written=world.is_first) as log, stopping, uncollected():
         log.say(f"{name}: {len(data.training)} samples, {len(data.held)} held out, fill {plan.fill():.3f}")
@@ -95,12 +95,12 @@ def train_stage(  # noqa: C901 - the algorithm, in one straight line
         ):
             waited_s = time.perf_counter() - begin_s
             set_lr(optimizer, warmed_lr(stage, step.number))
-            for batch, pack in zip(batches, step.packs[world.rank :: world.size], strict=True):
+            for batch in batches:
                 inputs = encode(batch)
                 found = model(inputs, bridge)
                 loss = pack_loss(found, inputs, step.targets)
                 loss.backward()
-                meter.add_pack(loss, found.stats, pack.tokens, gauge.flops(batch, pack))
+                meter.add_pack(loss, found.stats, batch.tokens, gauge.flops(batch))
             norm = clip_gradients(parameters, stage.clip_norm)
             torch._assert_async(norm.isfinite(), f"step {step.number}: gradient norm is not finite")
             optimizer.step()
