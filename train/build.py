@@ -30,9 +30,9 @@ def compute_dtype(settings: TrainSettings, world: World) -> torch.dtype:
     return torch.bfloat16 if is_narrow else torch.float32
 
 
-def flex_block(world: World) -> int | None:
+def flex_block(device: torch.device) -> int | None:
     """Rows of a flex attention block; None on CPUs, which have no flex backward pass and use dense masks."""
-    return FLEX_BLOCK if world.device.type == "cuda" else None
+    return FLEX_BLOCK if device.type == "cuda" else None
 
 
 def build_model(

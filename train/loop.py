@@ -33,14 +33,14 @@ from train.measure import Gauge, Measure
 from train.meter import Meter
 from train.model import Bagel
 from train.optimizer import make_optimizer, optimizer_state, set_lr
-from train.parallel import World, whole
+from train.parallel import World
 from train.plan import Plan
 from train.pretrained import export_model, load_autoencoder
 from train.settings import TrainSettings
 from train.stages import Stage, warmed_lr
 from train.stopping import Stopping
 from train.tokenizer import load_tokenizer
-from train.weights import weight_file
+from train.weights import weight_file, whole_tensor
 
 COLLECT_EVERY = 1000  # steps
 
@@ -50,7 +50,7 @@ def train_stage(  # noqa: C901 - the algorithm, in one straight line
 ) -> Path | None:
     """Train one stage, or go on with it; return the directory of its model, None where it was stopped."""
     stage, folder, config = settings.stage(name), Path(settings.out) / name, read_config(base)
-    bridge, block = settings.bridge_of(stage), flex_block(world)
+    bridge, block = settings.bridge_of(stage), flex_block(world.device)
     if (folder / "model" / "bakery.json").exists():
         return folder / "model"
 
@@ -85,7 +85,7 @@ def train_stage(  # noqa: C901 - the algorithm, in one straight line
         log.say(f"{name}: {len(data.training)} samples, {len(data.held)} held out, fill {plan.fill():.3f}")
         log.write("data", first, data.counts())
         log.say(table_text(training_table(_sizes(model), parameters.keys(), config.language.layers)))
-        rehearse(model, data, plan, encode, bridge)
+        rehearse(model, data, plan, encode, bridge, passes=min(2, settings.packs_per_step // world.size))
         optimizer.zero_grad()
         meter, begin_s = Meter(world), time.perf_counter()
         gc.collect()
@@ -158,7 +158,7 @@ def uncollected() -> Iterator[None]:
 
 def clip_gradients(parameters: Mapping[str, nn.Parameter], most: float) -> Tensor:
     """Scale all gradients down to a joint norm of `most`; return the norm before."""
-    return whole(clip_grad_norm_(list(parameters.values()), most))
+    return whole_tensor(clip_grad_norm_(list(parameters.values()), most))
 
 
 def rehearse(
@@ -167,8 +167,12 @@ def rehearse(
     plan: Plan,
     encode: Callable[[Batch], PackInputs],
     bridge: BridgeConfig | None,
+    passes: int,
 ) -> None:
-    """The dearest pack once, forward and backward: if memory does not suffice, it fails here.
+    """The dearest pack, forward and backward: if memory does not suffice, it fails here.
+
+    Args:
+        passes: 2 where gradients add up over packs: the second one has them to hold from its beginning.
 
     Raises:
         torch.OutOfMemoryError: with what to change.
@@ -176,7 +180,8 @@ def rehearse(
     pack = plan.dearest()
     try:
         inputs = encode(data.rehearsal_batch(pack))
-        pack_loss(model(inputs, bridge), inputs, pack.targets).backward()
+        for _ in range(passes):
+            pack_loss(model(inputs, bridge), inputs, pack.targets).backward()
     except torch.OutOfMemoryError as error:
         error.add_note(
             f"the dearest pack has {pack.tokens} tokens of a budget of {plan.budget}: lower budget, set "

@@ -22,6 +22,7 @@ from train.build import build_model
 from train.checkpoint import finished
 from train.config import ConfigError
 from train.config_files import read_config
+from train.flow import pack_loss
 from train.loop import train_stage
 from train.parallel import World, joined_world
 from train.pretrained import load_model, write_tiny
@@ -30,6 +31,8 @@ from train.settings import TrainSettings
 
 ROOT = Path(__file__).parents[2]
 BRIDGE = {"relevance_layer": 0, "first_layer": 1, "last_layer": 2, "threshold": 0.05}
+
+NOTHING = {"samples": 0}
 
 
 def values(data, tiny, out, **changes):
@@ -116,7 +119,7 @@ def test_a_finished_stage_is_not_trained_again(whole, data, tiny):
 def two_stages(data, tiny, out):
     change = {"steps": 2, "warmup_steps": 0, "data": ["base"]}
     stages = ["stage1_base", "stage1_refined"]
-    return settings(data, tiny, out, stages=stages, overrides={"all": change}, validation={"samples": 0})
+    return settings(data, tiny, out, stages=stages, overrides={"all": change}, validation=NOTHING)
 
 
 def test_a_stage_is_let_go_before_the_next_is_built(data, tiny, tmp_path, monkeypatch):
@@ -143,6 +146,18 @@ def test_asked_to_stop_in_a_stages_last_step_the_next_does_not_begin(data, tiny,
     assert not (tmp_path / "stage1_refined").exists()
     monkeypatch.undo()
     assert run_stages(run) == 0
+
+
+@pytest.mark.parametrize(("packs", "calls"), [(1, 1 + 1), (3, 2 + 3)])
+def test_the_dearest_pack_is_run_as_it_will_be_with_gradients_to_add_to(
+    data, tiny, tmp_path, monkeypatch, packs, calls
+):
+    counted = []
+    monkeypatch.setattr("train.loop.pack_loss", lambda *given: counted.append(1) or pack_loss(*given))
+    change = {"steps": 1, "warmup_steps": 0, "data": ["base"]}
+    run = settings(data, tiny, tmp_path, packs_per_step=packs, overrides={"all": change}, validation=NOTHING)
+    assert run_stages(run) == 0
+    assert len(counted) == calls
 
 
 def test_a_number_of_processes_that_cannot_share_a_step_is_refused(data, tiny, tmp_path):
