@@ -17,7 +17,7 @@ from train.keyed import keyed_normal
 from train.layout import Layout, make_layout
 from train.patches import to_tokens
 from train.pixels import as_unit, decode, resized_pixels
-from train.segments import Grid, ReferenceTokens, SampleTokens
+from train.segments import Grid, ReferenceTokens, SampleTokens, token_count
 from train.tokenizer import Tokenizer
 from train.vae import Autoencoder
 
@@ -53,7 +53,7 @@ class Batch:
         noise: of each target.
         time: of each target.
         draws: noise draws of each target image.
-        keys: of the samples.
+        samples: in tokens, without what was left out of them.
     """
 
     layout: Layout
@@ -63,7 +63,12 @@ class Batch:
     noise: list[Tensor]
     time: Tensor
     draws: int
-    keys: tuple[str, ...]
+    samples: tuple[SampleTokens, ...]
+
+    @property
+    def tokens(self) -> int:
+        """Rows of the pack, padding not counted."""
+        return sum(token_count(sample) for sample in self.samples)
 
 
 def make_batch(
@@ -99,7 +104,7 @@ def make_batch(
         ],
         time=_times(draws, noising),
         draws=noising.noise_draws,
-        keys=tuple(sample.key for sample in samples),
+        samples=tuple(one.tokens for one in prepared),
     )
 
 

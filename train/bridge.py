@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -25,9 +26,10 @@ class BridgeIndex:
     Attributes:
         doc_U: sample of the row; padding counts as sample D, which has no text.
         is_text_U: the instruction, with the tokens that begin and end it.
-        is_vit_U: ViT tokens.
+        is_vit_U: ViT tokens of samples with text.
         latent_row_L, tap_row_L4, tap_weight_L4: see `train.taps`; latent rows count from 0 in the pack.
-        half_T: half of a reference image; E elsewhere.
+        half_T: half of a reference image that text can be asked of; E elsewhere: other tokens, samples
+            without text, latents without ViT tokens. The bridge neither hides nor counts those.
         docs, halves: D and E.
     """
 
@@ -48,12 +50,14 @@ def bridge_index(layout: Layout, device: torch.device | str = "cpu") -> BridgeIn
     halves = 2 * len(layout.reference_docs)
     doc_U = columns.doc[und].copy()
     doc_U[doc_U < 0] = layout.docs
+    has_text = np.isin(columns.doc, columns.doc[layout.is_instruction])
+    has_vit = np.isin(columns.reference, layout.vit_references)
     half_T = columns.reference * 2 + (columns.kind == Kind.LATENT)
-    half_T[columns.reference < 0] = halves
+    half_T[(columns.reference < 0) | ~has_text | ~has_vit] = halves
     arrays = {
         "doc_U": doc_U,
         "is_text_U": layout.is_instruction[und],
-        "is_vit_U": columns.kind[und] == Kind.VIT,
+        "is_vit_U": (columns.kind[und] == Kind.VIT) & has_text[und],
         "latent_row_L": taps.latent_row + layout.und_rows,
         "tap_row_L4": taps.und_row,
         "tap_weight_L4": taps.weight,
@@ -76,9 +80,8 @@ def relevance(und_UH: Tensor, rows: int, index: BridgeIndex) -> Tensor:
     sums_DH.index_add_(0, index.doc_U, unit_UH * is_text_U[:, None])
     count_D = unit_UH.new_zeros(index.docs + 1).index_add_(0, index.doc_U, is_text_U)
     mean_DH = sums_DH / count_D.clamp(min=1)[:, None]
-    has_text_U = (count_D > 0)[index.doc_U]
     cosine_U = (unit_UH * mean_DH[index.doc_U]).sum(-1)
-    relevance_U = torch.where(index.is_vit_U & has_text_U, cosine_U, 1.0)
+    relevance_U = torch.where(index.is_vit_U, cosine_U, 1.0)
     relevance_T = functional.pad(relevance_U, (0, rows - len(relevance_U)), value=1.0)
     taps_L = (relevance_U[index.tap_row_L4] * index.tap_weight_L4).sum(-1)
     return relevance_T.index_copy(0, index.latent_row_L, taps_L)
@@ -134,11 +137,11 @@ class BridgeStats(NamedTuple):
 
 @torch.no_grad()
 def bridge_stats(relevance_T: Tensor, keep_T: Tensor, index: BridgeIndex) -> BridgeStats:
-    """Statistics of every reference image of a pack; NaN where it has no (ViT) tokens to count."""
-    vit_E, both_E = _per_half(torch.ones_like(relevance_T), index)[:-1].view(-1, 2).unbind(1)
+    """Statistics of every reference image of a pack; NaN where text is asked of none of its (ViT) tokens."""
+    vit_E, latent_E = _per_half(torch.ones_like(relevance_T), index)[:-1].view(-1, 2).unbind(1)
     relevance_sum = _per_half(relevance_T, index)[:-1:2]
     kept = _per_half(keep_T.float(), index)[:-1].view(-1, 2).sum(1)
-    tokens = vit_E + both_E
+    tokens = vit_E + latent_E
     return BridgeStats(
         mean_relevance=relevance_sum / vit_E,
         keep_frac=kept / tokens,

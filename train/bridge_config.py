@@ -45,6 +45,8 @@ class BridgeConfig:
             )
         if self.rule not in ("fixed", "quantile"):
             found.append(f"bridge.rule: expected fixed or quantile, got {self.rule!r}")
+        if not -1 <= self.threshold <= 1:
+            found.append(f"bridge.threshold: expected a cosine in -1..1, got {self.threshold!r}")
         return found + [
             f"bridge.{name}: expected a share in 0..1, got {getattr(self, name)!r}"
             for name in ("keep_frac", "fallback_frac")

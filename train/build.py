@@ -19,6 +19,9 @@ from train.stages import Stage
 from train.weights import load_file_into, weight_file
 
 FLEX_BLOCK = 128
+# Compiled graphs of a stage: first, last, bridged and other layers, with gradients and without. Past torch's
+# own limit of 8 (nine were counted over the four stages) a layer runs uncompiled; only a warning says so.
+GRAPHS = 32
 
 
 def compute_dtype(settings: TrainSettings, world: World) -> torch.dtype:
@@ -27,9 +30,9 @@ def compute_dtype(settings: TrainSettings, world: World) -> torch.dtype:
     return torch.bfloat16 if is_narrow else torch.float32
 
 
-def flex_block(world: World) -> int | None:
+def flex_block(device: torch.device) -> int | None:
     """Rows of a flex attention block; None on CPUs, which have no flex backward pass and use dense masks."""
-    return FLEX_BLOCK if world.device.type == "cuda" else None
+    return FLEX_BLOCK if device.type == "cuda" else None
 
 
 def build_model(
@@ -57,6 +60,8 @@ def build_model(
 
 def _prepare_layers(model: Bagel, settings: TrainSettings, world: World) -> None:
     is_compiled = world.device.type == "cuda" if settings.is_compiled is None else settings.is_compiled
+    if is_compiled:
+        torch._dynamo.config.recompile_limit = max(GRAPHS, torch._dynamo.config.recompile_limit)
     for layer in model.language_model.model.layers:
         layer.checkpointing = Checkpointing(settings.checkpointing)
         if is_compiled:

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
+from shards.listing import listing_digest
+from shards.storage import Storage
 from train.batch import Batch, to_device
 from train.bridge_config import BridgeConfig
 from train.build import build_model, compute_dtype, flex_block
@@ -31,13 +33,14 @@ from train.measure import Gauge, Measure
 from train.meter import Meter
 from train.model import Bagel
 from train.optimizer import make_optimizer, optimizer_state, set_lr
-from train.parallel import World, whole
+from train.parallel import World
 from train.plan import Plan
 from train.pretrained import export_model, load_autoencoder
 from train.settings import TrainSettings
 from train.stages import Stage, warmed_lr
 from train.stopping import Stopping
 from train.tokenizer import load_tokenizer
+from train.weights import weight_file, whole_tensor
 
 COLLECT_EVERY = 1000  # steps
 
@@ -47,7 +50,7 @@ def train_stage(  # noqa: C901 - the algorithm, in one straight line
 ) -> Path | None:
     """Train one stage, or go on with it; return the directory of its model, None where it was stopped."""
     stage, folder, config = settings.stage(name), Path(settings.out) / name, read_config(base)
-    bridge, block = settings.bridge_of(stage), flex_block(world)
+    bridge, block = settings.bridge_of(stage), flex_block(world.device)
     if (folder / "model" / "bakery.json").exists():
         return folder / "model"
 
@@ -76,13 +79,13 @@ def train_stage(  # noqa: C901 - the algorithm, in one straight line
         device=world.device,
     )
     measure = Measure(settings=settings, data=data, studio=studio, bridge=bridge, world=world, encode=encode)
-    gauge = Gauge(config=config, stage=stage, world=world)
+    gauge = Gauge(config=config, trains=() if settings.lora else stage.trains, world=world)
 
     with Log(folder, is_written=world.is_first) as log, stopping, uncollected():
         log.say(f"{name}: {len(data.training)} samples, {len(data.held)} held out, fill {plan.fill():.3f}")
         log.write("data", first, data.counts())
         log.say(table_text(training_table(_sizes(model), parameters.keys(), config.language.layers)))
-        rehearse(model, data, plan, encode, bridge)
+        rehearse(model, data, plan, encode, bridge, passes=min(2, settings.packs_per_step // world.size))
         optimizer.zero_grad()
         meter, begin_s = Meter(world), time.perf_counter()
         gc.collect()
@@ -92,12 +95,12 @@ def train_stage(  # noqa: C901 - the algorithm, in one straight line
         ):
             waited_s = time.perf_counter() - begin_s
             set_lr(optimizer, warmed_lr(stage, step.number))
-            for batch, pack in zip(batches, step.packs[world.rank :: world.size], strict=True):
+            for batch in batches:
                 inputs = encode(batch)
                 found = model(inputs, bridge)
                 loss = pack_loss(found, inputs, step.targets)
                 loss.backward()
-                meter.add_pack(loss, found.stats, pack.tokens, gauge.flops(batch, pack))
+                meter.add_pack(loss, found.stats, batch.tokens, gauge.flops(batch))
             norm = clip_gradients(parameters, stage.clip_norm)
             torch._assert_async(norm.isfinite(), f"step {step.number}: gradient norm is not finite")
             optimizer.step()
@@ -155,7 +158,7 @@ def uncollected() -> Iterator[None]:
 
 def clip_gradients(parameters: Mapping[str, nn.Parameter], most: float) -> Tensor:
     """Scale all gradients down to a joint norm of `most`; return the norm before."""
-    return whole(clip_grad_norm_(list(parameters.values()), most))
+    return whole_tensor(clip_grad_norm_(list(parameters.values()), most))
 
 
 def rehearse(
@@ -164,8 +167,12 @@ def rehearse(
     plan: Plan,
     encode: Callable[[Batch], PackInputs],
     bridge: BridgeConfig | None,
+    passes: int,
 ) -> None:
-    """The dearest pack once, forward and backward: if memory does not suffice, it fails here.
+    """The dearest pack, forward and backward: if memory does not suffice, it fails here.
+
+    Args:
+        passes: 2 where gradients add up over packs: the second one has them to hold from its beginning.
 
     Raises:
         torch.OutOfMemoryError: with what to change.
@@ -173,7 +180,8 @@ def rehearse(
     pack = plan.dearest()
     try:
         inputs = encode(data.rehearsal_batch(pack))
-        pack_loss(model(inputs, bridge), inputs, pack.targets).backward()
+        for _ in range(passes):
+            pack_loss(model(inputs, bridge), inputs, pack.targets).backward()
     except torch.OutOfMemoryError as error:
         error.add_note(
             f"the dearest pack has {pack.tokens} tokens of a budget of {plan.budget}: lower budget, set "
@@ -187,8 +195,14 @@ def _sizes(model: nn.Module) -> dict[str, int]:
 
 
 def _base_name(base: Path, out: Path) -> str:
-    """Where a stage starts from; inside the run's own directory it may move with it."""
-    return str(base.relative_to(out) if base.is_relative_to(out) else base)
+    """What a stage starts from: a place in the run's own directory, which may move, or what the weights are.
+
+    Never a path outside: the same run may be given another one, and the exported model says this name.
+    """
+    if base.is_relative_to(out):
+        return str(base.relative_to(out))
+    file = weight_file(base)
+    return listing_digest(Storage(str(base)), {file.name: file.stat().st_size})
 
 
 def _run_facts(

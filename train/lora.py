@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 from torch.nn import functional
 
 from train.groups import group_of
 from train.keyed import keyed_generator
-from train.weights import copy_rows
+from train.weights import copy_rows, whole_tensor
 
 ADAPTED = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -54,13 +53,9 @@ def reset_adapters(model: nn.Module, seed: int) -> None:
 
 def merged(model: nn.Module, name: str, value: Tensor) -> Tensor:
     """The whole weight of a name, gathered from all ranks, its adapter added."""
-    whole = _whole(value)
+    whole = whole_tensor(value)
     module = model.get_submodule(name.rpartition(".")[0])
     if not isinstance(module, LoraLinear) or not name.endswith(".weight"):
         return whole
-    change = _whole(module.lora_b).float() @ _whole(module.lora_a).float() * module.scale
+    change = whole_tensor(module.lora_b).float() @ whole_tensor(module.lora_a).float() * module.scale
     return (whole.float() + change).to(whole.dtype)
-
-
-def _whole(value: Tensor) -> Tensor:
-    return value.full_tensor() if isinstance(value, DTensor) else value

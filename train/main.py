@@ -87,7 +87,7 @@ def main_generate(
         ConfigError: the directory is no model, or a setting cannot be sampled.
     """
     from train.draw import draw
-    from train.pixels import open_rgb
+    from train.pixels import open_upright
 
     sampler = SamplerConfig(steps=steps, uses_bridge=uses_bridge)
     if sampler.problems():
@@ -96,7 +96,7 @@ def main_generate(
     if vit_px is not None:
         rule = replace(studio.config.vit_resize, max_px=vit_px)
         studio = replace(studio, config=replace(studio.config, vit_resize=rule).check())
-    images = [open_rgb(path.read_bytes()) for path in references]
+    images = [open_upright(path.read_bytes()) for path in references]
     image = draw(studio, images, instruction, size, "generate", sampler, bridge, seed)
     into.parent.mkdir(parents=True, exist_ok=True)
     image.save(into)
@@ -117,6 +117,7 @@ def main_relevance(checkpoint: Path, directory: str, key: str, into: Path, *, de
         ConfigError: the directory is no model, or has no such sample.
     """
     from train.batch import Noising, make_batch, to_device
+    from train.build import flex_block
     from train.pixels import decode
     from train.relevance_map import draw_maps, relevance_maps
     from train.source import Source
@@ -128,8 +129,9 @@ def main_relevance(checkpoint: Path, directory: str, key: str, into: Path, *, de
             f"{', '.join(islice(directory_of_sample.places, 3))} and others: see its index"
         )
     sample, studio = directory_of_sample[key], _open_studio(checkpoint, device)
-    batch = make_batch([sample], studio.config, studio.tokenizer, Noising(key=("relevance", key)))
-    inputs = to_device(batch, studio.autoencoder, studio.config, studio.device, None)
+    block, noising = flex_block(studio.device), Noising(key=("relevance", key))
+    batch = make_batch([sample], studio.config, studio.tokenizer, noising, block or 1)
+    inputs = to_device(batch, studio.autoencoder, studio.config, studio.device, block)
     maps = relevance_maps(studio.model, batch, inputs)
     images = [decode(image, f"sample {key}") for image in sample.references]
     into.parent.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import torch
@@ -18,10 +18,7 @@ from train.inputs import PackInputs
 from train.log import Log
 from train.parallel import World, outside_forward
 from train.pixels import decode, side_by_side
-from train.plan import Pack
-from train.segments import Kind
 from train.settings import TrainSettings
-from train.stages import Stage
 from train.validate import share, validate
 
 
@@ -85,20 +82,19 @@ class Measure:
 
 @dataclass(frozen=True, kw_only=True)
 class Gauge:
-    """Speed against the machine's peak, and memory."""
+    """Speed against the machine's peak, and memory.
+
+    Attributes:
+        trains: groups whose own weights train; none with adapters.
+    """
 
     config: ModelConfig
-    stage: Stage
+    trains: Collection[str]
     world: World
 
-    def flops(self, batch: Batch, pack: Pack) -> float:
+    def flops(self, batch: Batch) -> float:
         """Operations of a pack; 0 where the device's peak is not known."""
-        if self.peak is None:
-            return 0.0
-        kind = batch.layout.columns.kind
-        und_tokens = int(((kind == Kind.TEXT) | (kind == Kind.VIT)).sum())
-        vit_lengths = [grid.size for grid in batch.layout.vit_grids]
-        return pack_flops(self.config, pack, und_tokens, vit_lengths, self.stage.trains)
+        return 0.0 if self.peak is None else pack_flops(self.config, batch.samples, self.trains)
 
     @property
     def peak(self) -> float | None:

@@ -14,7 +14,6 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
-from torch.distributed.tensor import DTensor
 
 from train.config import ConfigError
 from train.model import Bagel
@@ -119,8 +118,3 @@ def outside_forward(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         model.reshard()
-
-
-def whole(value: Tensor) -> Tensor:
-    """A tensor gathered from all ranks, where it is sharded."""
-    return value.full_tensor() if isinstance(value, DTensor) else value

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from shards.sample import EncodedImage
@@ -23,7 +23,15 @@ def open_rgb(data: bytes) -> Image.Image:
     Raises:
         OSError: the file breaks off or is no image.
     """
-    image = Image.open(io.BytesIO(data))
+    return _rgb(Image.open(io.BytesIO(data)))
+
+
+def open_upright(data: bytes) -> Image.Image:
+    """The same of a user's own picture, turned as its EXIF says; those of sets are upright already."""
+    return _rgb(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
+
+
+def _rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("RGBA", "LA", "P") and (image.mode != "P" or "transparency" in image.info):
         layer = image.convert("RGBA")
         image = Image.new("RGB", layer.size, "white")

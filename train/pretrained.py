@@ -23,6 +23,7 @@ from train.weights import (
     Gather,
     copy_sidecars,
     export_name,
+    is_first,
     load_file_into,
     save_streaming,
     weight_file,
@@ -89,14 +90,13 @@ def export_model(
         dtype: of the weights in the file.
         gather: see `train.weights.save_streaming`.
     """
-    is_first = not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
     partial = into.with_name(f".{into.name}.partial")
-    if is_first:
+    if is_first():
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         copy_sidecars(source, partial, {"model": model_extra(config), **about})
     save_streaming(partial / export_name(source), tensors, dtype, gather)
-    if is_first:
+    if is_first():
         partial.rename(into)  # a directory of this name is whole
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,16 +24,43 @@ from train.tokenizer import load_tokenizer
 def run_stages(settings: TrainSettings) -> int:
     """Train all stages as one of the processes that train together; 0 when all are done, 3 if stopped."""
     with joined_world(settings.device) as world, limited_threads(settings.cpu_threads):
-        base = _base(settings, world)
-        _check_data(settings, base, world)
+        base, stopping = prepare(settings, world), Stopping()
         for name in settings.stages:
-            made = train_stage(settings, name, base, world, Stopping())
+            made = train_stage(settings, name, base, world, stopping)
             if world.is_first:
                 write_page(Path(settings.out), settings.stages)
-            if made is None:
+            if made is None or (stopping.is_agreed and name != settings.stages[-1]):
                 return 3
             base = made
+            release()
     return 0
+
+
+def prepare(settings: TrainSettings, world: World) -> Path:
+    """The model that the first stage starts from, once all is checked that can be without loading it.
+
+    Raises:
+        ConfigError: with everything that cannot work.
+    """
+    if settings.packs_per_step % world.size:
+        raise ConfigError(
+            f"packs_per_step: expected a multiple of the {world.size} processes that were started, got "
+            f"{settings.packs_per_step!r}; start another number of them, or change it"
+        )
+    base = _base(settings, world)
+    _check_data(settings, base, world)
+    return base
+
+
+def release() -> None:
+    """Let go of a stage: under FSDP its model is a cycle, and its memory would be missed by the next one's.
+
+    Compiled layers go too: each stage freezes others, and torch compiles one function only so many times.
+    """
+    torch.compiler.reset()
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 @contextmanager

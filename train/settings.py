@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from shards.settings import RUN, Settings
 from train.bridge_config import BRIDGE_PRESETS, BridgeConfig
 from train.config import ConfigError, ModelConfig
 from train.guidance import SamplerConfig
-from train.stages import FOUR_STEPS, Stage, stage_preset
+from train.stages import FOUR_STEPS, Share, Stage, stage_preset
 
 TINY_BASE = "tiny"  # as `base`: a small untrained model, written into the run's own directory
 
@@ -30,7 +30,7 @@ class Validation(Settings):
 
     samples: int = Field(default=64, ge=0, description="held out of each data set, chosen by key")
     every: int = Field(default=200, gt=0, description="steps")
-    times: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9)
+    times: tuple[Share, ...] = Field(default=(0.1, 0.3, 0.5, 0.7, 0.9), min_length=1)
     images: int = Field(default=4, ge=0, description="held-out samples drawn as pictures")
     image_steps: int = Field(default=50, gt=1)
 
@@ -94,7 +94,10 @@ class Training(Settings):
         unknown = sorted(set(self.bridge) - set(vars(preset)))
         if unknown:
             raise ConfigError(f"bridge: expected {', '.join(vars(preset))}, got {', '.join(unknown)}")
-        return BridgeConfig(**(vars(preset) | self.bridge))
+        try:
+            return TypeAdapter(BridgeConfig).validate_python(vars(preset) | self.bridge)
+        except ValidationError as error:
+            raise ConfigError("\n".join(_lines("bridge", error))) from error
 
     def sampler(self) -> SamplerConfig:
         """How the run draws its sample images."""

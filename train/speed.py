@@ -19,8 +19,8 @@ from train.flow import pack_loss
 from train.inputs import PackInputs, pack_inputs
 from train.layout import Layout, make_layout
 from train.model import Bagel
-from train.plan import Pack, sample_size
-from train.segments import Grid, Kind, ReferenceTokens, SampleTokens
+from train.plan import sample_size
+from train.segments import Grid, ReferenceTokens, SampleTokens
 
 LAYERS = 4
 BRIDGE = BridgeConfig(relevance_layer=0, first_layer=1, last_layer=2, rule="quantile", keep_frac=0.5)
@@ -153,6 +153,8 @@ def measure(
     times = [bench.time(once) for _ in range(bench.repeats)]
     seconds, tokens = statistics.median(times), sum(sample_size(one).tokens for one in samples)
     best = peak(bench.name) if bench.is_gpu else None
+    config = replace(bench.config, autoencoder="dct")  # latents are given: none is encoded, none counted
+    flops = pack_flops(config, samples, ("und_layers", "gen_layers"))
     return {
         "pack": name,
         "bridge": bridge is not None,
@@ -161,17 +163,6 @@ def measure(
         "ms": round(1000 * seconds, 2),
         "ms_low_high": [round(1000 * min(times), 2), round(1000 * max(times), 2)],
         "tokens_per_s": round(tokens / seconds),
-        "mfu": round(_flops(bench, layout, samples) / seconds / best, 4) if best else None,
+        "mfu": round(flops / seconds / best, 4) if best else None,
         "peak_gb": bench.peak_gb(),
     }
-
-
-def _flops(bench: Bench, layout: Layout, samples: Sequence[SampleTokens]) -> float:
-    """Latents are given, so the autoencoder's share is not run and not counted."""
-    sizes = [sample_size(one) for one in samples]
-    totals = {name: sum(getattr(size, name) for size in sizes) for name in ("tokens", "pairs", "targets")}
-    kind = layout.columns.kind
-    und = int(((kind == Kind.TEXT) | (kind == Kind.VIT)).sum())
-    vit = [grid.size for grid in layout.vit_grids]
-    config = replace(bench.config, autoencoder="dct")
-    return pack_flops(config, Pack(samples=(), **totals), und, vit, ("und_layers", "gen_layers"))

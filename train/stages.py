@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
 from shards.settings import Settings
@@ -11,6 +13,8 @@ from train.groups import GEN, UND, check_groups
 
 DATA = ("base", "refined", "multi_candidate", "multi_input")
 DISTINCTION_DATA = ("refined", "multi_candidate", "multi_input")
+Share = Annotated[float, Field(ge=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Stage(Settings):
@@ -32,12 +36,12 @@ class Stage(Settings):
     warmup_steps: int = Field(ge=0)
     bridge: str | None = None
     lr: float = Field(default=2e-5, gt=0)
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: tuple[Decay, Decay] = (0.9, 0.95)
     eps: float = Field(default=1e-15, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     clip_norm: float = Field(default=1.0, gt=0)
-    text_dropout: float = Field(default=0.1, ge=0, le=1)
-    image_dropout: float = Field(default=0.0, ge=0, le=1)
+    text_dropout: Share = 0.1
+    image_dropout: Share = 0.0
     timestep_shift: float = Field(default=1.0, gt=0)
     noise_draws: int = Field(
         default=1, gt=0, description="targets per sample, each with its own noise and time"

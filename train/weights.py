@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -159,14 +160,17 @@ def save_streaming(
     header += b" " * (-len(header) % 8)
     partial = path.with_name(f".{path.name}.partial")
     with ExitStack() as stack:
-        file = stack.enter_context(partial.open("wb")) if _is_first() else None
+        file = stack.enter_context(partial.open("wb")) if is_first() else None
         if file:
             file.write(len(header).to_bytes(8, "little") + header)
         for name, value in tensors.items():
             whole = (gather or _gathered)(name, value)
             if file:
                 file.write(_bytes(whole.detach().to("cpu", dtype)))
-    if _is_first():
+        if file:
+            file.flush()
+            os.fsync(file.fileno())
+    if is_first():
         partial.rename(path)
 
 
@@ -178,10 +182,16 @@ def _bytes(value: Tensor) -> memoryview:
 
 
 def _gathered(_name: str, value: Tensor) -> Tensor:
+    return whole_tensor(value)
+
+
+def whole_tensor(value: Tensor) -> Tensor:
+    """A tensor gathered from all ranks, where it is sharded."""
     return value.full_tensor() if isinstance(value, DTensor) else value
 
 
-def _is_first() -> bool:
+def is_first() -> bool:
+    """Whether this process is the one that writes."""
     return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
 
 

@@ -69,17 +69,31 @@ def test_statistics_are_per_reference_image():
     keep = keep_mask(found, index, BridgeConfig(threshold=2.0))
     stats = bridge_stats(found, keep, index)
     torch.testing.assert_close(stats.mean_relevance[0], found[rows(layout, Kind.VIT, 0)].mean())
-    assert stats.mean_relevance[1].isnan()
-    assert stats.keep_frac.tolist() == [0, 0, 0, 0]
-    assert stats.is_hidden.tolist() == [1, 1, 1, 1]
+    assert stats.mean_relevance.isnan().tolist() == [False, True, True, False]
+    assert stats.keep_frac.isnan().tolist() == [False, True, True, False]
+    assert stats.keep_frac[::3].tolist() == [0, 0]
+    assert stats.is_hidden.tolist() == [1, 0, 0, 1]
     assert layout.reference_names == (("a", 0), ("a", 1), ("no-text", 0), ("no-latent", 0))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [BridgeConfig(threshold=2.0, fallback_frac=0.5), BridgeConfig(rule="quantile", keep_frac=0.5)],
+    ids=["fallback", "quantile"],
+)
+def test_no_rule_hides_what_no_text_is_asked_of(config):
+    layout, index, _, found = run(MIX)
+    keep = keep_mask(found, index, config)
+    for kind, reference in ((Kind.LATENT, 1), (Kind.VIT, 2), (Kind.LATENT, 2)):
+        assert keep[rows(layout, kind, reference)].all()
+    assert not keep[rows(layout, Kind.VIT, 3)].all()
 
 
 def test_a_reference_that_dropout_left_nothing_of_counts_as_neither_kept_nor_hidden():
     _, index, _, found = run([MIX[0], NOTHING])
     stats = bridge_stats(found, keep_mask(found, index, BridgeConfig(threshold=2.0)), index)
-    assert stats.is_hidden.tolist() == [1, 1, 0]
-    assert stats.keep_frac.isnan().tolist() == [False, False, True]
+    assert stats.is_hidden.tolist() == [1, 0, 0]
+    assert stats.keep_frac.isnan().tolist() == [False, True, True]
 
 
 def test_quantile_keeps_the_best_share_of_each_half():

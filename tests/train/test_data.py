@@ -15,7 +15,7 @@ from shards.storage import Storage
 from train.batch import Noising, make_batch, to_device
 from train.config import TINY, ConfigError
 from train.dct import DctAutoencoder
-from train.pixels import as_unit, decode, open_rgb, resized_pixels, to_image
+from train.pixels import as_unit, decode, open_rgb, open_upright, resized_pixels, to_image
 from train.segments import token_count
 from train.source import Source, place_size, place_tokens
 from train.tokenizer import ByteTokenizer, load_tokenizer
@@ -159,3 +159,11 @@ def test_threads_read_the_same_directory_at_once(data, samples):
         found = list(pool.map(source.read, places))
     assert [sample.key for sample in found] == [place.key for place in places]
     assert found[: len(samples)] == samples
+
+
+def test_a_users_own_picture_is_turned_as_its_exif_says():
+    file, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (40, 20)).save(file, "JPEG", exif=exif)
+    assert open_rgb(file.getvalue()).size == (40, 20)
+    assert open_upright(file.getvalue()).size == (20, 40)

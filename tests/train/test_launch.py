@@ -11,6 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from train.config import ConfigError
+from train.launch import absolute, launch_ray
+from train.settings import TrainSettings
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -41,22 +45,43 @@ def steps(log):
     return [json.loads(line)["step"] for line in log.read_text().splitlines() if '"train"' in line]
 
 
+def settings(**changes):
+    given = {"base": "models/base", "out": "out", "data": {"base": ("sets/a", "s3://bucket/b?region=x")}}
+    return TrainSettings.model_validate(given | {"stages": ["stage1_base"]} | changes)
+
+
+def test_workers_of_another_working_directory_are_given_whole_paths(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = absolute(settings())
+    assert (found.base, found.out) == (str(tmp_path / "models/base"), str(tmp_path / "out"))
+    assert found.data == {"base": (str(tmp_path / "sets/a"), "s3://bucket/b?region=x")}
+    assert absolute(settings(base="tiny")).base == "tiny"
+
+
+def test_a_mistake_is_told_before_ray_starts_a_worker(data, tiny, tmp_path):
+    run = settings(base=str(tiny), out=str(tmp_path), data={"base": (str(data),)}, budget=150, ranks=2)
+    with pytest.raises(ConfigError, match=r"stage stage1_base: .*budget: expected the largest"):
+        launch_ray(run)
+
+
 @pytest.mark.ray
 def test_ray_restarts_all_ranks_from_the_last_checkpoint_when_one_dies(data, tiny, tmp_path):
     change = {"steps": 30, "warmup_steps": 0, "data": ["base"]}
     recipe = {
-        "base": str(tiny), "out": str(tmp_path / "out"), "data": {"base": [str(data)]},
+        "base": os.path.relpath(tiny, tmp_path), "out": "out",
+        "data": {"base": [os.path.relpath(data, tmp_path)]},
         "stages": ["stage1_base"],
         "flavour": "paper", "overrides": {"all": change}, "budget": 400, "packs_per_step": 2, "ranks": 2,
-        "checkpointing": "none", "device": "cpu", "loaders": 1, "save_every": 3, "validation": {"samples": 0},
+        "checkpointing": "none", "device": "auto", "loaders": 1, "save_every": 3,
+        "validation": {"samples": 0},
     }  # fmt: skip
     path, log = tmp_path / "recipe.yaml", tmp_path / "out/stage1_base/log.jsonl"
     path.write_text(yaml.safe_dump(recipe))
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "train.main", str(path)],
-        cwd=ROOT,
-        env=environment | {"OMP_NUM_THREADS": "1"},
+        [sys.executable, "-m", "train.main", "recipe.yaml"],
+        cwd=tmp_path,
+        env=environment | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import weakref
 from contextlib import closing
 from pathlib import Path
 
@@ -17,16 +18,21 @@ import yaml
 from safetensors.torch import load_file
 
 from fake_stopping import StopAfter
+from train.build import build_model
 from train.checkpoint import finished
 from train.config import ConfigError
+from train.config_files import read_config
+from train.flow import pack_loss
 from train.loop import train_stage
-from train.parallel import joined_world
-from train.pretrained import load_model
-from train.run import run_stages
+from train.parallel import World, joined_world
+from train.pretrained import load_model, write_tiny
+from train.run import prepare, run_stages
 from train.settings import TrainSettings
 
 ROOT = Path(__file__).parents[2]
 BRIDGE = {"relevance_layer": 0, "first_layer": 1, "last_layer": 2, "threshold": 0.05}
+
+NOTHING = {"samples": 0}
 
 
 def values(data, tiny, out, **changes):
@@ -108,6 +114,70 @@ def test_a_finished_stage_is_not_trained_again(whole, data, tiny):
     before = (whole / "stage1_base/log.jsonl").read_bytes()
     assert run_stages(settings(data, tiny, whole)) == 0
     assert (whole / "stage1_base/log.jsonl").read_bytes() == before
+
+
+def two_stages(data, tiny, out):
+    change = {"steps": 2, "warmup_steps": 0, "data": ["base"]}
+    stages = ["stage1_base", "stage1_refined"]
+    return settings(data, tiny, out, stages=stages, overrides={"all": change}, validation=NOTHING)
+
+
+def test_a_stage_is_let_go_before_the_next_is_built(data, tiny, tmp_path, monkeypatch):
+    made, alive = [], []
+
+    def build(*arguments):
+        alive.append([model() is not None for model in made])
+        found = build_model(*arguments)
+        made.append(weakref.ref(found[0]))
+        return found
+
+    monkeypatch.setattr("train.loop.build_model", build)
+    # As on a GPU: FSDP's hooks and its modules hold each other.
+    monkeypatch.setattr(World, "is_sharded", True)
+    assert run_stages(two_stages(data, tiny, tmp_path)) == 0
+    assert alive == [[], [False]]
+
+
+def test_asked_to_stop_in_a_stages_last_step_the_next_does_not_begin(data, tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr("train.run.Stopping", lambda: StopAfter(2))
+    run = two_stages(data, tiny, tmp_path)
+    assert run_stages(run) == 3
+    assert (tmp_path / "stage1_base/model").exists()
+    assert not (tmp_path / "stage1_refined").exists()
+    monkeypatch.undo()
+    assert run_stages(run) == 0
+
+
+@pytest.mark.parametrize(("packs", "calls"), [(1, 1 + 1), (3, 2 + 3)])
+def test_the_dearest_pack_is_run_as_it_will_be_with_gradients_to_add_to(
+    data, tiny, tmp_path, monkeypatch, packs, calls
+):
+    counted = []
+    monkeypatch.setattr("train.loop.pack_loss", lambda *given: counted.append(1) or pack_loss(*given))
+    change = {"steps": 1, "warmup_steps": 0, "data": ["base"]}
+    run = settings(data, tiny, tmp_path, packs_per_step=packs, overrides={"all": change}, validation=NOTHING)
+    assert run_stages(run) == 0
+    assert len(counted) == calls
+
+
+def test_a_number_of_processes_that_cannot_share_a_step_is_refused(data, tiny, tmp_path):
+    with pytest.raises(ConfigError, match="packs_per_step: expected a multiple of the 3 processes"):
+        prepare(settings(data, tiny, tmp_path), World(0, 3, torch.device("cpu")))
+
+
+def test_a_resumed_run_may_find_its_base_elsewhere_but_not_changed(data, tiny, tmp_path):
+    run = settings(data, tiny, tmp_path / "out")
+    stop_after(run, 1)
+    for name, is_changed in (("moved", False), ("changed", True)):
+        shutil.copytree(tiny, tmp_path / name)
+        if is_changed:
+            write_tiny(tmp_path / name, seed=2, config=read_config(tiny))
+        again = settings(data, tmp_path / name, tmp_path / "out")
+        if is_changed:
+            with pytest.raises(ConfigError, match="base: expected"):
+                run_stages(again)
+        else:
+            stop_after(again, 1)
 
 
 @pytest.mark.parametrize("steps", [1, 6])

@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import yaml
 from PIL import Image
@@ -58,6 +59,9 @@ def test_every_mistake_of_a_recipe_is_told_at_once(write):
         assert words in text, words
 
 
+PAPER_BRIDGE = {"overrides": {"all": {"bridge": "paper"}}}
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -65,6 +69,17 @@ def test_every_mistake_of_a_recipe_is_told_at_once(write):
         ({"budget": 0}, "budget: input should be greater than 0, got 0"),
         ({"overrides": {"all": {"steps": "many"}}}, "overrides.stage1_base: steps"),
         ({"bridge": {"tau": 1}, "overrides": {"all": {"bridge": "paper"}}}, "got tau"),
+        (
+            {"bridge": {"threshold": "high"}, **PAPER_BRIDGE},
+            "bridge: threshold: .* valid number.*, got 'high'",
+        ),
+        (
+            {"bridge": {"threshold": 88}, **PAPER_BRIDGE},
+            "threshold: expected a cosine in -1..1, got 88",
+        ),
+        ({"overrides": {"all": {"betas": [0.9, 1]}}}, "betas.1: input should be less than 1, got 1"),
+        ({"validation": {"times": []}}, "validation.times: .* at least 1 item"),
+        ({"validation": {"times": [5]}}, "validation.times.0: .* less than or equal to 1, got 5"),
         ({"lora": {}, "overrides": {"all": {"trains": ["vit"]}}}, "expected layers for lora to adapt"),
     ],
 )
@@ -116,3 +131,15 @@ def test_checkpoint_remembers_its_bridge(tmp_path):
     assert checkpoint_bridge(tmp_path).fallback_frac == 0.1
     (tmp_path / "bakery.json").write_text(json.dumps({"bridge": {"threshold": 0.5, "fallback_frac": 0.0}}))
     assert checkpoint_bridge(tmp_path) == BridgeConfig(threshold=0.5)
+
+
+@pytest.mark.filterwarnings("ignore:.*flex_attention:UserWarning")  # which a GPU compiles
+def test_relevance_is_drawn_through_block_masks_too_where_one_mask_would_be_too_large(
+    tiny, data, samples, tmp_path, monkeypatch
+):
+    arguments = tiny, str(data), samples[1].key
+    sheets = [main_relevance(*arguments, tmp_path / "dense.png", device="cpu")]
+    monkeypatch.setattr("train.build.flex_block", lambda _device: 128)
+    sheets.append(main_relevance(*arguments, tmp_path / "flex.png", device="cpu"))
+    dense, flex = (np.asarray(Image.open(sheet), np.int16) for sheet in sheets)
+    assert np.abs(dense - flex).max() <= 2

@@ -20,10 +20,12 @@ from train.meter import Meter
 from train.model import Bagel
 from train.optimizer import NarrowAdamW, make_optimizer
 from train.parallel import World
-from train.plan import Pack, Plan, SampleSize
+from train.plan import Plan, SampleSize
 from train.pretrained import write_tiny
 from train.source import Place
+from train.speed import PACKS
 from train.stages import stage_preset
+from train.tokenizer import ByteTokenizer
 from train.validate import hold_out, share
 
 CPU = World(0, 1, torch.device("cpu"))
@@ -62,13 +64,30 @@ def test_fresh_adapters_change_nothing_and_merging_them_changes_nothing_more():
 
 def test_operations_are_those_of_the_facts():
     assert layer_parameters(BAGEL_7B) * 28 == pytest.approx(6.525e9, rel=2e-3)
-    pack = Pack(samples=(0,), tokens=24_700, pairs=int(0.333 * 24_700**2), targets=4096)
-    both = pack_flops(BAGEL_7B, pack, 8_000, [], ("und_layers", "gen_layers"))
-    frozen = pack_flops(BAGEL_7B, pack, 8_000, [], ("und_layers",))
+    pack = PACKS["2 references and 1, 1024"]
+    both, half = (
+        pack_flops(BAGEL_7B, pack, trains) for trains in (("und_layers", "gen_layers"), ("und_layers",))
+    )
     assert both == pytest.approx(1.21e15, rel=0.03)  # facts 3.9: 1.21 PFLOP for a 24.7k-token pack
-    assert both - frozen == pytest.approx(2 * 16_700 * 6.525e9, rel=2e-3)
+    latents, targets, layer, kv = 5 * 4096, 2 * 4096, layer_parameters(BAGEL_7B), 2 * 3584 * 512
+    last = latents * kv + targets * (layer - kv)  # of the last layer nothing else is run
+    assert both - half == 2 * (27 * latents * layer + last)
     assert peak("NVIDIA H100 80GB HBM3") == 989e12
     assert peak("Some other card") is None
+
+
+def test_what_is_left_out_of_a_pack_costs_nothing(samples):
+    from train.batch import Noising, make_batch
+
+    batches = [
+        make_batch(samples[:3], TINY, ByteTokenizer(), Noising(key=(0,), image_dropout=chance))
+        for chance in (0.0, 1.0)
+    ]
+    for batch in batches:
+        assert batch.tokens == int((batch.layout.columns.doc >= 0).sum())
+    whole, less = (pack_flops(BAGEL_7B, batch.samples, ("gen_layers",)) for batch in batches)
+    gone = batches[0].tokens - batches[1].tokens
+    assert whole - less > 4 * gone * 27 * layer_parameters(BAGEL_7B)
 
 
 def test_loader_keeps_the_order_and_reads_ahead_on_threads():
@@ -234,7 +253,6 @@ def test_bfloat16_under_fsdp_keeps_float32_masters_and_narrow_frozen_weights(tin
     from train.parallel import joined_world, outside_forward
     from train.settings import TrainSettings
     from train.stages import Stage
-    from train.tokenizer import ByteTokenizer
 
     config = read_config(tiny)
     stage = Stage(
@@ -274,7 +292,6 @@ def test_all_layers_and_packs_share_one_compiled_graph(tiny, samples, checkpoint
     from train.checkpointing import Checkpointing
     from train.dct import DctAutoencoder
     from train.pretrained import load_model
-    from train.tokenizer import ByteTokenizer
 
     model = load_model(tiny).requires_grad_(True)
     torch.nn.init.normal_(model.llm2vae.weight, std=0.05)
