@@ -206,7 +206,6 @@ class Run:
         sizes = plan_sizes(plan, step.shard_size)
         job = Job(
             name=step.name,
-            identity=draft.hash,
             kind="samples" if draft.kind == "samples" else "scores",
             storage=storage,
             inputs=tuple(samples.storage for samples in inputs),

@@ -12,7 +12,7 @@ from multiprocessing.connection import wait as wait_for_end
 from typing import Any
 
 from shards.executor import Finished
-from shards.worker import Task, Worker
+from shards.worker import Task, Worker, do_task
 
 # Set before numpy and onnxruntime load in a worker: results must not depend on the machine's cores.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -86,4 +86,4 @@ def _end_with_parent() -> None:
 def _run(task: Task) -> Any:  # noqa: ANN401, a Receipt or a ShardRecord
     global _worker  # noqa: PLW0603, one worker a process
     _worker = _worker or Worker()
-    return task(_worker)
+    return do_task(task, _worker)

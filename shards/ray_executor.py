@@ -16,7 +16,7 @@ from shards.local_executor import ONE_THREAD
 from shards.manifest import versions
 from shards.server import ServerProcess, ServerSpec, publish_url
 from shards.storage import Storage
-from shards.worker import Task, Worker
+from shards.worker import Task, Worker, do_task
 
 SERVER_RESTARTS = 3
 LOOPBACK = "127.0.0.1"
@@ -34,7 +34,7 @@ class WorkerActor:
 
     def run(self, task: Task) -> Any:  # noqa: ANN401, a Receipt or a ShardRecord
         """Do one task."""
-        return task(self._worker)
+        return do_task(task, self._worker)
 
 
 class RayExecutor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -19,7 +20,6 @@ class Job:
 
     Attributes:
         name: the step's name.
-        identity: hash of the step; a worker builds its stage once per identity.
         kind: what the step makes, samples or scores.
         storage: the step's directory.
         inputs: the directories it reads.
@@ -29,7 +29,6 @@ class Job:
     """
 
     name: str
-    identity: str
     kind: Literal["samples", "scores"]
     storage: Storage
     inputs: tuple[Storage, ...]
@@ -42,15 +41,19 @@ class Worker:
     """What lives in a worker process between tasks: the stage of the current step, open directories."""
 
     def __init__(self) -> None:
-        self._identity = ""
+        self._job: Job | None = None
         self._stage: Stage | None = None
         self._directories: dict[str, Directory] = {}
 
     def stage(self, job: Job) -> Stage:
-        """The step's stage, built on the first call for it."""
-        if self._stage is None or self._identity != job.identity:
+        """The step's stage, built on the first call for it.
+
+        A step's hash would not tell one stage from another: two steps may differ in where their servers or
+        their scratch files are, and in nothing else.
+        """
+        if self._stage is None or self._job != job:
             self._close()
-            self._stage, self._identity = job.config.build(Ledger(job.ledger)), job.identity
+            self._stage, self._job = job.config.build(Ledger(job.ledger)), job
         return self._stage
 
     def _close(self) -> None:
@@ -110,3 +113,23 @@ class Task(Protocol):
     def mark(self) -> str: ...
 
     def __call__(self, worker: Worker) -> Any: ...  # noqa: ANN401, a Receipt or a ShardRecord
+
+
+def do_task(task: Task, worker: Worker) -> Any:  # noqa: ANN401, a Receipt or a ShardRecord
+    """What a task makes, in a worker's process; what it raises can be read by the driver's.
+
+    Raises:
+        RuntimeError: in the place of an exception that cannot be made again from its pickle, which an engine
+            would take for the worker's death.
+    """
+    try:
+        return task(worker)
+    except Exception as error:
+        try:
+            pickle.loads(pickle.dumps(error))  # noqa: S301, our own bytes
+        except Exception:  # noqa: BLE001, whatever its class does
+            told = RuntimeError(f"{type(error).__name__}: {error}")
+            for note in getattr(error, "__notes__", ()):
+                told.add_note(note)
+            raise told from error
+        raise

@@ -5,6 +5,13 @@ import time
 from dataclasses import dataclass
 
 
+class StubbornError(Exception):
+    """Cannot be made again from its arguments, like many that libraries raise."""
+
+    def __init__(self, reason, words):
+        super().__init__(words)
+
+
 @dataclass(frozen=True)
 class Say:
     """A task that tells of its process."""
@@ -16,6 +23,8 @@ class Say:
     def __call__(self, worker):
         if self.what == "raise":
             raise ZeroDivisionError("on purpose")
+        if self.what == "raise what cannot travel":
+            raise StubbornError("a reason", "its words")
         if self.what == "die":
             os._exit(1)
         if self.what == "sleep":
