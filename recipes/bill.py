@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from recipes.identity import directories
-from recipes.run import LEDGER, samples_of, with_ancestors
+from recipes.inputs import samples_of
+from recipes.run import LEDGER, with_ancestors
 from recipes.schema import Recipe, Step
 from recipes.steps import JUDGES
 from shards.index import Directory

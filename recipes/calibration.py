@@ -20,7 +20,8 @@ from filters.right_answers import right_answer
 from filters.rubrics import pick_questions
 from filters.truth import fault_of
 from recipes.identity import directories
-from recipes.run import Samples, samples_of, with_ancestors
+from recipes.inputs import Samples, samples_of
+from recipes.run import with_ancestors
 from recipes.schema import Recipe, RecipeError, Step
 from recipes.steps import JUDGES
 from shards.index import Directory

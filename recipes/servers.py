@@ -68,6 +68,11 @@ class Servers:
         self._folder = out.child(FOLDER)
         self._running: dict[str, RayServers] = {}
 
+    @property
+    def are_up(self) -> bool:
+        """Whether any was started."""
+        return bool(self._running)
+
     def settled(self, settings: Settings, run: RunSettings, is_paid: Callable[[], bool]) -> Settings:
         """A step's settings with the addresses of the servers it asks for, which are started if need be.
 
