@@ -6,6 +6,7 @@ import traceback
 
 import pydantic
 from rich.console import Console
+from rich.markup import escape
 
 
 def explain(error: BaseException, console: Console) -> int:
@@ -29,4 +30,4 @@ def explain(error: BaseException, console: Console) -> int:
 
 def _text(error: BaseException) -> str:
     notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", ()))
-    return f"{error}{notes}".replace("[", r"\[")
+    return escape(f"{error}{notes}")
