@@ -162,7 +162,7 @@ def list_directories(out: Annotated[str, typer.Argument(help="an output director
     for found in finished(Storage(out)):
         manifest = found.manifest
         table.add_row(
-            manifest.directory,
+            found.name,
             manifest.type,
             str(manifest.books.made),
             str(manifest.books.failed + manifest.books.refused),

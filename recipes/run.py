@@ -19,6 +19,7 @@ from recipes.identity import computed, content, hashes
 from recipes.inputs import Samples, contents, rows_of, samples_of
 from recipes.schema import Recipe, RecipeError, RunSettings, Step
 from recipes.servers import Servers
+from recipes.trace import STAMPS
 from shards.driver_step import DriverStep, Input
 from shards.executor import Executor
 from shards.finish import finish
@@ -44,7 +45,6 @@ from shards.storage import Storage
 from shards.worker import Job
 
 LEDGER = FOLDER
-STAMPS = ".verified"
 
 
 class Run:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from filters.select import SelectConfig, changes
 from recipes.schema import RecipeError
 from shards.driver_step import Input
-from shards.manifest import Manifest, read_manifest, versions, write_manifest
+from shards.manifest import FILE, Manifest, read_manifest, versions, write_manifest
 from shards.selection import read_selection
 from shards.stage import content_key
 from shards.storage import Storage
@@ -43,6 +43,7 @@ def select_directory(
     except ValidationError as error:
         told = [each["msg"].removeprefix("Value error, ") for each in error.errors()]
         raise RecipeError([f"select: expected {each}" for each in told]) from error
+    _check_target(target)
     judged = [_scores(name) for name in scores]
     of = {name for found in judged for name in found.manifest.parents["input"]}
     if len(of) != 1:
@@ -51,6 +52,7 @@ def select_directory(
         )
     samples = _input(judged[0].storage.sibling(of.pop()))
     before = read_selection(target) if target.exists("selection.parquet") else None
+    target.delete(FILE)  # until it is written anew: a selection that breaks off is none
     result = config.make({"input": [samples], "scores": judged}, target)
     digest = content_key("", config.computed(), [found.manifest.hash for found in judged]).lstrip("-")
     draft = Manifest(
@@ -72,6 +74,19 @@ def select_directory(
         changed = changes(before, read_selection(target))
         lines.append(f"against the selection that was there: {changed['came']} came, {changed['went']} went")
     return [*lines, target.path("selection.parquet")]
+
+
+def _check_target(target: Storage) -> None:
+    """Refuse to write over what a recipe made, or over samples and scores.
+
+    Raises:
+        RecipeError: saying what lies there.
+    """
+    found = read_manifest(target)
+    if found and (found.kind != "selection" or target.path().endswith(f"/{found.directory}")):
+        raise RecipeError(
+            [f"--out {target.uri}: expected a folder of its own, got {found.kind} that a recipe made"]
+        )
 
 
 def _default_order(least: Sequence[str], best: int | None) -> tuple[str, ...]:
