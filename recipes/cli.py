@@ -59,6 +59,13 @@ def _out(recipe: Recipe, out: str | None) -> Storage:
     return Storage(out or f"out/{recipe.name}")
 
 
+def _existing(out: str) -> Storage:
+    storage = Storage(out)
+    if not storage.exists():
+        raise RecipeError([f"{out}: expected an output that something ran into, got none"])
+    return storage
+
+
 @app.command()
 def run(
     recipe: RecipePath,
@@ -295,7 +302,7 @@ def gc(
     from recipes.gc import collect, waste
     from shards.lease import Lease
 
-    storage = Storage(out)
+    storage = _existing(out)
     with Lease(storage):
         found = waste(storage, [_load(path, None) for path in recipes])
         for entry in found:
@@ -321,7 +328,7 @@ def forget(
 
     if (keys is None) == (source is None):
         raise RecipeError(["forget: expected either --keys FILE or --source NAME"])
-    storage = Storage(out)
+    storage = _existing(out)
     with Lease(storage):
         named = takedown.read_keys(Storage(str(keys.absolute().parent)), keys.name) if keys else []
         found = takedown.descendants(storage, named, source)
