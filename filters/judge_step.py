@@ -96,7 +96,7 @@ class JudgeConfig(Settings):
         return Judge(self, ledger)
 
     def make_beside(
-        self, rows: Sequence[IndexRow], inputs: Sequence[Storage], ledger: Ledger, target: Storage
+        self, rows: Iterable[IndexRow], inputs: Sequence[Storage], ledger: Ledger, target: Storage
     ) -> Mapping[str, float]:
         """Judge the controls, into a table of their own; return what they cost.
 
@@ -118,8 +118,8 @@ class JudgeConfig(Settings):
         write_controls(control_table([kind for kind, _ in spoilt], outcomes), target)
         return {name: counts[name] for name in COSTS if name in counts}
 
-    def _spoilt(self, rows: Sequence[IndexRow], inputs: Sequence[Storage]) -> list[tuple[str, Sample]]:
-        chosen = draw_rows(rows, self.controls)
+    def _spoilt(self, rows: Iterable[IndexRow], inputs: Sequence[Storage]) -> list[tuple[str, Sample]]:
+        chosen = draw_rows(list(rows), self.controls)
         return list(spoil([Directory(inputs[row.directory]).sample(row.shard, row.row) for row in chosen]))
 
     def is_paid(

@@ -9,7 +9,8 @@ from typing import Any
 
 from filters.controls import draw_rows
 from recipes.identity import directories
-from recipes.run import LEDGER, samples_of, with_ancestors
+from recipes.inputs import samples_of
+from recipes.run import LEDGER, with_ancestors
 from recipes.schema import Recipe, Step
 from recipes.servers import expect_endpoints
 from recipes.steps import JUDGES

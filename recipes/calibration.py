@@ -23,7 +23,8 @@ from filters.rubrics import pick_questions
 from filters.served import ServedEngineConfig
 from filters.truth import fault_of
 from recipes.identity import directories
-from recipes.run import LEDGER, Samples, samples_of, with_ancestors
+from recipes.inputs import Samples, samples_of
+from recipes.run import LEDGER, with_ancestors
 from recipes.schema import Recipe, RecipeError, Step
 from recipes.servers import expect_endpoints
 from recipes.steps import JUDGES

@@ -167,7 +167,7 @@ def list_directories(
     for found in finished(existing(out)):
         manifest = found.manifest
         table.add_row(
-            manifest.directory,
+            found.name,
             manifest.type,
             str(manifest.books.made),
             str(manifest.books.failed + manifest.books.refused),

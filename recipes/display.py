@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,7 +68,8 @@ class Display:
         return self
 
     def __exit__(self, *error: Any) -> None:  # noqa: ANN401, as the protocol has it
-        self._refresh(is_forced=True)
+        with suppress(OSError):  # of no weight beside what the run itself ended with
+            self._refresh(is_forced=True)
         if self._live:
             self._live.__exit__(*error)
 

@@ -7,6 +7,7 @@ import traceback
 
 import pydantic
 from rich.console import Console
+from rich.markup import escape
 
 WAYS_OUT = {
     errno.EACCES: "; name a folder that may be written, for output with --out",
@@ -41,4 +42,4 @@ def _text(error: BaseException) -> str:
     ):  # bare of our words: the system's own
         words = f"{error.filename}: {error.strerror}{WAYS_OUT.get(error.errno or 0, '')}"
     notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", ()))
-    return f"{words}{notes}".replace("[", r"\[")
+    return escape(f"{words}{notes}")

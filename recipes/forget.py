@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from recipes.trace import Finished, finished
+from recipes.trace import Finished, broken_off, delete_directory, finished
 from shards.index import Directory
 from shards.plan import Refused, Unused
 from shards.sample import SampleError, canonical_json, check_key
@@ -129,9 +129,9 @@ def _parents(directory: Directory, shard: int, row: int) -> frozenset[str]:
 def affected(out: Storage, keys: set[str]) -> list[Affected]:
     """Directories that hold one of the keys, and all that was made from those, in order of names."""
     directories = finished(out)
-    held = {found.manifest.directory: _count(found, keys) for found in directories}
+    held = {found.name: _count(found, keys) for found in directories}
     gone = {name for name, (rows, _) in held.items() if rows}
-    while more := {f.manifest.directory for f in directories if _reads(f) & gone} - gone:
+    while more := {found.name for found in directories if _reads(found) & gone} - gone:
         gone |= more
     return [Affected(name, *held[name]) for name in sorted(gone)]
 
@@ -165,10 +165,8 @@ def forget(out: Storage, keys: Iterable[str], source: str | None, gone: Sequence
         "sources": sorted(old.sources | ({source} if source else set())),
     }
     out.write(LIST, canonical_json(value))
-    for name in out.folders():
-        if out.child(name).exists("work") and not out.child(name).exists("manifest.json"):
-            out.delete(name)  # broken off: its plan, slices and scratch may hold them
+    for name in broken_off(out):
+        if out.child(name).exists("work"):
+            out.delete(name)  # its plan, slices and scratch may hold them
     for entry in gone:
-        out.delete(f"{entry.name}/manifest.json")
-        out.delete(entry.name)
-        out.delete(f".verified/{entry.name}.json")
+        delete_directory(out, entry.name)

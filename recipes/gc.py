@@ -7,11 +7,9 @@ from dataclasses import dataclass
 
 from recipes.identity import directories
 from recipes.schema import Recipe
-from recipes.trace import finished
-from shards.ledger import Ledger
+from recipes.trace import broken_off, delete_directory, finished
+from shards.ledger import FOLDER, Ledger
 from shards.storage import Storage
-
-KEEP = ("ledger", ".verified")
 
 
 @dataclass(frozen=True)
@@ -24,25 +22,21 @@ class Waste:
 
 
 def waste(out: Storage, recipes: Iterable[Recipe]) -> list[Waste]:
-    """Folders that none of the recipes needs: the steps of each, finished or not, are needed."""
+    """Folders that none of the recipes needs: the steps of each, finished or not, are needed.
+
+    What is under another name than a step's was put there by hand, and stays.
+    """
     needed = {directory for recipe in recipes for directory in directories(recipe).values()}
-    known = {found.manifest.directory for found in finished(out)}
-    found = []
-    for name in out.folders():
-        if name in KEEP or name in needed:
-            continue
-        if name in known:
-            found.append(Waste(name, "no recipe given names it", out.child(name).total_size()))
-        elif name == ".tmp" or out.child(name).exists("work"):
-            found.append(Waste(name, "broken off", out.child(name).total_size()))
-    return found
+    known = [each.name for each in finished(out) if each.name == each.manifest.directory]
+    found = [(name, "no recipe given names it") for name in known]
+    found += [(name, "broken off") for name in [*broken_off(out), ".tmp"] if out.exists(name)]
+    return [Waste(name, why, out.child(name).total_size()) for name, why in found if name not in needed]
 
 
 def collect(out: Storage, found: Iterable[Waste]) -> None:
     """Delete folders and compact the ledger. Only for who holds the lease; the ledger's replies all stay."""
     for entry in found:
-        out.delete(entry.name)
-        out.delete(f".verified/{entry.name}.json")
-    ledger = out.child("ledger")
+        delete_directory(out, entry.name)
+    ledger = out.child(FOLDER)
     ledger.delete(".tmp")
     Ledger(ledger).compact(minimum=2)

@@ -15,7 +15,8 @@ from filters.rationale import Rationale, ask_in_words, nearest, read_rationale
 from filters.rubrics import pick_questions
 from filters.served import ServedEngineConfig
 from recipes.calibration import open_judged
-from recipes.run import LEDGER, Samples
+from recipes.inputs import Samples
+from recipes.run import LEDGER
 from recipes.schema import Recipe, RecipeError
 from recipes.servers import expect_endpoints
 from shards.index import Directory

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Mapping
 
 from recipes.identity import directories
-from recipes.run import STAMPS, Run
+from recipes.run import Run
 from recipes.schema import Recipe, RecipeError
-from recipes.trace import finished
-from shards.manifest import FILE, Manifest, read_manifest
+from recipes.trace import delete_directory, finished
+from shards.manifest import Manifest, read_manifest
 from shards.storage import Storage
 from shards.tables import questions, read_table
 
@@ -55,16 +55,14 @@ def forget(recipe: Recipe, out: Storage, name: str, status: str) -> list[str]:
         return []
     stale = [*_made_from(out, directory), directory]
     for each in stale:
-        out.child(each).delete(FILE)  # first: without it nothing of the directory counts
-        out.delete(each)
-        out.delete(f"{STAMPS}/{each}.json")
+        delete_directory(out, each)
     return stale
 
 
 def _made_from(out: Storage, directory: str) -> list[str]:
     """Finished directories that were made from one, at any remove, the last made first."""
     parents = {
-        found.manifest.directory: {name for names in found.manifest.parents.values() for name in names}
+        found.name: {name for names in found.manifest.parents.values() for name in names}
         for found in finished(out)
     }
     stale, more = {directory}, True

@@ -6,8 +6,8 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, suppress
+from dataclasses import replace
 from itertools import islice
 from types import TracebackType
 
@@ -16,8 +16,10 @@ import pyarrow.parquet as pq
 from recipes.display import Display, Line
 from recipes.forget import read_forgotten
 from recipes.identity import computed, content, hashes
+from recipes.inputs import Samples, contents, rows_of, samples_of
 from recipes.schema import Recipe, RecipeError, RunSettings, Step
 from recipes.servers import Servers
+from recipes.trace import STAMPS
 from shards.driver_step import DriverStep, Input
 from shards.executor import Executor
 from shards.finish import finish
@@ -37,44 +39,12 @@ from shards.manifest import (
 from shards.plan import Place, PlanSummary, Refused, Unused, plan_sizes, read_summary, write_plan
 from shards.production import Production, Progress
 from shards.sample import Json
-from shards.selection import kept_keys
 from shards.settings import Settings
-from shards.stage import IndexRow, Planned
+from shards.stage import Planned
 from shards.storage import Storage
 from shards.worker import Job
 
 LEDGER = FOLDER
-STAMPS = ".verified"
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Samples that a step may read: a directory, and which of its keys; None for all."""
-
-    storage: Storage
-    keep: frozenset[str] | None = None
-
-    def rows(self, number: int) -> Iterator[IndexRow]:
-        """Index rows of those samples, as those of input `number`."""
-        rows = Directory(self.storage).rows(number)
-        return rows if self.keep is None else (row for row in rows if row.key in self.keep)
-
-
-def samples_of(out: Storage, name: str) -> Samples:
-    """The samples of a finished directory, or those that a selection keeps of another.
-
-    Raises:
-        ManifestError: there is no such finished directory.
-    """
-    storage = out.child(name)
-    manifest = read_manifest(storage)
-    if manifest is None:
-        raise ManifestError(f"{storage.uri}: expected a finished directory, got none; run its step first")
-    if manifest.kind != "selection":
-        return Samples(storage)
-    below = samples_of(out, manifest.parents["input"][0])
-    keep = frozenset(kept_keys(storage))
-    return Samples(below.storage, keep if below.keep is None else keep & below.keep)
 
 
 class Run:
@@ -87,31 +57,37 @@ class Run:
         self._hashes = hashes(recipe)
         self._lease = Lease(out)
         self._stack = ExitStack()
-        self._executors: dict[RunSettings, Executor] = {}
+        self._executor: tuple[RunSettings, Executor] | None = None
         self._servers = Servers(recipe, out)
         self._found_ray = ray_is_up()
         display.lines = {step.name: Line(step.name, step.type) for step in recipe.steps.values()}
 
     def __enter__(self) -> Run:
-        self._stack.enter_context(self._lease)
-        self._stack.enter_context(self._display)
+        with self._stack:  # what was entered is left again if the next cannot be
+            self._stack.enter_context(self._lease)
+            self._stack.enter_context(self._display)
+            self._stack.callback(self._end_ray)
+            self._stack.callback(self._servers.close)
+            self._stack.callback(self._end_workers)
+            self._stack = self._stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._end_workers()
-        self._servers.close()
-        if ray_is_up() and not self._found_ray:  # what this run started, also where a step could not begin
-            from shards import ray_executor
-
-            ray_executor.stop()
         self._stack.__exit__(kind, error, trace)
 
     def _end_workers(self) -> None:
-        for executor in self._executors.values():
-            executor.close()
-        self._executors.clear()
+        if self._executor:
+            self._executor[1].close()
+        self._executor = None
+
+    def _end_ray(self) -> None:
+        """End the Ray that this run started, also where a step could not begin."""
+        if ray_is_up() and not self._found_ray:
+            from shards import ray_executor
+
+            ray_executor.stop()
 
     def execute(self, *, only: Sequence[str] = (), until: str | None = None) -> dict[str, Manifest]:
         """Make what is not finished; return the manifest of each step that is.
@@ -172,9 +148,9 @@ class Run:
             make = self._produce if step.step_type.kind in ("samples", "scores") else self._drive
             manifest = make(step, began)
         except BaseException as error:
-            self._display.failed(step.name)
-            if not any(note.startswith("step ") for note in getattr(error, "__notes__", ())):
-                error.add_note(f"step {step.name}")
+            error.add_note(f"in {self._recipe.path}: steps.{step.name}")
+            with suppress(OSError):  # a full disk has no room for this either, and is told already
+                self._display.failed(step.name)
             raise
         stamp(self.storage(step.name), manifest, self._out.child(STAMPS))
         self._display.made(step.name, manifest)
@@ -203,12 +179,11 @@ class Run:
         storage.delete(".tmp")
         draft = self._draft(step)
         inputs = [samples_of(self._out, name) for names in draft.parents.values() for name in names]
-        plan = read_summary(storage) or self._plan(step, inputs)
+        plan = self._plan(step, inputs, contents(self._out, draft.parents))
         settings = self._servers.settled(step.settings, step.run, lambda: self._is_paid(step, inputs))
         sizes = plan_sizes(plan, step.shard_size)
         job = Job(
             name=step.name,
-            identity=draft.hash,
             kind="samples" if draft.kind == "samples" else "scores",
             storage=storage,
             inputs=tuple(samples.storage for samples in inputs),
@@ -219,9 +194,9 @@ class Run:
         production = Production(
             job,
             sizes,
-            self._executor(step.run),
+            self._engine(step.run),
             slice_size=step.run.slice_size,
-            observe=lambda progress: self._display.observe(step.name, progress),
+            observe=lambda progress: self._observe(step.name, progress),
         )
         records = production.run()
         production.progress.counts.update(_make_beside(job, inputs))
@@ -230,21 +205,28 @@ class Run:
         check = getattr(step.settings, "check_scores", None)
         return finish(storage, replace(draft, stats=stats), plan, records, check)
 
+    def _observe(self, name: str, progress: Progress) -> None:
+        self._lease.check_heard()
+        self._display.observe(name, progress)
+
     def _is_paid(self, step: Step, inputs: Sequence[Samples]) -> bool:
         """Whether the ledger holds all that a step would ask its servers; False of one that cannot tell."""
         tell = getattr(step.settings, "is_paid", None)
         if not tell:
             return False
-        rows = [row for number, samples in enumerate(inputs) for row in samples.rows(number)]
         ledger = Ledger(self._out.child(LEDGER))
-        return bool(tell(rows, [samples.storage for samples in inputs], ledger, step.limit))
+        return bool(tell(list(rows_of(inputs)), [samples.storage for samples in inputs], ledger, step.limit))
 
-    def _plan(self, step: Step, inputs: Sequence[Samples]) -> PlanSummary:
-        rows = [row for number, samples in enumerate(inputs) for row in samples.rows(number)]
+    def _plan(self, step: Step, inputs: Sequence[Samples], read_from: str) -> PlanSummary:
+        """The plan that lies there, if it was made from what the inputs hold now; otherwise a new one."""
+        storage = self.storage(step.name)
+        found = read_summary(storage)
+        if found and found.read_from == read_from:
+            return found
+        storage.delete("")
+        rows = rows_of(inputs)
         made, copies_from = self._copies(step)
         planned: Iterable[Planned | Refused | Unused] = step.settings.plan(rows)  # type: ignore[attr-defined]
-        storage = self.storage(step.name)
-        storage.delete("work")
         return write_plan(
             storage,
             read_forgotten(self._out).refuse(_limited(planned, step.limit), step.settings),
@@ -252,7 +234,8 @@ class Run:
             recipe=content(step),
             made=made,
             copies_from=copies_from,
-            read=len(rows) if inputs else None,
+            read=sum(map(len, inputs)) if inputs else None,
+            read_from=read_from,
         )
 
     def _copies(self, step: Step) -> tuple[dict[str, Place], list[str]]:
@@ -274,12 +257,16 @@ class Run:
                 names.append(name)
         return made, names
 
-    def _executor(self, run: RunSettings) -> Executor:
-        """The engine for these settings, started once a run."""
+    def _engine(self, run: RunSettings) -> Executor:
+        """The engine for these settings. One at a time: idle workers of another hold a cluster's places."""
         key = run.model_copy(update={"slice_size": 1})
-        if key not in self._executors:
-            self._executors[key] = start_executor(run)
-        return self._executors[key]
+        if self._executor and self._executor[0] == key:
+            return self._executor[1]
+        self._end_workers()
+        if not self._servers.are_up:
+            self._end_ray()  # one that was started for fewer workers has no room for more
+        self._executor = key, start_executor(run)
+        return self._executor[1]
 
     # Steps that the driver makes
 
@@ -318,8 +305,7 @@ def _make_beside(job: Job, inputs: Sequence[Samples]) -> Mapping[str, float]:
     make = getattr(job.config, "make_beside", None)
     if not make:
         return {}
-    rows = [row for number, samples in enumerate(inputs) for row in samples.rows(number)]
-    cost: Mapping[str, float] = make(rows, job.inputs, Ledger(job.ledger), job.storage)
+    cost: Mapping[str, float] = make(rows_of(inputs), job.inputs, Ledger(job.ledger), job.storage)
     return cost
 
 

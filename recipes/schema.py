@@ -30,7 +30,7 @@ class RecipeError(ValueError):
 class RunSettings(BaseModel):
     """How a recipe is run; no result depends on it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     engine: Literal["local", "ray"] = Field(default="local", description="who runs the work")
     workers: int | None = Field(
@@ -107,15 +107,15 @@ def load_recipe(path: Path, overrides: Sequence[str] = (), limit: int | None = N
     value = _apply(_read(path), overrides)
     errors = [f"{path}: {hint}" for hint in _unknown(value, TOP, "")]
     name = value.get("name", path.stem)
-    if not isinstance(name, str):
-        errors.append(f"{path}: name: expected text, got {name!r}")
+    if not isinstance(name, str) or not name.strip() or "/" in name or name in (".", ".."):
+        errors.append(f"{path}: name: expected a name for a folder of out/, got {name!r:.80}")
     seed = value.get("seed", 0)
     if not isinstance(seed, int) or isinstance(seed, bool):
         errors.append(f"{path}: seed: expected a whole number, got {seed!r}")
-    run = _settings(RunSettings, value.get("run") or {}, f"{path}: run", errors)
-    steps = _steps(
-        path, value.get("steps"), {"seed": seed, "limit": limit, "run": value.get("run") or {}}, errors
-    )
+    shared_run = value.get("run") or {}
+    run = _settings(RunSettings, shared_run, f"{path}: run", errors)
+    shared = {"seed": seed, "limit": limit, "run": shared_run if run else {}}
+    steps = _steps(path, value.get("steps"), shared, errors)
     resources = _resources(path, value.get("resources") or {}, steps, errors)
     ordered = _ordered(path, steps, errors)
     if errors:
@@ -141,6 +141,11 @@ def _resources(
         str(name): _settings(ServerSettings, entry, f"{path}: resources.{name}", errors)
         for name, entry in value.items()
     }
+    errors.extend(
+        f"{path}: resources: expected names of [a-z0-9_-], got {name!r}"
+        for name in found
+        if not KEY_PATTERN.fullmatch(name)
+    )
     for step in steps.values():
         for setting, served in asked_servers(step.settings):
             if served.server not in found:
@@ -154,7 +159,7 @@ def _read(path: Path) -> dict[str, Any]:
         value = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506, a SafeLoader
     except FileNotFoundError as error:
         raise RecipeError([f"{path}: expected a recipe, got no file; {_nearby(path)}"]) from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise RecipeError([f"{path}: expected a recipe in YAML, got: {error}"]) from error
     if not isinstance(value, dict):
         raise RecipeError([f"{path}: expected a recipe with {', '.join(TOP)}, got {value!r:.60}"])
@@ -206,7 +211,10 @@ def _apply(value: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
             at = at.setdefault(name, {})
             if not isinstance(at, dict):
                 raise RecipeError([f"--set {override}: expected {name} to hold settings, got {at!r:.60}"])
-        at[names[-1]] = yaml.load(text, Loader=_Loader)  # noqa: S506, a SafeLoader
+        try:
+            at[names[-1]] = yaml.load(text, Loader=_Loader)  # noqa: S506, a SafeLoader
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            raise RecipeError([f"--set {override}: expected a value in YAML, got: {error}"]) from error
     return value
 
 
@@ -270,6 +278,9 @@ def _step(where: str, name: str, entry: object, shared: Mapping[str, Any], error
     if not KEY_PATTERN.fullmatch(name) or len(name) > 40:
         errors.append(f"{where}: expected a name of 1 to 40 of [a-z0-9_-], got {name!r}")
     kind = entry.get("step")
+    if not isinstance(kind, str):
+        errors.append(f"{where}.step: expected a type of step, got {kind!r:.60}; known: {', '.join(STEPS)}")
+        return None
     if kind not in STEPS:
         errors.extend(f"{where}.step: {hint}" for hint in _unknown({kind: 0}, STEPS, ""))
         return None
@@ -283,7 +294,7 @@ def _step(where: str, name: str, entry: object, shared: Mapping[str, Any], error
         own.setdefault("seed", shared["seed"])
     before = len(errors)
     settings = _settings(model, own, where, errors)
-    run = _settings(RunSettings, {**shared["run"], **(entry.get("run") or {})}, f"{where}.run", errors)
+    run = _run(f"{where}.run", entry.get("run") or {}, shared["run"], errors)
     inputs = {role: _names(f"{where}.{role}", entry.get(role), errors) for role in roles}
     shard_size = entry.get("shard_size", 500)
     if not isinstance(shard_size, int) or isinstance(shard_size, bool) or not 1 <= shard_size <= 100_000:
@@ -299,6 +310,15 @@ def _step(where: str, name: str, entry: object, shared: Mapping[str, Any], error
         limit=shared["limit"] if step_type.kind == "samples" else None,
         run=run,
     )
+
+
+def _run(where: str, own: object, shared: Mapping[str, Any], errors: list[str]) -> Any:  # noqa: ANN401
+    """How a step is run: as its recipe says, but for what it sets itself."""
+    if isinstance(own, Mapping):
+        if own.get("ray_address", shared.get("ray_address")) != shared.get("ray_address"):
+            errors.append(f"{where}.ray_address: expected the recipe's own, as a run joins one cluster")
+        own = {**shared, **own}
+    return _settings(RunSettings, own, where, errors)
 
 
 def _names(where: str, value: object, errors: list[str]) -> tuple[str, ...]:

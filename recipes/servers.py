@@ -23,7 +23,7 @@ FOLDER = "servers"
 class ServerSettings(BaseModel):
     """A kind of server, run on the cluster; no result depends on how many there are."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     replicas: int = Field(default=1, ge=1, le=1024, description="how many servers")
     gpus: float = Field(default=1, ge=0, description="of each")
@@ -39,10 +39,9 @@ class ServerSettings(BaseModel):
 
     def spec(self, name: str, model: str) -> ServerSpec:
         """The server for a model; {host} and {port} are known where it runs."""
-        words = {"model": model, "host": "{host}", "port": "{port}"}
         return ServerSpec(
             name=name,
-            command=[*(part.format_map(words) for part in self.command), *self.args],
+            command=[*(part.replace("{model}", model) for part in self.command), *self.args],
             environment=self.environment,
             replicas=self.replicas,
             cpus=self.cpus,
@@ -82,6 +81,11 @@ class Servers:
         self._recipe = recipe
         self._folder = out.child(FOLDER)
         self._running: dict[str, RayServers] = {}
+
+    @property
+    def are_up(self) -> bool:
+        """Whether any was started."""
+        return bool(self._running)
 
     def settled(self, settings: Settings, run: RunSettings, is_paid: Callable[[], bool]) -> Settings:
         """A step's settings with the addresses of the servers it asks for, which are started if need be.

@@ -54,7 +54,10 @@ def _tile(image: EncodedImage, candidates: Sequence[Candidate]) -> Image.Image:
     for candidate in candidates:
         if candidate.box:
             box = [round(value * scale) for value in candidate.box]
-            draw.rectangle(box, outline=TARGET if candidate.is_target else OTHER, width=3)
+            (left, right), (top, bottom) = sorted(box[::2]), sorted(box[1::2])  # as claimed, perhaps turned
+            draw.rectangle(
+                (left, top, right, bottom), outline=TARGET if candidate.is_target else OTHER, width=3
+            )
     tile = Image.new("RGB", (SIDE_PX, SIDE_PX), (245, 245, 245))
     tile.paste(fitted, ((SIDE_PX - fitted.width) // 2, (SIDE_PX - fitted.height) // 2))
     return tile

@@ -102,16 +102,20 @@ def _builders(recipe: Recipe, step: Step) -> Iterator[Step]:
 
 
 def write_samples(path: Path, raised: Sequence[Raise]) -> None:
-    """Write the new numbers into a recipe; every other byte of it stays.
+    """Write the new numbers into a recipe, whole or not at all; every other byte of it stays.
 
     Raises:
         RecipeError: a number is not written there.
     """
-    text = path.read_text(encoding="utf-8")
+    text = path.read_bytes().decode()
     for each in raised:
         start, end = _place(path, text, each.step)
         text = f"{text[:start]}{each.after}{text[end:]}"
-    path.write_text(text, encoding="utf-8")
+    whole = path.resolve()  # a link stays one
+    new = whole.with_name(f".{whole.name}.new")
+    new.write_bytes(text.encode())
+    new.chmod(whole.stat().st_mode)
+    new.replace(whole)
 
 
 def _place(path: Path, text: str, step: str) -> tuple[int, int]:

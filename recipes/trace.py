@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import pyarrow.compute as pc
 from recipes.schema import RecipeError
 from shards.finish import read_rejects
 from shards.index import Directory
+from shards.manifest import FILE as MANIFEST
 from shards.manifest import Manifest, read_manifest
 from shards.sample import Sample
 from shards.selection import read_selection
@@ -20,12 +22,19 @@ from shards.storage import Storage
 from shards.tables import questions, read_table
 
 NEAR = 8  # folders named beside one that is not there
+STAMPS = ".verified"  # folder of an output: what was checked, see `shards.manifest.verify`
+STEP_DIRECTORY = re.compile(r".+-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A finished directory of an output."""
+    """A finished directory of an output.
 
+    Attributes:
+        name: of its folder; that of a selection made by `bakery select --out` is whatever was given.
+    """
+
+    name: str
     storage: Storage
     manifest: Manifest
 
@@ -51,8 +60,21 @@ def finished(out: Storage) -> list[Finished]:
     for name in out.folders():
         manifest = read_manifest(out.child(name))
         if manifest:
-            found.append(Finished(out.child(name), manifest))
+            found.append(Finished(name, out.child(name), manifest))
     return found
+
+
+def broken_off(out: Storage) -> list[str]:
+    """Names of directories of steps that were not finished, or not wholly deleted."""
+    names = (name for name in out.folders() if STEP_DIRECTORY.fullmatch(name))
+    return [name for name in names if not out.child(name).exists(MANIFEST)]
+
+
+def delete_directory(out: Storage, name: str) -> None:
+    """Delete a directory; its manifest first, as without it nothing of the directory counts."""
+    out.delete(f"{name}/{MANIFEST}")
+    out.delete(name)
+    out.delete(f"{STAMPS}/{name}.json")
 
 
 def find_sample(out: Storage, key: str) -> tuple[Finished, Sample] | None:
@@ -87,9 +109,7 @@ def why(out: Storage, key: str) -> list[str]:
     lines: list[str] = []
     for directory in finished(out):
         tell = {"samples": _made, "scores": _scored, "selection": _decided}.get(directory.manifest.kind)
-        lines += [
-            f"{directory.manifest.directory}: {line}" for line in (tell(directory, key) if tell else ())
-        ]
+        lines += [f"{directory.name}: {line}" for line in (tell(directory, key) if tell else ())]
     return lines
 
 

@@ -121,15 +121,14 @@ def _indexed(storage: Storage) -> int:
 
 
 def _scored(storage: Storage) -> int:
-    """Samples with a row in some table; a shard is a row group, so few keys are held at once."""
-    keys: dict[int, set[str]] = {}
+    """Samples with a row in some table: a question need not have been asked of all."""
+    keys: set[str] = set()
     for name in storage.names("scores"):
         with storage.open(f"scores/{name}") as file:
             table = pq.ParquetFile(file)
             for group in range(table.num_row_groups):
-                found = table.read_row_group(group, columns=["key"]).column("key").to_pylist()
-                keys.setdefault(group, set()).update(found)
-    return len(set().union(*keys.values())) if keys else 0
+                keys.update(table.read_row_group(group, columns=["key"]).column("key").to_pylist())
+    return len(keys)
 
 
 def read_rejects(storage: Storage) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import aiohttp
 
+from shards.reason import ReasonError
 from shards.sample import EncodedImage
 
 LONGEST_RETRY_AFTER_S = 120.0
@@ -26,16 +27,8 @@ class EndpointsDownError(EndpointError):
     """No endpoint answers any more. What was committed is kept."""
 
 
-class RequestError(RuntimeError):
-    """One request got no answer; others may.
-
-    Attributes:
-        reason: a short name to count by, e.g. "http_400", "timeout", "not_json".
-    """
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
+class RequestError(ReasonError, RuntimeError):
+    """One request got no answer, for a reason like "http_400", "timeout", "not_json"; others may."""
 
 
 class TransientError(RequestError):
@@ -181,7 +174,7 @@ def _retry_after_s(value: str) -> float | None:
     >>> _retry_after_s("2"), _retry_after_s("9999"), _retry_after_s("Wed, 21 Oct 2026 07:28:00 GMT")
     (2.0, 120.0, None)
     """
-    return min(float(value), LONGEST_RETRY_AFTER_S) if value.strip().isdigit() else None
+    return min(float(value), LONGEST_RETRY_AFTER_S) if value.strip().isdecimal() else None
 
 
 def _read_key(variable: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageFile, _imaging
 
+from shards.reason import ReasonError
 from shards.sample import EncodedImage, Sample
 
 MAX_PIXELS = 64 << 20
@@ -20,16 +21,8 @@ MODES = ("RGB", "RGBA", "L", "LA", "P")
 PNG_BITS = 24  # where a PNG says how many bits a channel has
 
 
-class ImageError(ValueError):
-    """An image that cannot be used: *expected what, got what*.
-
-    Attributes:
-        reason: a short name to count rejects by.
-    """
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
+class ImageError(ReasonError, ValueError):
+    """An image that cannot be used: *expected what, got what*."""
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,15 @@ class Lease:
                 f"{self._storage.uri}: expected to own it, got {holder} as its owner; this run stops"
             )
 
+    def check_heard(self) -> None:
+        """Raise if the heartbeat has seen that the lease is lost; asks no storage, so it may be called often.
+
+        Raises:
+            LeaseError: the lease is not ours any more.
+        """
+        if self._lost:
+            self.check()
+
     def _write(self) -> None:
         owner = Owner(self.token, socket.gethostname(), os.getpid(), born(os.getpid()), time.time())
         self._storage.write(FILE, json.dumps(asdict(owner)).encode(), is_durable=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,6 +30,10 @@ FULL_BYTES = (
 )  # a segment of this size is merged no more: replies may be pictures, and a merge holds all
 
 
+PICTURE_BYTES = 64 << 10  # replies above it on average stay in an object store until they are asked for
+BATCH_BYTES = 2 << 20  # what is fetched for one of those
+
+
 class LedgerError(ValueError):
     """A segment that cannot be read: *where: expected what, got what; the way out*."""
 
@@ -41,12 +45,30 @@ def request_hash(request: bytes) -> bytes:
 
 @dataclass
 class _Segment:
-    """A segment in memory: request hashes sorted as numbers, and where their replies are."""
+    """A segment: request hashes sorted as numbers, and its replies, or where they are.
 
-    where: str
+    Attributes:
+        storage: the ledger's folder.
+        name: of the file.
+        size_bytes: of the file.
+        prefixes: the first 8 bytes of each request hash, sorted.
+        order: which row each of them is.
+        heads: request and sha256 of each row, a chunk for each batch of the file.
+        replies: the column; None where each is fetched when it is asked for.
+    """
+
+    storage: Storage
+    name: str
+    size_bytes: int
     prefixes: npt.NDArray[np.uint64]
     order: npt.NDArray[np.int64]
-    table: Any = field(repr=False)
+    heads: Any = field(repr=False)
+    replies: Any = field(repr=False)
+
+    @property
+    def where(self) -> str:
+        """For messages."""
+        return self.storage.path(self.name)
 
     def find(self, request: bytes) -> int | None:
         """The row of a request, if it is here."""
@@ -54,14 +76,14 @@ class _Segment:
         place = int(np.searchsorted(self.prefixes, prefix))
         while place < len(self.prefixes) and self.prefixes[place] == prefix:
             row = int(self.order[place])
-            if self.table["request"][row].as_py() == request:
+            if self.heads["request"][row].as_py() == request:
                 return row
             place += 1
         return None
 
     def digest(self, row: int) -> bytes:
         """Hash of a row's reply, as it was committed."""
-        digest: bytes = self.table["sha256"][row].as_py()
+        digest: bytes = self.heads["sha256"][row].as_py()
         return digest
 
     def reply(self, row: int) -> bytes:
@@ -69,14 +91,38 @@ class _Segment:
 
         Raises:
             LedgerError: its bytes have changed.
+            StorageError: it is on an object store and went, as its writer merged it.
         """
-        reply = bytes(self.table["reply"][row].as_py())
+        reply = bytes((self._fetched(row) if self.replies is None else self.replies[row]).as_py())
         if hashlib.sha256(reply).digest() != self.digest(row):
             raise LedgerError(
                 f"{self.where}: expected the reply that was committed, got other bytes; delete the file: "
                 "its replies will be asked again"
             )
         return reply
+
+    def _fetched(self, row: int) -> Any:  # noqa: ANN401, a pyarrow.LargeBinaryScalar
+        for number, batch in enumerate(self.heads["request"].chunks):
+            if row < len(batch):
+                with self.storage.open(self.name) as source:
+                    return _reader(source, "reply").get_batch(number)["reply"][row]
+            row -= len(batch)
+        raise IndexError(row)
+
+    def rows(self) -> Iterator[tuple[bytes, bytes, bytes]]:
+        """(request, sha256, reply) of each row."""
+        replies = self.replies
+        if replies is None:
+            with self.storage.open(self.name) as source:
+                replies = _reader(source, "reply").read_all()["reply"]
+        heads = (self.heads[name].to_pylist() for name in ("request", "sha256"))
+        yield from zip(*heads, replies.to_pylist(), strict=True)
+
+
+def _reader(source: Any, *columns: str) -> Any:  # noqa: ANN401, pyarrow's, untyped
+    """Some columns of a segment; of an object, the others' bytes are not fetched."""
+    fields = [SCHEMA.get_field_index(name) for name in columns]
+    return pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=fields))
 
 
 class Ledger:
@@ -111,7 +157,9 @@ class Ledger:
         where = self._storage.path(name)
         try:
             source = pa.memory_map(where) if self._storage.is_local else self._storage.open(name)
-            table = pa.ipc.open_file(source).read_all()
+            heads = _reader(source, "request", "sha256").read_all()
+            is_far = not self._storage.is_local and source.size() > PICTURE_BYTES * len(heads)
+            replies = None if is_far else _reader(source, "reply").read_all()["reply"]
         except (FileNotFoundError, StorageError) as error:
             raise StorageError(f"{where}: expected a segment, got none") from error
         except (pa.ArrowInvalid, OSError) as error:
@@ -119,16 +167,23 @@ class Ledger:
                 f"{where}: expected a segment of the ledger, got {error}; delete the file: its replies "
                 "will be asked again"
             ) from error
-        requests = np.frombuffer(b"".join(table["request"].to_pylist()), dtype=">u8").reshape(-1, 4)
+        requests = np.frombuffer(b"".join(heads["request"].to_pylist()), dtype=">u8").reshape(-1, 4)
         prefixes = requests[:, 0].astype(np.uint64)
         order = np.argsort(prefixes, kind="stable")
-        return _Segment(where, prefixes[order], order, table)
+        return _Segment(self._storage, name, source.size(), prefixes[order], order, heads, replies)
 
     def get(self, request: bytes) -> bytes | None:
         """The reply to a request hash, or None if it was never paid for."""
         with self._lock:
-            held = self._segments.values()
-            found = [(segment, row) for segment in held if (row := segment.find(request)) is not None]
+            for _ in range(REFRESHES):
+                with suppress(StorageError):
+                    return self._get(request)
+                self.refresh()  # its writer merged the segment that holds it: look again
+            return self._get(request)
+
+    def _get(self, request: bytes) -> bytes | None:
+        held = self._segments.values()
+        found = [(segment, row) for segment in held if (row := segment.find(request)) is not None]
         if not found:
             return None
         segment, row = min(found, key=lambda each: each[0].digest(each[1]))
@@ -151,6 +206,7 @@ class Ledger:
 
         Each reply is written again once for every factor of `MERGE_FROM`: three times in 16,000 replies.
         """
+        self._own = [own for own in self._own if own[0] in self._segments]  # another may have merged them
         while len(last := self._own[-MERGE_FROM:]) == MERGE_FROM:
             sizes = [size for _, size in last]
             names = [name for name, _ in last]
@@ -190,14 +246,13 @@ class Ledger:
             return len(old)
 
     def _bytes(self, names: Sequence[str]) -> int:
-        return sum(int(self._segments[name].table.nbytes) for name in names)
+        return sum(self._segments[name].size_bytes for name in names)
 
 
 def _merged(segments: Iterable[_Segment]) -> dict[bytes, bytes]:
     merged: dict[bytes, tuple[bytes, bytes]] = {}
     for segment in segments:
-        columns = (segment.table[name].to_pylist() for name in ("request", "sha256", "reply"))
-        for request, digest, reply in zip(*columns, strict=True):
+        for request, digest, reply in segment.rows():
             merged[request] = min(merged.get(request, (digest, reply)), (digest, reply))
     return {request: reply for request, (_, reply) in merged.items()}
 
@@ -208,7 +263,7 @@ def _write_segment(storage: Storage, replies: Iterable[tuple[bytes, bytes]]) -> 
     table = pa.table([[r for r, _ in rows], [p for _, p in rows], hashes], schema=SCHEMA)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, SCHEMA) as writer:
-        writer.write_table(table)
+        writer.write_table(table, max(1, BATCH_BYTES * len(rows) // max(table.nbytes, 1)))
     data = sink.getvalue().to_pybytes()
     name = f"{hashlib.sha256(data).hexdigest()}.arrow"
     storage.write(name, data)

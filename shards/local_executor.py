@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import pickle
 import signal
 import threading
 import traceback
@@ -121,14 +120,6 @@ def _serve(pipe: Connection) -> None:
 
 def _answer(pipe: Connection, sending: threading.Lock, number: int, done: Future[Any]) -> None:
     error = done.exception()
-    said = (None if error else done.result(), _portable(error), "".join(traceback.format_exception(error)))
+    said = (None if error else done.result(), error, "".join(traceback.format_exception(error)))
     with sending, suppress(OSError):  # a driver that is gone hears nothing
         pipe.send((number, *said))
-
-
-def _portable(error: BaseException | None) -> BaseException | None:
-    """An error that can travel: itself, or its words where it cannot be made again elsewhere."""
-    try:
-        return error if pickle.loads(pickle.dumps(error)) is not None else None  # noqa: S301, our own bytes
-    except (pickle.PicklingError, TypeError, AttributeError, ValueError):
-        return EngineError(f"{type(error).__name__}: {error}")

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -62,6 +62,7 @@ class PlanSummary:
         copied: planned samples that a directory of an earlier recipe holds already.
         copies_from: the directories that hold them, in the order `copy_of` counts them.
         refused: entries that could not be planned, as (origin, reason, detail).
+        read_from: hash of what the inputs held; a plan made from other contents is not resumed.
     """
 
     planned: int
@@ -70,6 +71,7 @@ class PlanSummary:
     copied: int = 0
     copies_from: Sequence[str] = ()
     refused: Sequence[Refused] = ()
+    read_from: str = ""
 
 
 @dataclass
@@ -96,6 +98,7 @@ def write_plan(
     made: Mapping[str, Place],
     copies_from: Sequence[str],
     read: int | None,
+    read_from: str = "",
 ) -> PlanSummary:
     """Write a step's plan, a file a shard, and say what it comes to.
 
@@ -107,6 +110,7 @@ def write_plan(
         made: where earlier directories hold samples, by `made_by`.
         copies_from: those directories' names.
         read: samples in the inputs; None where the plan itself reads the source.
+        read_from: hash of what the inputs hold.
 
     Raises:
         PlanError: two samples of one key.
@@ -120,7 +124,7 @@ def write_plan(
             pq.write_table(table, path, compression="zstd")
             storage.publish(path, f"{FOLDER}/{number:05d}.parquet")
         number += 1
-    summary = _summary(tally, copies_from, read)
+    summary = replace(_summary(tally, copies_from, read), read_from=read_from)
     storage.write(SUMMARY, canonical_json(asdict(summary)))
     return summary
 

@@ -216,7 +216,7 @@ class Production:
         if not receipt.counts:
             return
         counts = dict(receipt.counts)
-        self._job.storage.write(f"{COUNTS}/{task.name}.json", canonical_json(counts), is_durable=False)
+        self._job.storage.write(f"{COUNTS}/{task.name}.json", canonical_json(counts))
         self.progress.counts.update(counts)
         self._check_counts()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -60,8 +61,9 @@ class ServerProcess:
         self._spec = spec
         self.url = f"http://{host}:{_free_port(host)}"
         self.log = Path(tempfile.mkdtemp(prefix="bakery-server-")) / "log"
-        words = {"host": host, "port": self.url.rpartition(":")[2]}
-        command = [sys.executable, "-m", "shards.guard", *(part.format_map(words) for part in spec.command)]
+        port = self.url.rpartition(":")[2]  # not `format`: an argument may be JSON, with braces of its own
+        words = [part.replace("{host}", host).replace("{port}", port) for part in spec.command]
+        command = [sys.executable, "-m", "shards.guard", *words]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(  # noqa: S603, the recipe's own command
                 command, stdin=subprocess.PIPE, stdout=log, stderr=log, env={**os.environ, **spec.environment}
@@ -107,7 +109,7 @@ def publish_url(folder: Storage, name: str, number: int, url: str) -> None:
 
 def published_urls(folder: Storage, name: str) -> list[str]:
     """Where the replicas of a server are."""
-    found = [each for each in folder.names() if each.startswith(f"{name}-") and each.endswith(".json")]
+    found = [each for each in folder.names() if re.fullmatch(rf"{re.escape(name)}-\d+\.json", each)]
     return [json.loads(folder.read(each))["url"] for each in found]
 
 

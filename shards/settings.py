@@ -22,9 +22,9 @@ RUN: Mapping[str, Any] = {"json_schema_extra": _RUN}
 
 
 class Settings(BaseModel):
-    """Settings of a step: frozen, unknown names refused."""
+    """Settings of a step: frozen, unknown names refused, and numbers that no hash can hold."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def computed(self) -> dict[str, Json]:
         """What the step's hash covers: all but `run` settings."""

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -31,11 +31,25 @@ class Storage:
 
     uri: str
 
+    def __post_init__(self) -> None:
+        scheme, is_uri, rest = self.uri.partition("://")
+        owner = rest.partition("/")[0].partition("?")[0]
+        if is_uri and ("@" in owner or (":" in owner and scheme == "s3")):
+            raise StorageError(
+                f"{scheme}://...: expected no key in it, as it is shown and written down, got one; set "
+                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY instead"
+            )
+
     @cached_property
     def _opened(self) -> tuple[fs.FileSystem, str]:
         if "://" not in self.uri:
             return fs.LocalFileSystem(), str(Path(self.uri).absolute())
-        filesystem, path = fs.FileSystem.from_uri(self.uri)
+        try:
+            filesystem, path = fs.FileSystem.from_uri(self.uri)
+        except (ValueError, NotImplementedError) as error:
+            raise StorageError(
+                f"{self.uri}: expected a folder or a URI like s3://bucket/prefix, got: {error}"
+            ) from error
         return filesystem, path
 
     def __reduce__(self) -> tuple[type[Storage], tuple[str]]:
@@ -58,14 +72,20 @@ class Storage:
 
     def child(self, name: str) -> Storage:
         """A folder in this one."""
-        base, question, query = self.uri.partition("?")
-        return Storage(f"{base.rstrip('/')}/{_inside(name)}{question}{query}")
+        base, options = self._parts
+        return Storage(f"{base}/{_inside(name)}{options}")
 
     def sibling(self, name: str) -> Storage:
         """A folder beside this one."""
-        base, question, query = self.uri.partition("?")
-        parent, slash, _ = base.rstrip("/").rpartition("/")
-        return Storage(f"{parent}{slash}{_inside(name)}{question}{query}")
+        base, options = self._parts
+        parent, slash, _ = base.rpartition("/")
+        return Storage(f"{parent}{slash}{_inside(name)}{options}")
+
+    @property
+    def _parts(self) -> tuple[str, str]:
+        """The place and, of a URI, its options; a folder's name may have a question mark in it."""
+        base, question, options = self.uri.partition("?") if "://" in self.uri else (self.uri, "", "")
+        return base.rstrip("/"), question + options
 
     def exists(self, name: str = "") -> bool:
         """Whether there is such a file or folder."""
@@ -132,10 +152,13 @@ class Storage:
     def scratch(self) -> Iterator[Path]:
         """A local file name for `publish`, on the target's own disk where that is local."""
         folder = Path(self.path(".tmp")) if self.is_local else Path(tempfile.gettempdir())
-        folder.mkdir(parents=True, exist_ok=True)
+        _make_folder(folder)
         path = folder / f"bakery-{uuid.uuid4().hex}"
         try:
             yield path
+        except OSError as error:
+            error.add_note(f"while writing into {self.uri}")  # a full disk's own error does not say where
+            raise
         finally:
             path.unlink(missing_ok=True)
 
@@ -157,12 +180,16 @@ class Storage:
             self._upload(path, name)
 
     def _upload(self, path: Path, name: str) -> None:
+        target = self._sink(name)
         try:
-            with path.open("rb") as source, self._sink(name) as target:
+            with path.open("rb") as source:
                 shutil.copyfileobj(source, target, UPLOAD_BYTES)
         except BaseException:
-            self.delete(name)  # leaving the stream has published what it got so far
+            with suppress(OSError):
+                target.close()
+            self.delete(name)  # closing has published what the stream got so far
             raise
+        target.close()  # all or nothing: where this fails, an object that was there still is
         if self.size(name) != path.stat().st_size:
             raise StorageError(
                 f"{self.path(name)}: expected {path.stat().st_size} bytes, got {self.size(name)}"
@@ -195,7 +222,7 @@ def _inside(name: str) -> str:
 
 
 def _publish_local(path: Path, target: Path, is_durable: bool) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(target.parent)
     if path.stat().st_dev != target.parent.stat().st_dev:
         path = _copy_beside(path, target)
     if is_durable:
@@ -203,6 +230,14 @@ def _publish_local(path: Path, target: Path, is_durable: bool) -> None:
     path.replace(target)
     if is_durable:
         _sync(target.parent)
+
+
+def _make_folder(folder: Path) -> None:
+    """A folder with all above it, each durably: a file is lost with the folder whose name is."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync(folder.parent)
 
 
 def _copy_beside(path: Path, target: Path) -> Path:

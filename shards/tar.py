@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
+from shards.reason import ReasonError
 from shards.sample import EXTENSIONS, check_key
 
 BLOCK = 512
@@ -22,16 +23,8 @@ PART = re.compile(r"[a-z0-9_-]+")
 OCTAL = re.compile(rb"([0-7]+)[\0 ]*")  # int() takes "-1", "0o1" and "1_0" too
 
 
-class TarError(ValueError):
-    """A tar that cannot be read as a shard: *where: expected what, got what*.
-
-    Attributes:
-        reason: a short name to count rejects by.
-    """
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
+class TarError(ReasonError, ValueError):
+    """A tar that cannot be read as a shard: *where: expected what, got what*."""
 
 
 class Member(NamedTuple):

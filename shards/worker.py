@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,7 +21,6 @@ class Job:
 
     Attributes:
         name: the step's name.
-        identity: hash of the step; a worker builds its stage once per identity.
         kind: what the step makes, samples or scores.
         storage: the step's directory.
         inputs: the directories it reads.
@@ -30,7 +30,6 @@ class Job:
     """
 
     name: str
-    identity: str
     kind: Literal["samples", "scores"]
     storage: Storage
     inputs: tuple[Storage, ...]
@@ -43,16 +42,20 @@ class SharedStage:
     """The stage of the step at hand, for all workers of one process."""
 
     def __init__(self) -> None:
-        self._identity = ""
+        self._job: Job | None = None
         self._stage: Stage | None = None
         self._lock = threading.Lock()
 
     def get(self, job: Job) -> Stage:
-        """The step's stage, built on the first call for it; that of the step before is ended."""
+        """The step's stage, built on the first call for it; that of the step before is ended.
+
+        A step's hash would not tell one stage from another: two steps may differ in where their servers or
+        their scratch files are, and in nothing else.
+        """
         with self._lock:
-            if self._stage is None or self._identity != job.identity:
+            if self._stage is None or self._job != job:
                 self._close()
-                self._stage, self._identity = job.config.build(Ledger(job.ledger)), job.identity
+                self._stage, self._job = job.config.build(Ledger(job.ledger)), job
             return self._stage
 
     def _close(self) -> None:
@@ -73,13 +76,13 @@ class Worker:
 
     def __init__(self, shared: SharedStage | None = None) -> None:
         self._shared = shared or SharedStage()
-        self._identity = ""
+        self._job: Job | None = None
         self._directories: dict[str, Directory] = {}
 
     def stage(self, job: Job) -> Stage:
         """The step's stage, built on the first call for it."""
-        if self._identity != job.identity:
-            self._identity, self._directories = job.identity, {}
+        if self._job != job:
+            self._job, self._directories = job, {}
         return self._shared.get(job)
 
     def take_counts(self) -> Mapping[str, float]:
@@ -102,7 +105,7 @@ class Workers:
         """Do one task; from any thread."""
         worker = self._free.pop()  # the last one used: tasks that come alone share its open directories
         try:
-            return task(worker)
+            return do_task(task, worker)
         finally:
             self._free.append(worker)
 
@@ -146,3 +149,23 @@ class Task(Protocol):
     def mark(self) -> str: ...
 
     def __call__(self, worker: Worker) -> Any: ...  # noqa: ANN401, a Receipt or a ShardRecord
+
+
+def do_task(task: Task, worker: Worker) -> Any:  # noqa: ANN401, a Receipt or a ShardRecord
+    """What a task makes, in a worker's process; what it raises can be read by the driver's.
+
+    Raises:
+        RuntimeError: in the place of an exception that cannot be made again from its pickle, which an engine
+            would take for the worker's death.
+    """
+    try:
+        return task(worker)
+    except Exception as error:
+        try:
+            pickle.loads(pickle.dumps(error))  # noqa: S301, our own bytes
+        except Exception:  # noqa: BLE001, whatever its class does
+            told = RuntimeError(f"{type(error).__name__}: {error}")
+            for note in getattr(error, "__notes__", ()):
+                told.add_note(note)
+            raise told from error
+        raise

@@ -44,7 +44,6 @@ def run_step(
     plan = read_summary(storage) or plan_step(storage, config, inputs, shard_size)
     job = Job(
         name=name,
-        identity=digest,
         kind=kind,
         storage=storage,
         inputs=tuple(inputs),

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 _both = threading.Barrier(2)  # of this process
 
 
-class TwoWordsError(RuntimeError):
-    """An error that pickle cannot make again."""
+class StubbornError(Exception):
+    """Cannot be made again from its arguments, like many that libraries raise."""
 
-    def __init__(self, first, second):
-        super().__init__(f"{first} {second}")
+    def __init__(self, reason, words):
+        super().__init__(words)
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Say:
     def __call__(self, worker):
         if self.what == "raise":
             raise ZeroDivisionError("on purpose")
-        if self.what == "raise two words":
-            raise TwoWordsError("on", "purpose")
+        if self.what == "raise what cannot travel":
+            raise StubbornError("a reason", "its words")
         if self.what == "die":
             os._exit(1)
         if self.what == "sleep":

@@ -81,7 +81,6 @@ def run_inline(
     )
     job = Job(
         name=name,
-        identity=digest,
         kind=kind,
         storage=storage,
         inputs=tuple(inputs),

@@ -139,7 +139,7 @@ def test_a_killed_run_asks_no_committed_reply_again(out, tmp_path):
         committed = {
             address.hex()
             for s in Ledger(storage)._segments.values()
-            for address in s.table["request"].to_pylist()
+            for address in s.heads["request"].to_pylist()
         }
         before = len(server.asked)
         behaviour.latency_s = 0

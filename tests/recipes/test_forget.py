@@ -13,6 +13,7 @@ from recipes.display import Display
 from recipes.forget import read_forgotten
 from recipes.run import Run
 from recipes.schema import RecipeError, load_recipe
+from recipes.standalone import select_directory
 from recipes.trace import finished
 from shards.finish import read_rejects
 from shards.index import Directory
@@ -55,6 +56,26 @@ def forget(recipe: Path, *options: str) -> str:
     result = CliRunner().invoke(app, ["forget", str(recipe.parent / "out"), *options])
     assert result.exit_code == 0, result.exception
     return result.output
+
+
+def test_a_selection_under_a_name_of_its_own_goes_too_and_gc_leaves_it(recipe: Path) -> None:
+    made = run(recipe)
+    out = recipe.parent / "out"
+    scores = str(out / made["scores"].directory)
+    question = made["scores"].files.keys() - {"rejects.parquet"}
+    (name,) = (each.split("/")[1].removesuffix(".parquet") for each in question)
+    for _ in range(2):  # the second takes the place of the first
+        select_directory([scores], Storage(str(out / "mine")), [f"{name}=0"], [], None, [], None)
+    told = CliRunner().invoke(app, ["gc", str(out), str(recipe)])
+    assert "0.0 MB could go" in told.output
+    with pytest.raises(RecipeError, match="expected a folder of its own, got samples that a recipe made"):
+        select_directory(
+            [scores], Storage(str(out / made["table"].directory)), [f"{name}=0"], [], None, [], None
+        )
+    key = min(keys(recipe, made["table"]))
+    (recipe.parent / "gone.txt").write_text(key)
+    forget(recipe, "--keys", str(recipe.parent / "gone.txt"), "--delete")
+    assert not (out / "mine").exists()
 
 
 def test_a_key_goes_with_all_that_was_made_of_it_and_does_not_come_back(recipe: Path) -> None:

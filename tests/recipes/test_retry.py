@@ -75,6 +75,27 @@ def test_what_was_made_from_spoilt_replies_is_made_again(server, spoilt):
     assert after["kept"].parents == before["kept"].parents
 
 
+def test_a_plan_that_was_made_from_spoilt_replies_is_not_gone_on_with(server, spoilt, monkeypatch):
+    """The run breaks off in the step after the selection; the selection then changes under its name."""
+    recipe = spoilt[0].path
+    text = recipe.read_text().replace("consistency.label_mass", "presence.label_mass")
+    recipe.write_text(text + "  packed: {step: pack, input: kept}\n")
+    spoilt = load_recipe(recipe), spoilt[1]
+    with opened(spoilt) as run:
+        before = run.execute(until="kept")
+    with monkeypatch.context() as broken, opened(spoilt) as run:
+        broken.setattr("recipes.run.Production.run", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError) as told:
+            run.execute()
+    assert told.value.__notes__ == [f"in {recipe}: steps.packed"]
+    server.judge.behaviour.by_words = {}
+    with opened(spoilt) as run:
+        retry(run, *spoilt, "scores", "error")
+        after = run.execute()
+    assert before["kept"].books.made < after["kept"].books.made == 10
+    assert after["packed"].books.read == after["packed"].books.made == 10
+
+
 def test_nothing_spoilt_is_nothing_done(server, spoilt):
     server.judge.behaviour.by_words = {}
     with opened(spoilt) as run:

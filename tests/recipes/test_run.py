@@ -1,5 +1,6 @@
 import hashlib
 import json
+import multiprocessing
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,45 @@ def test_limit_plans_fewer_samples(recipe: Path) -> None:
     made = run(recipe, limit=3)
     assert made["base"].books.made == 3
     assert made["packed"].books.read == 3
+
+
+def test_a_plan_is_gone_on_with_while_its_inputs_are_what_they_were(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken, pytest.raises(ZeroDivisionError):
+        broken.setattr("recipes.run.finish", lambda *_: 1 / 0)
+        run(recipe)
+    assert run(recipe)["base"].stats["resumed"] == 8
+
+
+def test_one_engine_runs_at_a_time(recipe: Path) -> None:
+    """Idle workers of another step's engine would hold the places of a cluster for ever."""
+    out = Storage(str(recipe.parent / "out"))
+    recipe.write_text(RECIPE.replace("input: base,", "input: base, run: {workers: 2},"))
+    seen = set()
+
+    def children(*_: object) -> None:
+        seen.add(len([each for each in multiprocessing.active_children() if each.name.startswith("Spawn")]))
+
+    with Run(load_recipe(recipe), out, Display(Console(quiet=True), out, "small")) as made:
+        monkeyed = made._display.observe
+        made._display.observe = lambda *words: (children(), monkeyed(*words))  # type: ignore[assignment]
+        made.execute()
+    assert max(seen) <= 2
+
+
+def test_a_run_stops_soon_after_another_took_its_lease(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not only when a step of hours is finished: both would pay for the same replies."""
+    out = Storage(str(recipe.parent / "out"))
+    with Run(load_recipe(recipe), out, Display(Console(quiet=True), out, "small")) as made:
+        Lease(out)._write()  # as one that believed this run dead
+        with pytest.raises(LeaseError):
+            made._lease.check()
+        monkeypatch.setattr("recipes.run.finish", lambda *_: pytest.fail("the step went on to its end"))
+        with pytest.raises(LeaseError, match="this run stops"):
+            made.execute()
+    (out_folder,) = (recipe.parent / "out").glob("base-*")
+    assert not (out_folder / "work/done").exists()
 
 
 def test_until_stops_after_a_step(recipe: Path) -> None:

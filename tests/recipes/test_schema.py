@@ -120,6 +120,34 @@ def test_set_of_an_unknown_step_names_the_step_that_was_meant(tmp_path: Path) ->
     assert error == "--set bse.samples=5: bse: unknown; did you mean 'base'?"
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("run: 5\n" + GOOD, "run: expected settings, got 5"),
+        (GOOD.replace("samples: 4", "samples: 4, run: 5"), "steps.base.run: expected settings, got 5"),
+        (GOOD.replace("samples: 4", "samples: 4, run: [a]"), "steps.base.run: expected settings, got ['a']"),
+        ("steps: {base: {step: [a]}}", "steps.base.step: expected a type of step, got ['a']; known: import"),
+        ("steps: {base: {samples: 4}}", "steps.base.step: expected a type of step, got None"),
+        (GOOD.replace("name: small", "name: ../../elsewhere"), "name: expected a name for a folder of out/"),
+        (GOOD.replace("name: small", "name: ''"), "name: expected a name for a folder of out/, got ''"),
+        (GOOD.replace("samples: 4", "samples: 4, ordered: .nan"), "steps.base.ordered: expected"),
+        (GOOD.replace("samples: 4", "samples: 4, faults: {copy_paste: .inf}"), "expected"),
+        ("resources: {../judge: {gpus: 0}}\n" + GOOD, "expected names of [a-z0-9_-], got '../judge'"),
+        (
+            GOOD.replace("samples: 4", "samples: 4, run: {engine: ray, ray_address: there}"),
+            "steps.base.run.ray_address: expected the recipe's own, as a run joins one cluster",
+        ),
+    ],
+)
+def test_what_cannot_be_is_told_in_words(tmp_path: Path, text: str, words: str) -> None:
+    assert words in "\n".join(errors_of(tmp_path, text))
+
+
+def test_set_of_what_is_no_yaml_is_an_error(tmp_path: Path) -> None:
+    (error,) = errors_of(tmp_path, GOOD, "base.samples=[")
+    assert error.startswith("--set base.samples=[: expected a value in YAML, got: ")
+
+
 def test_set_without_a_value_is_an_error(tmp_path: Path) -> None:
     (error,) = errors_of(tmp_path, GOOD, "base.samples")
     assert "expected step.key=value" in error

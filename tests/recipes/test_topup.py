@@ -118,3 +118,15 @@ def test_a_recipe_that_does_not_write_its_number_is_refused(tmp_path):
     (raised,) = [type("Raise", (), {"step": "base", "after": 9})]
     with pytest.raises(RecipeError, match=r"steps.base.samples: expected a number to raise"):
         write_samples(path, [raised])
+
+
+def test_every_other_byte_of_a_recipe_stays_and_a_link_to_it_too(tmp_path):
+    path, link = tmp_path / "real.yaml", tmp_path / "recipe.yaml"
+    path.write_bytes("# é\r\nsteps:\r\n  base: {step: single_candidate, samples: 16}  # sixteen\r\n".encode())
+    link.symlink_to(path)
+    (raised,) = [type("Raise", (), {"step": "base", "after": 99})]
+    write_samples(link, [raised])
+    expected = "# é\r\nsteps:\r\n  base: {step: single_candidate, samples: 99}  # sixteen\r\n"
+    assert path.read_bytes().decode() == expected
+    assert link.is_symlink()
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["real.yaml", "recipe.yaml"]

@@ -1,6 +1,7 @@
 """Engines: tasks in other processes, of which nothing is left, whatever ends them."""
 
 import os
+import pickle
 import subprocess
 import sys
 import time
@@ -10,7 +11,10 @@ import pytest
 
 from fake_task import Say
 from shards.executor import EngineError
+from shards.http_client import RequestError, TransientError
+from shards.image import ImageError
 from shards.local_executor import LocalExecutor
+from shards.tar import TarError
 
 
 def run(engine, *tasks):
@@ -36,6 +40,22 @@ def test_an_exception_comes_out_as_it_is_and_the_worker_lives_on(engine):
     with pytest.raises(ZeroDivisionError, match="on purpose"):
         run(engine, Say("raise"))
     assert len(run(engine, Say(), Say())) == 2
+
+
+def test_an_exception_that_cannot_travel_is_told_and_is_no_death(engine):
+    with pytest.raises(RuntimeError, match="StubbornError: its words"):
+        run(engine, Say("raise what cannot travel"))
+    assert len(run(engine, Say(), Say())) == 2
+
+
+@pytest.mark.parametrize("kind", [TarError, ImageError, RequestError, TransientError])
+def test_errors_with_a_reason_come_out_of_a_worker_whole(kind):
+    error = kind("short", "where: expected one thing, got another")
+    error.add_note("step base")
+    found = pickle.loads(pickle.dumps(error))
+    assert (type(found), str(found), found.reason) == (kind, str(error), "short")
+    assert found.__notes__ == ["step base"]
+    assert str(error) == "where: expected one thing, got another"
 
 
 def test_a_death_is_told_and_the_worker_replaced(engine):
@@ -64,13 +84,6 @@ def test_a_death_is_told_of_all_that_was_in_hand(engine):
         ended += engine.wait(0.2)
     assert sorted(each.task.what for each in ended if each.is_dead) == ["die", "sleep"]
     assert len(engine._running) == asleep - 1
-
-
-def test_an_error_that_cannot_travel_is_told_in_words():
-    engine = LocalExecutor(1)
-    with pytest.raises(EngineError, match="TwoWordsError: on purpose"):
-        run(engine, Say("raise two words"))
-    engine.close()
 
 
 def test_workers_end_when_their_driver_is_killed():

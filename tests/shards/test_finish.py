@@ -29,7 +29,7 @@ def unfinished(disk, local_engine, make_config):
     """A step of 12 samples, two rejected and two refused, with everything made but the manifest."""
     config = make_config(reject=(fake_key(2), fake_key(9)), refuse=("row 1", "row 5"))
     plan = plan_step(disk, config, (), 8)
-    job = Job(name="base", identity="0", kind="samples", storage=disk, inputs=(), config=config, ledger=disk)
+    job = Job(name="base", kind="samples", storage=disk, inputs=(), config=config, ledger=disk)
     records = Production(job, [8, 4], local_engine, slice_size=4, observe=lambda progress: None).run()
     return disk, Manifest(name="base", type="fake", hash="0" * 64, kind="samples", config={}), plan, records
 
@@ -83,9 +83,7 @@ def test_a_judged_sample_lost_from_the_tables_ends_the_step(disk, local_engine, 
 
     storage = disk.child("judge-0")
     plan = plan_step(storage, scores, [base], 8)
-    job = Job(
-        name="judge", identity="1", kind="scores", storage=storage, inputs=(base,), config=scores, ledger=disk
-    )
+    job = Job(name="judge", kind="scores", storage=storage, inputs=(base,), config=scores, ledger=disk)
     records = Production(job, [8, 4], local_engine, slice_size=4, observe=lambda progress: None).run()
     for question in ("each", "whole"):
         path = Path(storage.path(f"work/tables/{question}/00000.parquet"))

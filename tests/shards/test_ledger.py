@@ -195,3 +195,29 @@ def test_large_replies_are_merged_no_further_than_a_full_segment(storage, monkey
 
 def segment_bytes(storage):
     return [len(storage.read(name)) for name in storage.names() if name.endswith(".arrow")]
+
+
+def test_pictures_in_an_object_store_are_fetched_when_asked_for_and_not_held(storage):
+    """A ledger of a hundred thousand pictures fits in no worker's memory."""
+    paid = {request_hash(b"%d" % number): b"%d" % number * 400_000 for number in range(10, 22)}
+    Ledger(storage).commit(paid)
+    reader = Ledger(storage)
+    assert {request: reader.get(request) for request in paid} == paid
+    [segment] = reader._segments.values()
+    assert (segment.replies is None) == (not storage.is_local)
+    assert segment.heads["request"].num_chunks > 3
+    writer = Ledger(storage)
+    writer.commit({request_hash(b"one more"): b"x" * 100_000})
+    assert writer.compact(minimum=2) == 2
+    assert {request: reader.get(request) for request in paid} == paid, "though the segment went meanwhile"
+
+
+def test_a_writer_whose_segments_another_merged_goes_on(storage):
+    writer = Ledger(storage)
+    for number in range(7):
+        writer.commit({request_hash(b"%d" % number): b"1"})
+    Ledger(storage).compact(minimum=2)
+    writer.refresh()
+    for number in range(7, 20):
+        writer.commit({request_hash(b"%d" % number): b"1"})
+    assert len(Ledger(storage)) == 20

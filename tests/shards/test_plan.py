@@ -68,7 +68,7 @@ def test_samples_of_an_earlier_recipe_are_copied_and_not_made_again(disk, local_
     )
     assert plan.copied == 10
     job = Job(
-        name="again", identity="other", kind="samples", storage=target, inputs=(), ledger=disk,
+        name="again", kind="samples", storage=target, inputs=(), ledger=disk,
         config=config.model_copy(update={"raise_on": tuple(config.keys)}), copies_from=(before,),
     )  # fmt: skip
     production = Production(job, [8, 2], local_engine, slice_size=4, observe=lambda progress: None)

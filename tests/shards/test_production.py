@@ -22,6 +22,7 @@ from shards.manifest import directory_name, read_manifest, verify
 from shards.plan import plan_sizes
 from shards.production import Production, cover, gaps
 from shards.slices import SLICE, MakeSlice
+from shards.tar import TarError
 from shards.worker import Job
 
 
@@ -191,6 +192,25 @@ def cmdline(pid):
         return b""
 
 
+def test_a_damaged_input_ends_the_step_and_is_no_death_of_a_worker(disk, engine, make_config):
+    base, _, _ = run_step(disk, make_config(), engine)
+    tar = Path(base.path("shards/00000.tar"))
+    data = bytearray(tar.read_bytes())
+    data[600] ^= 1
+    tar.write_bytes(bytes(data))
+    scores = make_config(makes="scores")
+    with pytest.raises(TarError, match=r"00000\.tar: .*expected the bytes that its index names"):
+        run_step(disk, scores, engine, name="judge", inputs=[base])
+
+
+def test_two_steps_that_differ_only_in_how_they_run_have_a_stage_each(disk, make_config, tmp_path):
+    """As two steps of one hash whose servers, or whose scratch files, are not the same."""
+    with LocalExecutorAlone() as executor:
+        for name in ("one", "two"):
+            run_step(disk, make_config(log=str(tmp_path / name)), executor, name=name)
+    assert len(read_log(tmp_path / "one")) == len(read_log(tmp_path / "two")) == 12
+
+
 @pytest.mark.parametrize("batch", [1, 4])
 def test_an_outcome_that_a_stage_loses_ends_the_step(disk, local_engine, make_config, batch):
     with pytest.raises(ValueError, match="shorter"):
@@ -221,7 +241,6 @@ def prepared(out, config, *, inputs=(), kind="samples", shard_size=8):
     plan_step(storage, config, inputs, shard_size)
     job = Job(
         name="base",
-        identity=digest,
         kind=kind,
         storage=storage,
         inputs=tuple(inputs),

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from recipes.servers import ServerSettings
 from shards.executor import EngineError
 from shards.server import ServerProcess, ServerSpec, publish_url, published_urls
 from shards.storage import Storage
@@ -81,3 +82,21 @@ def test_addresses_are_published_by_replica(tmp_path):
     publish_url(folder, "judge", 1, "http://b:1")
     publish_url(folder, "judge", 0, "http://a:2")
     assert published_urls(folder, "judge") == ["http://a:2", "http://b:1"]
+
+
+def test_servers_whose_names_begin_alike_are_told_apart(disk):
+    publish_url(disk, "judge", 0, "http://one")
+    publish_url(disk, "judge-large", 0, "http://other")
+    assert published_urls(disk, "judge") == ["http://one"]
+    assert published_urls(disk, "judge-large") == ["http://other"]
+
+
+def test_an_argument_in_json_keeps_its_braces():
+    settings = ServerSettings(
+        command=(sys.executable, "-c", "import sys; print(sys.argv)", "{model}", "{host}"),
+        args=("--limit-mm-per-prompt", '{"image": 5}'),
+    )
+    with pytest.raises(
+        EngineError, match=r"""'m', '127\.0\.0\.1', '--limit-mm-per-prompt', '{"image": 5}'"""
+    ):
+        ServerProcess(settings.spec("judge", "m"), "127.0.0.1")

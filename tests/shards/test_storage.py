@@ -103,6 +103,50 @@ def test_an_upload_that_breaks_off_leaves_nothing_under_its_name(storage):
     assert storage.names("a") == []
 
 
+def test_an_upload_whose_end_fails_leaves_the_object_that_was_there(s3_server, monkeypatch):
+    """An object store completes an upload or does not; a list of what was taken down must not go with it."""
+    storage = Storage(f"s3://bakery/lost?scheme=http&endpoint_override={s3_server}&region=us-east-1")
+    storage.write("a", b"old")
+
+    class Lost:
+        def write(self, data):
+            return len(data)
+
+        def close(self):
+            raise OSError("connection lost")
+
+    monkeypatch.setattr(Storage, "_sink", lambda *_: Lost())
+    with pytest.raises(OSError, match="connection lost"):
+        storage.write("a", b"new")
+    assert storage.read("a") == b"old"
+
+
+def test_a_folder_may_have_a_question_mark_in_its_name(tmp_path):
+    Storage(str(tmp_path / "what?")).child("a").write("b", b"x")
+    assert (tmp_path / "what?" / "a" / "b").read_bytes() == b"x"
+    assert Storage(str(tmp_path / "what?" / "a")).sibling("c").path("d") == str(tmp_path / "what?/c/d")
+
+
+@pytest.mark.parametrize("uri", ["s3://name:secret@bucket/a", "s3://name:sec/ret@bucket/a", "gs://key@b"])
+def test_a_uri_with_a_key_in_it_is_refused_and_not_repeated(uri):
+    with pytest.raises(StorageError, match="expected no key in it") as told:
+        Storage(uri)
+    assert "secret" not in str(told.value)
+
+
+@pytest.mark.parametrize("uri", ["nosuch://a/b", "s3://buck et/%zz"])
+def test_a_uri_of_no_known_store_is_an_error_in_words(uri):
+    with pytest.raises(StorageError, match="expected a folder or a URI like s3://bucket/prefix"):
+        Storage(uri).read("a")
+
+
+def test_a_new_folder_is_as_durable_as_the_file_in_it(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr("shards.storage._sync", synced.append)
+    Storage(str(tmp_path / "out" / "step")).write("shards/0", b"x")
+    assert {tmp_path, tmp_path / "out", tmp_path / "out/step", tmp_path / "out/step/shards"} <= set(synced)
+
+
 def test_no_scratch_file_stays_behind(disk):
     with pytest.raises(ZeroDivisionError), disk.scratch() as path:
         path.write_bytes(b"x")
