@@ -25,7 +25,8 @@ from filters.near import (
     near_pairs,
 )
 from filters.prints import Prints, exact_prints, keys_of, table_prints, targets
-from filters.select import KEPT, Samples, SelectError, books, read_scores, worst_of
+from filters.scored import Samples, SelectError, read_scores
+from filters.select import KEPT, books, worst_of
 from shards.driver_step import Input, Result
 from shards.listing import ListingError
 from shards.manifest import record

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filters.rubrics import load_questions
-from filters.select import Samples, read_scores, worst_of
+from filters.scored import Samples, read_scores
+from filters.select import worst_of
 from shards.storage import Storage
 from shards.tables import questions
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from filters.select import parent_of, read_samples
+from filters.scored import parent_of, read_samples
 from shards.driver_step import Input
 from shards.tables import WHOLE
 

@@ -13,19 +13,18 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pydantic import Field, model_validator
 
 from filters.checks import ALL, CHECKS
 from filters.rubrics import load_questions
+from filters.scored import Samples, SelectError, read_samples, read_scores
 from shards.books import Books
 from shards.driver_step import Input, Result
-from shards.manifest import read_manifest, record
+from shards.manifest import record
 from shards.sample import Json
-from shards.selection import FILE, kept_keys, write_selection
+from shards.selection import FILE, write_selection
 from shards.settings import RUN, Settings
 from shards.storage import Storage
-from shards.tables import questions, read_table
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Flags: TypeAlias = npt.NDArray[np.bool_]
@@ -48,11 +47,6 @@ POLICIES: Mapping[str, Mapping[str, Json]] = {
     "verified": {"min_scores": dict.fromkeys(CHECKS, 0.5), "order": [ALL]},
 }
 KEPT = ""
-NOTHING = pa.schema({"key": pa.string(), "value": pa.float64(), "status": pa.string()}).empty_table()
-
-
-class SelectError(ValueError):
-    """Scores that do not fit the samples or the policy: *where: expected what, got what; the way out*."""
 
 
 class SelectConfig(Settings):
@@ -149,84 +143,6 @@ def _scale(score: str) -> tuple[float, float]:
         return 0, 1
     asked = load_questions().get(question)
     return (min(asked.labels.values()), max(asked.labels.values())) if asked else (-math.inf, math.inf)
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Keys in order of the directory, and each one's group."""
-
-    keys: pa.Array
-    groups: pa.Array
-
-
-def read_samples(of: Input, by: str | None) -> Samples:
-    """The keys that a selection is about, and the index column it groups by.
-
-    Raises:
-        SelectError: the index has no such column.
-    """
-    directory, keep = of, None
-    while directory.manifest.kind == "selection":
-        kept = kept_keys(directory.storage)
-        keep = kept if keep is None else keep & kept
-        directory = parent_of(directory)
-    tables = [_read_index(directory.storage, name, by) for name in directory.storage.names("index")]
-    table = pa.concat_tables(tables) if tables else pa.table({"key": pa.array([], pa.string())})
-    if keep is not None:
-        table = table.filter(pc.is_in(table.column("key"), value_set=pa.array(sorted(keep), pa.string())))
-    keys = table.column("key").combine_chunks()
-    groups = table.column(by).combine_chunks() if by and table.num_rows else pa.nulls(len(keys), pa.string())
-    return Samples(keys, groups.cast(pa.string()))
-
-
-def parent_of(selection: Input) -> Input:
-    """What a selection selected from."""
-    name = selection.manifest.parents["input"][0]
-    storage = selection.storage.sibling(name)
-    manifest = read_manifest(storage)
-    if manifest is None:
-        raise SelectError(f"{storage.uri}: expected the directory that was selected from, got none")
-    return Input(storage=storage, manifest=manifest)
-
-
-def _read_index(storage: Storage, name: str, by: str | None) -> pa.Table:
-    with storage.open(f"index/{name}") as file:
-        table = pq.ParquetFile(file)
-        known = [field.name for field in table.schema_arrow if not pa.types.is_nested(field.type)]
-        if by and by not in known:
-            raise SelectError(f"by: expected a column of the index ({', '.join(known)}), got {by!r}")
-        return table.read(columns=["key", *([by] if by else [])])
-
-
-def read_scores(tables: Sequence[Storage], scores: Sequence[str]) -> dict[str, pa.Table]:
-    """Of each score its question's table: key, value, status.
-
-    Raises:
-        SelectError: no directory holds the question, or two do.
-    """
-    held: dict[str, Storage] = {}
-    asked = {score.partition(".")[0] for score in scores}
-    for storage in {storage.uri: storage for storage in tables}.values():
-        for question in questions(storage):
-            if question in held and question in asked:
-                raise SelectError(
-                    f"score {question!r}: expected it in one directory of scores, got it in "
-                    f"{held[question].uri} and {storage.uri}; leave one of them out"
-                )
-            held[question] = storage
-    if not held:  # judges of no sample write no table
-        return dict.fromkeys(scores, NOTHING)
-    found = {}
-    for score in scores:
-        question, _, value = score.partition(".")
-        if question not in held:
-            raise SelectError(
-                f"score {score!r}: expected a question of {', '.join(sorted(held))}, got {question!r}; "
-                "judge it first"
-            )
-        table = read_table(held[question], question, ["key", value or "expected", "status"])
-        found[score] = table.rename_columns(["key", "value", "status"])
-    return found
 
 
 def select(samples: Samples, scores: Mapping[str, pa.Table], policy: SelectConfig) -> pa.Table:

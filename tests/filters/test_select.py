@@ -5,14 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from filters.scored import Samples, SelectError, read_samples, read_scores
 from filters.select import (
-    Samples,
     SelectConfig,
-    SelectError,
     books,
     changes,
-    read_samples,
-    read_scores,
     select,
 )
 from shards.books import Books
