@@ -87,7 +87,7 @@ class Dataset:
 def open_dataset(
     settings: TrainSettings, stage: Stage, config: ModelConfig, tokenizer: Tokenizer, world: World, align: int
 ) -> Dataset:
-    """Open a stage's directories and hold samples of each out.
+    """Open a stage's directories; samples of each are held out.
 
     Raises:
         ConfigError: a directory is not finished, or holds no samples.
@@ -99,14 +99,24 @@ def open_dataset(
     places = [source.places(number, tokenizer, cache) for number, source in enumerate(sources)]
     if world.is_first:
         world.wait()
-    split = [hold_out(found, settings.validation.samples) for found in places]
+    count, never = settings.validation.samples, held_anywhere(settings)
+    held = [{place.key: place for place in found} for found in places]
     return Dataset(
         sources=sources,
-        training=[place for part, _ in split for place in part],
-        held=[place for _, part in split for place in part],
+        training=[place for found in places for place in found if place.key not in never],
+        held=[found[key] for found in held for key in hold_out(found, count)],
         config=config,
         tokenizer=tokenizer,
         stage=stage,
         seed=settings.seed,
         align=align,
+    )
+
+
+def held_anywhere(settings: TrainSettings) -> frozenset[str]:
+    """Keys that any data set of the run holds out. A stage trains on none of them: what one stage is measured
+    on, another must not have seen, where one set was selected from the other."""
+    sources = [Source(uri) for name in settings.data for uri in settings.data[name]]
+    return frozenset(
+        key for source in sources for key in hold_out(source.keys(), settings.validation.samples)
     )

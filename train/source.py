@@ -64,6 +64,10 @@ class Source:
         """The name of the directory of samples, which ends in the hash of what it holds."""
         return _last_part(self.directory.storage.uri)
 
+    def keys(self) -> list[str]:
+        """Every kept sample's, in the order of shards."""
+        return [key for key in self.directory.places if self.keep is None or key in self.keep]
+
     def places(self, number: int, tokenizer: Tokenizer, cache: Path | None = None) -> list[Place]:
         """Every kept sample, in the order of shards.
 

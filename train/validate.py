@@ -21,12 +21,10 @@ MOST_FRAC = 0.1  # of a data set is held out at most
 MOST_REFERENCES = 8
 
 
-def hold_out(places: Sequence[Place], count: int) -> tuple[list[Place], list[Place]]:
-    """(training, held out); which are held out depends on keys alone, so it is the same in every run."""
-    ordered = sorted(places, key=lambda place: hashlib.sha256(place.key.encode()).digest())
-    count = min(count, int(len(places) * MOST_FRAC))
-    held = {place.key for place in ordered[:count]}
-    return [place for place in places if place.key not in held], ordered[:count]
+def hold_out(keys: Iterable[str], count: int) -> list[str]:
+    """Keys of a data set that are held out, in order; chosen by the keys alone, the same in every run."""
+    ordered = sorted(keys, key=lambda key: hashlib.sha256(key.encode()).digest())
+    return ordered[: min(count, int(len(ordered) * MOST_FRAC))]
 
 
 def share(world: World, places: Sequence[Place]) -> list[tuple[Place, bool]]:

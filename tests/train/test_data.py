@@ -14,9 +14,12 @@ from shards.selection import write_selection
 from shards.storage import Storage
 from train.batch import Noising, make_batch, to_device
 from train.config import TINY, ConfigError
+from train.dataset import open_dataset
 from train.dct import DctAutoencoder
+from train.parallel import World
 from train.pixels import as_unit, decode, open_rgb, open_upright, resized_pixels, to_image
 from train.segments import token_count
+from train.settings import TrainSettings
 from train.source import Source, place_size, place_tokens
 from train.tokenizer import ByteTokenizer, load_tokenizer
 
@@ -50,6 +53,27 @@ def test_selection_is_read_without_repacking_and_so_is_a_selection_of_one(tmp_pa
     select(tmp_path / "pick-2", "pick-1", keys, set(keys[5:]))
     found = Source(str(tmp_path / "pick-2")).places(0, ByteTokenizer())
     assert [place.key for place in found] == keys[5:9]
+
+
+def test_no_stage_trains_on_what_another_is_measured_on(tmp_path, samples, write_directory):
+    below = write_directory(tmp_path / "set-000000000000", samples)
+    pick = select(tmp_path / "pick", below.name, [s.key for s in samples], {s.key for s in samples[::2]})
+    settings = TrainSettings(
+        base="tiny",
+        out=str(tmp_path / "out"),
+        data={"base": [str(below)], "refined": [str(pick)]},
+        validation={"samples": 1},
+    )
+    opened = []
+    for name in settings.data:
+        stage = settings.stage("stage1_base").model_copy(update={"data": (name,)})
+        world = World(0, 1, torch.device("cpu"))
+        opened.append(open_dataset(settings, stage, TINY, ByteTokenizer(), world, 1))
+    held = {place.key for data in opened for place in data.held}
+    assert [len(data.held) for data in opened] == [1, 1]
+    assert len(held) == 2  # each set holds out another
+    assert [len(data.training) for data in opened] == [18, 9]
+    assert not held & {place.key for data in opened for place in data.training}
 
 
 def test_lengths_are_kept_per_tokenizer_and_directory(data, tmp_path, monkeypatch):
