@@ -115,7 +115,7 @@ def test_too_many_unread_replies_fail_the_step_and_keep_what_was_paid(out, tmp_p
             JudgeError, match=r"got 24 of 24 \(24 presence: unreadable\); an unreadable"
         ) as caught:
             run(recipe, out)
-        assert caught.value.__notes__ == ["step scores"]
+        assert caught.value.__notes__ == [f"in {recipe}: steps.scores"]
         asked = len(server.asked)
         manifest = run(recipe, out, "scores.tolerate_unreadable=1.0")["scores"]
         assert len(server.asked) == asked

@@ -132,14 +132,6 @@ def test_gc_says_first_and_deletes_when_told(made: Path) -> None:
     assert "finished" in bakery(made, "check", "small.yaml").stdout
 
 
-@pytest.mark.parametrize("words", [("gc", "nowhere", "small.yaml"), ("forget", "nowhere", "--source", "a")])
-def test_what_tidies_an_output_makes_none(made: Path, words: tuple[str, ...]) -> None:
-    done = bakery(made, *words)
-    assert done.returncode == 1
-    assert "nowhere: expected an output that something ran into, got none" in done.stderr
-    assert not (made / "nowhere").exists()
-
-
 def test_doctor_finds_a_folder_that_shadows_a_package(made: Path) -> None:
     assert bakery(made, "doctor").returncode == 0
     (made / "filters").mkdir()
