@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
+from filters.checks import ALL, QUESTIONS
 from filters.decisions import Decisions
 from filters.reasons import Reason, Reasons
 from filters.truth import INHERITED, fault_of
@@ -189,8 +190,10 @@ def thumbnail(data: bytes, side_px: int) -> bytes:
 def _chips(
     tables: Sequence[Storage], keys: Sequence[str], decided: Decisions | None
 ) -> dict[str, list[Chip]]:
-    """Chips of each sample, those of the policy's scores first."""
+    """Chips of each sample, those of the policy's scores first; of checks without the answers below them."""
     held = {question: storage for storage in tables for question in questions(storage)}
+    if ALL in held:
+        held = {question: storage for question, storage in held.items() if question not in QUESTIONS}
     ordered = [name for name in (decided.scores if decided else {}) if name in held]
     chips: dict[str, list[Chip]] = {key: [] for key in keys}
     for question in dict.fromkeys([*ordered, *held]):

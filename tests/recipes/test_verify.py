@@ -1,10 +1,12 @@
 """`verify` end to end: a judge that knows the truth has every fault found, and nothing else refused."""
 
+import re
+
 import pytest
 from rich.console import Console
 
 from datagen.multi_candidate import FAULTS
-from filters.checks import ALL, CHECKS
+from filters.checks import ALL, CHECKS, QUESTIONS
 from filters.fake_answers import answer_from_truth
 from filters.fake_server import MODEL, Behaviour, FakeServer
 from filters.multi_answers import FAULTS_OF
@@ -127,6 +129,9 @@ def test_the_report_shows_every_verdict_and_the_checks_against_the_truth(made):
     page = render(directories, ReportConfig())
     start = page.index('id="checks-1"')
     section = page[start : page.index("</section>", start)]
+    chips = set(re.findall(r'<li class="chip(?: fails)?">([a-z ]+) <b>', page))
+    assert {name.replace("_", " ") for name in (*CHECKS, ALL)} <= chips
+    assert not {name.replace("_", " ") for name in QUESTIONS} & chips
     assert section.count('<li class="card">') == 12
     for check in CHECKS:
         name = check.removeprefix("check_")
