@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from datagen import distractor_ideas, prompts
 from datagen.add import add
@@ -23,7 +23,7 @@ from datagen.renderer import Renderer
 from datagen.served_candidates import ServedCandidates
 from datagen.served_plan import CASES as CELL_CASES
 from datagen.served_plan import plan_served
-from datagen.settings import BuilderSettings, check_shares, in_order
+from datagen.settings import BuilderSettings, check_shares, in_order_of
 from datagen.spoil import COPY_PASTE, EDITED, TWO_CANDIDATES
 from datagen.swap import swap
 from datagen.template_writer import TemplateWriterConfig
@@ -81,7 +81,7 @@ class MultiCandidateConfig(BuilderSettings):
         description=f"with models: how often a case type comes; {', '.join(SWAP_CASES)} by swap, "
         f"{', '.join(ADD_CASES)} by add",
     )
-    styles: Annotated[Mapping[str, float], Field(**PLAN)] = Field(
+    styles: Annotated[Mapping[str, float], Field(**PLAN), in_order_of(STYLES)] = Field(
         default=EVEN_STYLES,
         description=f"with models: how often images are called so, of {', '.join(STYLES)}",
     )
@@ -98,11 +98,6 @@ class MultiCandidateConfig(BuilderSettings):
     tolerate_unanswered: Annotated[float, Field(**RUN)] = Field(
         default=0.02, ge=0, le=1, description="requests that may get no answer, as a share of the samples"
     )
-
-    @field_validator("styles")
-    @classmethod
-    def _order_styles(cls, styles: Mapping[str, float]) -> Mapping[str, float]:
-        return in_order(styles, STYLES)
 
     @model_validator(mode="after")
     def _check_models(self) -> MultiCandidateConfig:

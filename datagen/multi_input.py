@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, ClassVar
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from datagen import ideas
 from datagen.answered import check_answered
@@ -17,7 +17,7 @@ from datagen.generated import GeneratedBuilder
 from datagen.image_models import ImageModel
 from datagen.instructions import STYLES
 from datagen.quotas import normal, share_out
-from datagen.settings import BuilderSettings, check_shares, in_order
+from datagen.settings import BuilderSettings, check_shares, in_order_of
 from datagen.single_candidate import SingleCandidateBuilder, SingleCandidateConfig
 from datagen.template_writer import TemplateWriterConfig
 from shards.ledger import Ledger
@@ -41,7 +41,7 @@ class MultiInputConfig(BuilderSettings):
         default="input", pattern=r"^[a-z0-9_-]{1,32}$", description="of the keys; one for each such step"
     )
     size_px: int = Field(default=512, ge=128, le=1536, description="side of every image")
-    cases: Annotated[Mapping[str, float], Field(**PLAN)] = Field(
+    cases: Annotated[Mapping[str, float], Field(**PLAN), in_order_of(MULTI_INPUT_CASES)] = Field(
         default=EVEN_CASES, description=f"how often each case type comes, of {', '.join(MULTI_INPUT_CASES)}"
     )
     ordered: PlanFloat = Field(
@@ -59,7 +59,7 @@ class MultiInputConfig(BuilderSettings):
     writer: ChatWriterConfig | None = Field(
         default=None, description="plans in words for image models and writes; templates unless set"
     )
-    styles: Annotated[Mapping[str, float], Field(**PLAN)] = Field(
+    styles: Annotated[Mapping[str, float], Field(**PLAN), in_order_of(STYLES)] = Field(
         default=EVEN_STYLES, description=f"how often images are called so, of {', '.join(STYLES)}"
     )
     samples_at_once: Annotated[int, Field(**RUN)] = Field(
@@ -68,16 +68,6 @@ class MultiInputConfig(BuilderSettings):
     tolerate_unanswered: Annotated[float, Field(**RUN)] = Field(
         default=0.02, ge=0, le=1, description="pictures that may get no answer, as a share of the samples"
     )
-
-    @field_validator("cases")
-    @classmethod
-    def _order_cases(cls, cases: Mapping[str, float]) -> Mapping[str, float]:
-        return in_order(cases, MULTI_INPUT_CASES)
-
-    @field_validator("styles")
-    @classmethod
-    def _order_styles(cls, styles: Mapping[str, float]) -> Mapping[str, float]:
-        return in_order(styles, STYLES)
 
     @model_validator(mode="after")
     def _check_cases(self) -> MultiInputConfig:

@@ -51,11 +51,9 @@ class PaidModel:
         return self._thread.run(self._take_counts())
 
     async def _take_counts(self) -> dict[str, float]:
-        counted = self.counts + (self._pool.counts if self._pool else Counter())
+        counted: dict[str, float] = {name: count for name, count in self.counts.items() if count}
         self.counts.clear()
-        if self._pool:
-            self._pool.counts.clear()
-        return dict(counted)
+        return counted
 
     def look_again(self, addresses: Sequence[bytes]) -> None:
         """Take in what others paid for, where a reply is not known: a worker that died may have."""
@@ -63,8 +61,22 @@ class PaidModel:
             self._ledger.refresh()
 
     def run(self, jobs: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-        """The results of all jobs, in order; the first that fails ends the others. From any thread."""
-        return self._thread.run(_all(jobs))
+        """The results of all jobs, in order; the first that fails ends the others. From any thread.
+
+        Whatever was answered by then is committed.
+        """
+        return self._thread.run(self._all(jobs))
+
+    async def _all(self, jobs: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+        tasks = [asyncio.ensure_future(job) for job in jobs]
+        try:
+            return list(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            while self._waiting:
+                await self._written()
 
     async def reply(
         self, address: bytes, path: str, body: Callable[[], Body], read: Callable[[Any], bytes]
@@ -89,6 +101,7 @@ class PaidModel:
                 self._settings.pool_settings(),
                 self._admit,
                 self._settings.find_endpoints,
+                self.counts,
             )
         async with self._pool.session() as session:
             reply = read(await session.post(path, body()))
@@ -99,25 +112,19 @@ class PaidModel:
         """Commit a reply. What comes while the disk is at work is committed together after it."""
         self._waiting[address] = reply
         while address in self._waiting:
-            if self._writing is None or self._writing.done():
-                self._writing = asyncio.create_task(self._write())
-            await asyncio.shield(self._writing)
+            await self._written()
+
+    async def _written(self) -> None:
+        """Until what is being written is on the disk."""
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write())
+        await asyncio.shield(self._writing)
 
     async def _write(self) -> None:
         replies = dict(self._waiting)
         await asyncio.to_thread(self._ledger.commit, replies)
         for address in replies:
             del self._waiting[address]
-
-
-async def _all(jobs: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    tasks = [asyncio.ensure_future(job) for job in jobs]
-    try:
-        return list(await asyncio.gather(*tasks))
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def seeds(first: int, tries: int) -> Iterator[int]:

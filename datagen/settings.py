@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, ClassVar, TypeVar
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from datagen.catalogue import EMBEDDED, Split, fingerprint
 from shards.sample import Json
@@ -72,6 +72,12 @@ def in_order(shares: Mapping[Name, float], known: Iterable[Name]) -> Mapping[Nam
     ['a', 'b']
     """
     return {name: shares[name] for name in known if name in shares} | dict(shares)
+
+
+def in_order_of(known: Iterable[Name]) -> AfterValidator:
+    """For the annotation of a field that holds shares: `in_order` of these names."""
+    names = tuple(known)
+    return AfterValidator(lambda shares: in_order(shares, names))
 
 
 def check_shares(

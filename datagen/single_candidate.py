@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from random import Random
 from typing import Annotated, ClassVar, cast
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from datagen.cases import CASES, is_possible, kinds_of
 from datagen.catalogue import EMBEDDED, CatalogueError, Subject, load_catalogue
@@ -18,7 +18,7 @@ from datagen.instructions import write_instruction
 from datagen.panoramas import load_panoramas
 from datagen.quotas import share_out
 from datagen.renderer import Figure, Renderer, draw_backdrop, view_backdrop
-from datagen.settings import BuilderSettings, Name, check_shares, in_order
+from datagen.settings import BuilderSettings, Name, check_shares, in_order_of
 from shards.image import ImageError, check_sample
 from shards.ledger import Ledger
 from shards.sample import Candidate, EncodedImage, Json, Provenance, Sample
@@ -40,10 +40,10 @@ class SingleCandidateConfig(BuilderSettings):
         default="base", pattern=r"^[a-z0-9_-]{1,32}$", description="of the keys; one for each such step"
     )
     size_px: int = Field(default=512, ge=128, le=2048, description="side of every image")
-    references: Annotated[Mapping[int, float], Field(**PLAN)] = Field(
+    references: Annotated[Mapping[int, float], Field(**PLAN), in_order_of(REFERENCES)] = Field(
         default=REFERENCES, description="how often a sample has 1, 2, 3, 4 references"
     )
-    cases: Annotated[Mapping[str, float], Field(**PLAN)] = Field(
+    cases: Annotated[Mapping[str, float], Field(**PLAN), in_order_of(CASES)] = Field(
         default=EVEN_CASES, description=f"how often each case is drawn, of {', '.join(CASES)}"
     )
     ordered: PlanFloat = Field(
@@ -52,16 +52,6 @@ class SingleCandidateConfig(BuilderSettings):
     terse: PlanFloat = Field(
         default=0.1, ge=0, le=1, description='share of instructions like "Combine in a picture."'
     )
-
-    @field_validator("cases")
-    @classmethod
-    def _order_cases(cls, cases: Mapping[str, float]) -> Mapping[str, float]:
-        return in_order(cases, CASES)
-
-    @field_validator("references")
-    @classmethod
-    def _order_references(cls, references: Mapping[int, float]) -> Mapping[int, float]:
-        return in_order(references, REFERENCES)
 
     @model_validator(mode="after")
     def _check_cases(self) -> SingleCandidateConfig:

@@ -127,6 +127,7 @@ class ServedEngine:
         self._beginning = 0  # samples whose first question is asked
         self._calls: set[_Call] = set()
         self._askers: set[asyncio.Task[None]] = set()
+        self._is_ending = False
         self._sizing = ThreadPoolExecutor(SIZING_THREADS, "sizing")
         self._thread = LoopThread("served-judge")
 
@@ -161,6 +162,7 @@ class ServedEngine:
     # In the loop
 
     async def _end(self) -> None:
+        self._is_ending = True
         for asker in self._askers:
             asker.cancel()
         await asyncio.gather(*self._askers, return_exceptions=True)
@@ -168,17 +170,15 @@ class ServedEngine:
             await self._pool.close()
 
     async def _take_counts(self) -> dict[str, float]:
-        counted = self.counts + (self._pool.counts if self._pool else Counter())
+        counted: dict[str, float] = {name: count for name, count in self.counts.items() if count}
         self.counts.clear()
-        if self._pool:
-            self._pool.counts.clear()
-        return dict(counted)
+        return counted
 
     async def _queue(self, call: _Call, asked: Sequence[Asked]) -> None:
         config = self._config
         if self._pool is None:
             self._pool = EndpointPool(
-                config.endpoints, config.pool_settings(), self._admission, config.find_endpoints
+                config.endpoints, config.pool_settings(), self._admission, config.find_endpoints, self.counts
             )
         self._calls.add(call)
         self._todo.extend(_Job(sample, deque(requests.items()), call) for sample, requests in asked)
@@ -208,8 +208,14 @@ class ServedEngine:
 
     def _ended(self, asker: asyncio.Task[None]) -> None:
         self._askers.discard(asker)
-        if asker.cancelled() or (error := asker.exception()) is None:
-            return
+        error = None if asker.cancelled() else asker.exception()
+        if error is not None:
+            self._give_up(error)
+        elif self._pool and not self._is_ending:
+            self._add_askers(self._pool)  # for what came after it had looked for the last time
+
+    def _give_up(self, error: BaseException) -> None:
+        """End every call: what one asker met, all would meet."""
         for call in self._calls:
             call.end(error)
         self._calls.clear()

@@ -90,6 +90,7 @@ class EndpointPool:
         admit: raises `TransientError` while an endpoint is not ready, and `EndpointError` if it must not be
             used: that ends the step.
         find: further URLs, looked for while an endpoint is set aside or there is no room.
+        counts: where requests and retries are counted; of its own unless given.
     """
 
     def __init__(
@@ -98,8 +99,9 @@ class EndpointPool:
         settings: PoolSettings,
         admit: Admit = admit_healthy,
         find: Callable[[], Sequence[str]] = tuple,
+        counts: Counter[str] | None = None,
     ) -> None:
-        self.counts: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter() if counts is None else counts
         self._settings = settings
         self._admit = admit
         self._find = find

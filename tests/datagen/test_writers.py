@@ -1,5 +1,6 @@
 """Writers of text: templates, and a chat server with every fault; what is paid once and what is refused."""
 
+import asyncio
 import json
 import re
 import time
@@ -24,7 +25,7 @@ from datagen.text_checks import (
     rests_on_position,
 )
 from datagen.writers import TextRequest, Written
-from shards.http_client import EndpointsDownError
+from shards.http_client import EndpointError, EndpointsDownError, JsonClient
 from shards.ledger import Ledger
 from shards.stage import Reject
 from shards.storage import Storage
@@ -170,6 +171,37 @@ def test_replies_that_come_while_the_disk_is_at_work_are_committed_together(
     assert all(isinstance(text, Written) for text in texts)
     assert sum(committed) == len(ledger) == 32
     assert len(committed) < 16
+
+
+def test_what_was_answered_before_another_request_ends_the_step_is_committed(
+    serve_chat, chat_writer, tmp_path, monkeypatch
+):
+    """One request is refused for good; the others' answers wait for a slow disk by then."""
+    commit = Ledger.commit
+
+    def slow_commit(ledger, replies):
+        time.sleep(0.3)
+        commit(ledger, replies)
+
+    monkeypatch.setattr(Ledger, "commit", slow_commit)
+    ledger = Ledger(Storage(str(tmp_path)))
+    server = serve_chat()
+    with closing(chat_writer(server, in_flight=16).build(ledger)) as writer:
+        ask, first = JsonClient.ask, []
+
+        async def ask_or_refuse(client, url, path, body=None):
+            if body is not None and not first:
+                first.append(body)
+                while len(server.asked) < 15:
+                    await asyncio.sleep(0.01)
+                await asyncio.sleep(0.1)
+                raise EndpointError("refused")
+            return await ask(client, url, path, body)
+
+        monkeypatch.setattr(JsonClient, "ask", ask_or_refuse)
+        with pytest.raises(EndpointError, match="refused"):
+            writer.write([replace(ASK, seed=seed) for seed in range(16)])
+    assert len(Ledger(Storage(str(tmp_path)))) == len(server.asked) == 15
 
 
 def test_a_second_caller_is_served_beside_the_first(serve_chat, chat_writer, tmp_path):

@@ -139,6 +139,15 @@ def test_an_outage_ends_every_caller(tmp_path):
     stage.close()
 
 
+def test_after_an_outage_the_next_caller_is_told_too(tmp_path):
+    stage = config("http://127.0.0.1:9").build(Ledger(Storage(str(tmp_path))))
+    for first in (0, 40):
+        caller = Caller(stage, [make_sample(number) for number in range(first, first + 40)])
+        caller.join(30)
+        assert isinstance(caller.error, EndpointsDownError)
+    stage.close()
+
+
 def test_counts_of_two_callers_add_up(serve, tmp_path):
     server = serve(latency_s=0.01)
     stage = config(server).build(Ledger(Storage(str(tmp_path))))
