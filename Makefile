@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PACKAGES = shards datagen filters recipes train
 VLLM_VENV ?= .venv-vllm
+ENERGON_VENV ?= .venv-energon
 FUZZ_SEED := $(or $(FUZZ_SEED),$(shell date +%s))
 .DEFAULT_GOAL := help
 
@@ -26,7 +27,7 @@ lint: $(VENV)/.installed  ## format, lint and types
 
 test: $(VENV)/.installed  ## every test that needs no server
 	$(BIN)/pytest --doctest-modules $(PACKAGES)
-	$(BIN)/pytest -m 'not bench and not soak and not vllm' --numprocesses 2 --dist loadfile
+	$(BIN)/pytest -m 'not bench and not soak and not vllm and not energon' --numprocesses 2 --dist loadfile
 
 # vLLM does not need sound and video; their wheels are built for another torch and fail to load beside this one.
 $(VLLM_VENV)/.installed: constraints-vllm.txt
@@ -37,6 +38,14 @@ $(VLLM_VENV)/.installed: constraints-vllm.txt
 
 test-vllm: $(VENV)/.installed $(VLLM_VENV)/.installed  ## the served judge against a real vLLM on this machine's CPU
 	BAKERY_VLLM_PYTHON=$(abspath $(VLLM_VENV))/bin/python $(BIN)/pytest -m vllm --timeout 600
+
+$(ENERGON_VENV)/.installed: constraints-energon.txt
+	$(PYTHON) -m venv $(ENERGON_VENV)
+	$(ENERGON_VENV)/bin/pip install --quiet --constraint constraints-energon.txt megatron-energon torch
+	touch $@
+
+test-energon: $(VENV)/.installed $(ENERGON_VENV)/.installed  ## an export, read by megatron-energon
+	BAKERY_ENERGON_PYTHON=$(abspath $(ENERGON_VENV))/bin/python $(BIN)/pytest -m energon
 
 soak: $(VENV)/.installed  ## the kill test at 200 random points
 	$(BIN)/pytest -m soak --timeout 7200
@@ -49,4 +58,4 @@ fuzz: $(VENV)/.installed  ## ten thousand damaged sets through the importers
 bench: $(VENV)/.installed $(VLLM_VENV)/.installed  ## the measurements of docs/performance.md
 	BAKERY_VLLM_PYTHON=$(abspath $(VLLM_VENV))/bin/python $(BIN)/pytest -m bench tests/benchmarks -s --timeout 3600
 
-.PHONY: help demo lint test test-vllm soak fuzz bench
+.PHONY: help demo lint test test-vllm test-energon soak fuzz bench
