@@ -24,11 +24,12 @@ from datagen.writers import Fields, TextRequest, Writer, Written
 from shards.ledger import Ledger
 from shards.sample import Candidate, Json, Sample
 from shards.served_settings import slices_at_once
-from shards.settings import RUN, Settings
+from shards.settings import RUN
 from shards.stage import IndexRow, Planned, Reject, Stage, Work, keyed_random
+from shards.worker_step import WorkerStep
 
 
-class DescribeConfig(Settings):
+class DescribeConfig(WorkerStep):
     """Settings of `describe`."""
 
     VERSION: ClassVar[int] = 2
@@ -80,14 +81,20 @@ class DescribeConfig(Settings):
         return Describer(self.seed, (self.writer or TemplateWriterConfig()).build(ledger))
 
 
-class Describer:
+class Describer(Stage):
     """Asks about samples that do not say all of themselves."""
 
     def __init__(self, seed: int, writer: Writer) -> None:
         self._seed = seed
         self._writer = writer
-        self.close = writer.close
-        self.take_counts = writer.take_counts
+
+    def take_counts(self) -> Mapping[str, float]:
+        """What the writer counted."""
+        return self._writer.take_counts()
+
+    def close(self) -> None:
+        """Close the writer."""
+        self._writer.close()
 
     def __call__(self, batch: Sequence[Work]) -> list[Sample | Reject]:
         samples = [work.parents[0] for work in batch]

@@ -17,7 +17,7 @@ from datagen.template_writer import is_ambiguous
 from datagen.text_checks import BadTextError, check_english, check_instruction, check_line
 from datagen.writers import Fields, Text, TextRequest, Writer, Written
 from shards.sample import Candidate, Json, Provenance, Sample
-from shards.stage import Reject, Work, keyed_random
+from shards.stage import Reject, Stage, Work, keyed_random
 
 
 class Planner(Protocol):
@@ -52,7 +52,7 @@ class Draft:
     written_by: Mapping[str, Json]
 
 
-class GeneratedBuilder:
+class GeneratedBuilder(Stage):
     """Makes samples of planned kinds with a writer and two generators.
 
     Args:

@@ -271,7 +271,7 @@ def _can_have(variant: Variant, fault: str) -> bool:
     return True
 
 
-class MultiCandidateBuilder:
+class MultiCandidateBuilder(Stage):
     """Makes variants of parents by the method that was planned."""
 
     def __init__(self, config: MultiCandidateConfig) -> None:

@@ -152,7 +152,7 @@ class MultiInputConfig(BuilderSettings):
         check_answered(SOURCE, counts, planned, self.tolerate_unanswered)
 
 
-class RenderedMultiInput:
+class RenderedMultiInput(Stage):
     """Multi-input samples of the closed catalogue, with a known truth."""
 
     def __init__(self, config: MultiInputConfig) -> None:

@@ -9,12 +9,12 @@ from pydantic import Field
 
 from shards.ledger import Ledger
 from shards.sample import Sample
-from shards.settings import Settings
-from shards.stage import IndexRow, Outcome, Planned, Scores, Work
+from shards.stage import IndexRow, Outcome, Planned, Scores, Stage, Work
 from shards.tables import WHOLE
+from shards.worker_step import WorkerStep
 
 
-class PublishedScoresConfig(Settings):
+class PublishedScoresConfig(WorkerStep):
     """Settings of `published_scores`."""
 
     VERSION: ClassVar[int] = 1
@@ -41,7 +41,7 @@ class PublishedScoresConfig(Settings):
         return PublishedScores(self.scores)
 
 
-class PublishedScores:
+class PublishedScores(Stage):
     """Reads the scores of a sample's origin."""
 
     def __init__(self, names: Sequence[str]) -> None:

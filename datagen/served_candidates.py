@@ -16,7 +16,7 @@ from datagen.variants import Made, read_wanted
 from datagen.writers import Writer
 from shards.image import ImageError, check_sample
 from shards.sample import Provenance, Sample
-from shards.stage import Reject, Work, keyed_random
+from shards.stage import Reject, Stage, Work, keyed_random
 
 
 class Told(Protocol):
@@ -30,7 +30,7 @@ class Told(Protocol):
     def edit_px(self) -> int: ...
 
 
-class ServedCandidates:
+class ServedCandidates(Stage):
     """Makes variants of parents by the method that was planned.
 
     Args:

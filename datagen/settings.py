@@ -9,14 +9,15 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from datagen.catalogue import EMBEDDED, Split, fingerprint
 from shards.sample import Json
-from shards.settings import PLAN, PlanInt, Settings
+from shards.settings import PLAN, PlanInt
+from shards.worker_step import WorkerStep
 
 Name = TypeVar("Name", int, str)
 
 EMBEDDED_LICENCE = "MIT AND Apache-2.0 AND CC0-1.0"
 
 
-class BuilderSettings(Settings):
+class BuilderSettings(WorkerStep):
     """Settings of a step that makes samples from a catalogue."""
 
     FAULTS: ClassVar[Sequence[str]] = ()

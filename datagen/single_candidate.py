@@ -23,7 +23,7 @@ from shards.image import ImageError, check_sample
 from shards.ledger import Ledger
 from shards.sample import Candidate, EncodedImage, Json, Provenance, Sample
 from shards.settings import PLAN, PlanFloat
-from shards.stage import IndexRow, Planned, Reject, Work, content_key, keyed_random
+from shards.stage import IndexRow, Planned, Reject, Stage, Work, content_key, keyed_random
 
 SOURCE = "single_candidate"
 REFERENCES = {1: 0.35, 2: 0.35, 3: 0.2, 4: 0.1}
@@ -124,7 +124,7 @@ def _draw(random: Random, weights: Mapping[Name, float]) -> Name:
     return random.choices(list(weights), list(weights.values()))[0]
 
 
-class SingleCandidateBuilder:
+class SingleCandidateBuilder(Stage):
     """Makes what is planned: a claim, its references, a target with or without a fault, an instruction."""
 
     def __init__(self, config: SingleCandidateConfig) -> None:

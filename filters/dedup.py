@@ -27,12 +27,12 @@ from filters.near import (
 from filters.prints import Prints, exact_prints, keys_of, table_prints, targets
 from filters.scored import Samples, SelectError, read_scores
 from filters.select import KEPT, books, worst_of
-from shards.driver_step import Input, Result
+from shards.driver_step import DriverStep, Input, Result
 from shards.listing import ListingError
 from shards.manifest import record
 from shards.sample import Json
 from shards.selection import FILE, write_selection
-from shards.settings import RUN, Settings
+from shards.settings import RUN
 from shards.storage import Storage
 from shards.tables import WHOLE, questions
 
@@ -50,7 +50,7 @@ How = Literal["exact", "phash", "embedding"]
 PRINTS: tuple[How, ...] = ("phash", "embedding")
 
 
-class DedupConfig(Settings):
+class DedupConfig(DriverStep):
     """Settings of `dedup`.
 
     Inputs: `input`, the samples; `prints`, their fingerprints; `scores`, what says which one of a group is

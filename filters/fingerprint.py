@@ -13,16 +13,16 @@ from filters.embedder import EmbeddedEmbedderConfig
 from shards.image import ImageError, load_image
 from shards.ledger import Ledger
 from shards.sample import EncodedImage, Json, Sample
-from shards.settings import Settings
-from shards.stage import IndexRow, Outcome, Planned, Scores, Work
+from shards.stage import IndexRow, Outcome, Planned, Scores, Stage, Work
 from shards.tables import WHOLE
+from shards.worker_step import WorkerStep
 
 Kind: TypeAlias = Literal["phash", "embedding"]
 KINDS: tuple[Kind, ...] = ("phash", "embedding")
 DRAFT_PX = 256  # a JPEG is decoded at an eighth to a half of its size where that is enough for a hash
 
 
-class FingerprintConfig(Settings):
+class FingerprintConfig(WorkerStep):
     """Settings of `fingerprint`.
 
     Its tables have a row a picture: `reference` is its number, -1 the target; `probabilities` holds the 64
@@ -53,7 +53,7 @@ class FingerprintConfig(Settings):
         return Fingerprints(self)
 
 
-class Fingerprints:
+class Fingerprints(Stage):
     """Makes fingerprints."""
 
     def __init__(self, config: FingerprintConfig) -> None:

@@ -21,10 +21,11 @@ from shards.index import Directory
 from shards.ledger import Ledger, missing, request_hash
 from shards.sample import Json, Sample
 from shards.served_settings import slices_at_once
-from shards.settings import RUN, Settings
+from shards.settings import RUN
 from shards.stage import IndexRow, Planned, Scores, Stage, Work
 from shards.storage import Storage
 from shards.tables import questions, read_table
+from shards.worker_step import WorkerStep
 
 SAMPLES_AT_ONCE = 8
 COMMIT_EVERY = 32  # replies: what a crash can cost, beside those in flight
@@ -38,7 +39,7 @@ class JudgeError(RuntimeError):
     """More replies could not be read than the step tolerates."""
 
 
-class JudgeConfig(Settings):
+class JudgeConfig(WorkerStep):
     """Settings of `judge`."""
 
     VERSION: ClassVar[int] = 1
@@ -91,7 +92,7 @@ class JudgeConfig(Settings):
         """Every sample is judged; a judge drops nothing."""
         return (Planned(key=row.key, parents=(row,)) for row in rows)
 
-    def build(self, ledger: Ledger) -> Stage:
+    def build(self, ledger: Ledger) -> Judge:
         """The judge on its worker; the model is loaded with the first question that was never asked."""
         return Judge(self, ledger)
 
@@ -193,7 +194,7 @@ def _joined(keys: pa.Array, more: pa.ChunkedArray) -> pa.Array:
     return pc.unique(pa.chunked_array([keys, *more.chunks], pa.string()))
 
 
-class Judge:
+class Judge(Stage):
     """Judges batches of samples; with a served engine from several threads."""
 
     def __init__(self, config: JudgeConfig, ledger: Ledger) -> None:

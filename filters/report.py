@@ -14,16 +14,15 @@ from filters.findings import Findings
 from filters.lineage import trace
 from filters.training import bin_words
 from shards.books import Books
-from shards.driver_step import Input, Result
+from shards.driver_step import DriverStep, Input, Result
 from shards.manifest import record
-from shards.settings import Settings
 from shards.storage import Storage
 
 FILE = "report.html"
 TEMPLATE = "report.html"
 
 
-class ReportConfig(Settings):
+class ReportConfig(DriverStep):
     """Settings of `report`."""
 
     VERSION: ClassVar[int] = 3

@@ -19,11 +19,11 @@ from filters.checks import ALL, CHECKS
 from filters.rubrics import load_questions
 from filters.scored import Samples, SelectError, read_samples, read_scores
 from shards.books import Books
-from shards.driver_step import Input, Result
+from shards.driver_step import DriverStep, Input, Result
 from shards.manifest import record
 from shards.sample import Json
 from shards.selection import FILE, write_selection
-from shards.settings import RUN, Settings
+from shards.settings import RUN
 from shards.storage import Storage
 
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -49,7 +49,7 @@ POLICIES: Mapping[str, Mapping[str, Json]] = {
 KEPT = ""
 
 
-class SelectConfig(Settings):
+class SelectConfig(DriverStep):
     """Settings of `select`: a policy over scores.
 
     A score is named by its question, with `.mode` or `.label_mass` for those columns instead of the expected

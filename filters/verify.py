@@ -17,7 +17,7 @@ from filters.served import ServedEngineConfig
 from shards.ledger import Ledger, request_hash
 from shards.sample import Json, Sample
 from shards.settings import RUN
-from shards.stage import IndexRow, Scores, Stage, Work
+from shards.stage import IndexRow, Scores, Work
 from shards.storage import Storage
 
 
@@ -68,7 +68,7 @@ class VerifyConfig(JudgeConfig):
         """Not known: what is asked about raw references needs images."""
         return False
 
-    def build(self, ledger: Ledger) -> Stage:
+    def build(self, ledger: Ledger) -> Verifier:
         """The verifier on its worker."""
         return Verifier(self, ledger)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from filters.controls import draw_rows
+from filters.judge_step import JudgeConfig
 from recipes.identity import directories
 from recipes.inputs import samples_of
-from recipes.run import LEDGER, with_ancestors
+from recipes.run import LEDGER
 from recipes.schema import Recipe, Step
 from recipes.servers import expect_endpoints
 from recipes.steps import JUDGES
@@ -68,7 +68,8 @@ def _bill(step: Step, out: Storage, directory: str, samples: int) -> Bill:
     found = samples_of(out, directory)
     rows, ledger = list(found.rows(0)), Ledger(out.child(LEDGER))
     drawn = draw_rows(rows, samples)
-    settings: Any = with_ancestors(step.settings, [found])
+    assert isinstance(step.settings, JudgeConfig)
+    settings = step.settings.reading([found.storage])
     alone = settings.model_copy(update={"controls": 0})
     unpaid = [row for row in drawn if not alone.is_paid([row], [found.storage], ledger)]
     opened = Directory(found.storage)

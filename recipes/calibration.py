@@ -17,6 +17,7 @@ from filters.calibrate import CalibrateError, Interval
 from filters.check_measure import CheckMeasure, measure_check
 from filters.checks import ALL, CHECKS
 from filters.controls import KINDS, draw_rows, read_controls
+from filters.judge_step import JudgeConfig
 from filters.paid import read_claim
 from filters.right_answers import right_answer
 from filters.rubrics import pick_questions
@@ -24,7 +25,7 @@ from filters.served import ServedEngineConfig
 from filters.truth import fault_of
 from recipes.identity import directories
 from recipes.inputs import Samples, samples_of
-from recipes.run import LEDGER, with_ancestors
+from recipes.run import LEDGER
 from recipes.schema import Recipe, RecipeError, Step
 from recipes.servers import expect_endpoints
 from recipes.steps import JUDGES
@@ -199,7 +200,8 @@ def _retests(
     if not twice:
         return {}
     expect_endpoints(step)
-    settings: Any = with_ancestors(step.settings, [samples])
+    assert isinstance(step.settings, JudgeConfig)
+    settings = step.settings.reading([samples.storage])
     ledger = Ledger(out.child(RETESTS))
     if isinstance(settings.engine, ServedEngineConfig):  # asked again is the same judge, not whatever answers
         at = probe_address(settings.engine.identity)

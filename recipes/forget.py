@@ -14,8 +14,8 @@ from shards.index import Directory
 from shards.plan import Refused, Unused
 from shards.sample import SampleError, canonical_json, check_key
 from shards.selection import FILE as SELECTION
-from shards.settings import Settings
 from shards.stage import Planned
+from shards.step import StepSettings
 from shards.storage import Storage
 from shards.tables import questions
 
@@ -35,10 +35,10 @@ class Forgotten:
         return bool(self.keys or self.sources)
 
     def refuse(
-        self, planned: Iterable[Planned | Refused | Unused], settings: Settings
+        self, planned: Iterable[Planned | Refused | Unused], settings: StepSettings
     ) -> Iterator[Planned | Refused | Unused]:
         """A plan without them; each is refused with its reason."""
-        is_source = getattr(type(settings), "SOURCE", None) in self.sources
+        is_source = settings.SOURCE in self.sources
         for entry in planned:
             if isinstance(entry, Planned) and (is_source or self._covers(entry)):
                 yield Refused(origin=entry.key, reason=REASON, detail="taken down")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from itertools import islice
@@ -39,10 +39,10 @@ from shards.manifest import (
 from shards.plan import Place, PlanSummary, Refused, Unused, plan_sizes, read_summary, write_plan
 from shards.production import Production, Progress
 from shards.sample import Json
-from shards.settings import Settings
 from shards.stage import Planned
 from shards.storage import Storage
 from shards.worker import Job
+from shards.worker_step import WorkerStep
 
 LEDGER = FOLDER
 
@@ -180,14 +180,15 @@ class Run:
         draft = self._draft(step)
         inputs = [samples_of(self._out, name) for names in draft.parents.values() for name in names]
         plan = self._plan(step, inputs, contents(self._out, draft.parents))
-        settings = self._servers.settled(step.settings, step.run, lambda: self._is_paid(step, inputs))
+        settings = self._servers.settled(worker_step(step), step.run, lambda: self._is_paid(step, inputs))
+        storages = tuple(samples.storage for samples in inputs)
         sizes = plan_sizes(plan, step.shard_size)
         job = Job(
             name=step.name,
             kind="samples" if draft.kind == "samples" else "scores",
             storage=storage,
-            inputs=tuple(samples.storage for samples in inputs),
-            config=with_ancestors(settings.prepared(storage), inputs),  # type: ignore[arg-type]
+            inputs=storages,
+            config=settings.prepared(storage).reading(storages),
             ledger=self._out.child(LEDGER),
             copies_from=tuple(self._out.child(name) for name in plan.copies_from),
         )
@@ -199,11 +200,12 @@ class Run:
             observe=lambda progress: self._observe(step.name, progress),
         )
         records = production.run()
-        production.progress.counts.update(_make_beside(job, inputs))
+        production.progress.counts.update(
+            job.config.make_beside(rows_of(inputs), storages, Ledger(job.ledger), storage)
+        )
         self._lease.check()
         stats = _stats(production.progress, time.perf_counter() - began)
-        check = getattr(step.settings, "check_scores", None)
-        return finish(storage, replace(draft, stats=stats), plan, records, check)
+        return finish(storage, replace(draft, stats=stats), plan, records, settings.check_scores)
 
     def _observe(self, name: str, progress: Progress) -> None:
         self._lease.check_heard()
@@ -211,11 +213,8 @@ class Run:
 
     def _is_paid(self, step: Step, inputs: Sequence[Samples]) -> bool:
         """Whether the ledger holds all that a step would ask its servers; False of one that cannot tell."""
-        tell = getattr(step.settings, "is_paid", None)
-        if not tell:
-            return False
-        ledger = Ledger(self._out.child(LEDGER))
-        return bool(tell(list(rows_of(inputs)), [samples.storage for samples in inputs], ledger, step.limit))
+        ledger, storages = Ledger(self._out.child(LEDGER)), [samples.storage for samples in inputs]
+        return worker_step(step).is_paid(list(rows_of(inputs)), storages, ledger, step.limit)
 
     def _plan(self, step: Step, inputs: Sequence[Samples], read_from: str) -> PlanSummary:
         """The plan that lies there, if it was made from what the inputs hold now; otherwise a new one."""
@@ -226,7 +225,7 @@ class Run:
         storage.delete("")
         rows = rows_of(inputs)
         made, copies_from = self._copies(step)
-        planned: Iterable[Planned | Refused | Unused] = step.settings.plan(rows)  # type: ignore[attr-defined]
+        planned = worker_step(step).plan(rows)
         return write_plan(
             storage,
             read_forgotten(self._out).refuse(_limited(planned, step.limit), step.settings),
@@ -274,10 +273,10 @@ class Run:
         storage = self.storage(step.name)
         draft = self._draft(step)
         inputs = {role: [self._input(name) for name in names] for role, names in draft.parents.items()}
-        settings: DriverStep = step.settings  # type: ignore[assignment]
+        assert isinstance(step.settings, DriverStep)
         if draft.kind == "model":
             self._end_workers()  # training takes the whole machine, and its ranks the cluster's places
-        result = settings.make(inputs, storage)
+        result = step.settings.make(inputs, storage)
         self._lease.check()
         stats = {**result.stats, "seconds": round(time.perf_counter() - began, 3)}
         manifest = replace(draft, files=result.files, books=result.books, stats=stats)
@@ -293,20 +292,10 @@ class Run:
         return Input(storage=storage, manifest=manifest)
 
 
-def with_ancestors(settings: Settings, inputs: Sequence[Samples]) -> Settings:
-    """Settings that know what the inputs were made from, for a step that wants it."""
-    reading = getattr(settings, "reading", None)
-    found: Settings = reading([samples.storage for samples in inputs]) if reading else settings
-    return found
-
-
-def _make_beside(job: Job, inputs: Sequence[Samples]) -> Mapping[str, float]:
-    """What a step makes beside its samples or scores, outside its books; what that cost."""
-    make = getattr(job.config, "make_beside", None)
-    if not make:
-        return {}
-    cost: Mapping[str, float] = make(rows_of(inputs), job.inputs, Ledger(job.ledger), job.storage)
-    return cost
+def worker_step(step: Step) -> WorkerStep:
+    """Its settings, of a step that workers make."""
+    assert isinstance(step.settings, WorkerStep)
+    return step.settings
 
 
 def ray_is_up() -> bool:

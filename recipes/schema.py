@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from recipes.servers import ServerSettings, asked_servers
 from recipes.steps import STEPS, StepType
 from shards.sample import KEY_PATTERN
-from shards.settings import Settings
+from shards.step import StepSettings
 
 
 class RecipeError(ValueError):
@@ -59,7 +59,7 @@ class Step:
     name: str
     type: str
     inputs: Mapping[str, tuple[str, ...]]
-    settings: Settings
+    settings: StepSettings
     shard_size: int
     limit: int | None
     run: RunSettings

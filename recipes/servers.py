@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from recipes.schema import Recipe, RunSettings, Step
     from shards.ray_executor import RayServers
     from shards.served_settings import ServedSettings
+    from shards.worker_step import WorkerStep
 
 FOLDER = "servers"
 
@@ -87,7 +88,7 @@ class Servers:
         """Whether any was started."""
         return bool(self._running)
 
-    def settled(self, settings: Settings, run: RunSettings, is_paid: Callable[[], bool]) -> Settings:
+    def settled(self, settings: WorkerStep, run: RunSettings, is_paid: Callable[[], bool]) -> WorkerStep:
         """A step's settings with the addresses of the servers it asks for, which are started if need be.
 
         Args:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Literal
 
-from shards.settings import Settings
+from shards.step import StepSettings
 
 Kind = Literal["samples", "scores", "selection", "model", "page"]
 
@@ -30,10 +30,10 @@ class StepType:
     does: str
     is_costly: bool = False
 
-    def settings_class(self) -> type[Settings]:
+    def settings_class(self) -> type[StepSettings]:
         """Import the settings class."""
         module, _, name = self.settings.partition(":")
-        found: type[Settings] = getattr(import_module(module), name)
+        found: type[StepSettings] = getattr(import_module(module), name)
         return found
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from shards.books import Books
 from shards.manifest import FileRecord, Manifest
 from shards.sample import Json
+from shards.step import StepSettings
 from shards.storage import Storage
 
 
@@ -29,9 +30,10 @@ class Result:
     stats: Mapping[str, Json] = field(default_factory=dict)
 
 
-class DriverStep(Protocol):
+class DriverStep(StepSettings):
     """Settings of a step that needs no workers."""
 
+    @abstractmethod
     def make(self, inputs: Mapping[str, Sequence[Input]], target: Storage) -> Result:
         """Make the step's directory but for its manifest.
 
@@ -39,4 +41,3 @@ class DriverStep(Protocol):
             inputs: finished directories by role.
             target: the directory to write to.
         """
-        ...

@@ -11,10 +11,10 @@ from typing import ClassVar, Literal, TypeAlias
 from pydantic import Field, model_validator
 
 from shards.ledger import Ledger
-from shards.pack import hand_on
+from shards.pack import HandOn
 from shards.plan import Refused
-from shards.settings import Settings
 from shards.stage import IndexRow, Planned, Stage
+from shards.worker_step import WorkerStep
 
 Column: TypeAlias = Literal["source", "task", "case", "category", "licence", "references"]
 Order: TypeAlias = tuple[int, IndexRow]
@@ -24,7 +24,7 @@ class MixError(ValueError):
     """A mix that the inputs cannot give: *where: expected what, got what; the way out*."""
 
 
-class MixConfig(Settings):
+class MixConfig(WorkerStep):
     """Settings of `mix`."""
 
     VERSION: ClassVar[int] = 1
@@ -71,7 +71,7 @@ class MixConfig(Settings):
 
     def build(self, ledger: Ledger) -> Stage:  # noqa: ARG002, nothing is paid for
         """The stage that hands each sample on."""
-        return hand_on
+        return HandOn()
 
     def _pools(self, rows: Iterable[IndexRow]) -> tuple[dict[str, _Pool], list[Refused]]:
         pools: dict[str, _Pool] = {}

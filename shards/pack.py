@@ -10,11 +10,11 @@ from pydantic import Field
 
 from shards.ledger import Ledger
 from shards.plan import Refused
-from shards.settings import Settings
 from shards.stage import IndexRow, Outcome, Planned, Stage, Work
+from shards.worker_step import WorkerStep
 
 
-class PackConfig(Settings):
+class PackConfig(WorkerStep):
     """Settings of `pack`."""
 
     VERSION: ClassVar[int] = 1
@@ -38,12 +38,14 @@ class PackConfig(Settings):
 
     def build(self, ledger: Ledger) -> Stage:  # noqa: ARG002, nothing is paid for
         """The stage that hands each sample on."""
-        return hand_on
+        return HandOn()
 
 
-def hand_on(batch: Sequence[Work]) -> Sequence[Outcome]:
+class HandOn(Stage):
     """Each piece of work's one parent, unchanged."""
-    return [work.parents[0] for work in batch]
+
+    def __call__(self, batch: Sequence[Work]) -> list[Outcome]:
+        return [work.parents[0] for work in batch]
 
 
 def shuffled(seed: int, key: str) -> bytes:

@@ -127,7 +127,7 @@ class Production:
     @property
     def _at_once(self) -> int:
         """Slices that a worker has in hand. After a death one: who is suspected must die alone."""
-        return 1 if self._deaths else min(getattr(self._job.config, "at_once", 1), MOST_AT_ONCE)
+        return 1 if self._deaths else min(self._job.config.at_once, MOST_AT_ONCE)
 
     # What there is to do
 
@@ -225,9 +225,7 @@ class Production:
             self.progress.counts.update(json.loads(self._job.storage.read(f"{COUNTS}/{name}")))
 
     def _check_counts(self) -> None:
-        check = getattr(self._job.config, "check_counts", None)
-        if check:
-            check(self.progress.counts, self.progress.planned)
+        self._job.config.check_counts(self.progress.counts, self.progress.planned)
 
     # Deaths
 

@@ -1,17 +1,15 @@
-"""What a step does to its work: the protocol between a stage and the engines that run it."""
+"""What a step does to its work: what engines hand to a stage, and what comes back."""
 
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 from shards.sample import Json, Sample, canonical_json
-
-if TYPE_CHECKING:
-    from shards.ledger import Ledger
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,33 +96,18 @@ class Scores:
 Outcome: TypeAlias = Sample | Reject | Scores
 
 
-class Stage(Protocol):
-    """Batch in, list out: one outcome for each piece of work, in order.
+class Stage(ABC):
+    """Batch in, list out: one outcome for each piece of work, in order."""
 
-    A stage may offer `take_counts()`, what it counted since the last call (requests, tokens): it is added up
-    in the manifest; and `close()`, called before another stage takes its place.
-    """
-
+    @abstractmethod
     def __call__(self, batch: Sequence[Work]) -> Sequence[Outcome]: ...
 
+    def take_counts(self) -> Mapping[str, float]:
+        """What it counted since the last call, e.g. requests and tokens; added up in the manifest."""
+        return {}
 
-class StageConfig(Protocol):
-    """What a recipe sets for one step. Frozen, picklable; `build()` makes the stage whole on its worker.
-
-    It may offer `check_counts(counts, planned)`, called with every slice's counts added up, and
-    `check_scores(storage)`, called with the finished tables: both raise where the step must not go on; and
-    `make_beside(rows, inputs, ledger, target)`, which makes what is in no books, and returns what it cost;
-    and `reading(inputs)`, which gives it with what the input directories were made from; and `at_once`, how
-    many slices a worker has in hand: 1, or 2 where its stage waits for servers and may be called from two
-    threads, so that the second slice's requests follow the first's without a gap.
-    """
-
-    @property
-    def batch_size(self) -> int:
-        """Samples handed to the stage at once; also how many are suspected when a worker dies."""
-
-    def build(self, ledger: Ledger) -> Stage:
-        """The stage; a reply that it pays for is committed to `ledger` before anything is derived from it."""
+    def close(self) -> None:  # noqa: B027, most hold nothing open
+        """Called before another stage takes its place."""
 
 
 def keyed_random(*parts: Json) -> Random:

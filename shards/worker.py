@@ -11,8 +11,9 @@ from typing import Any, Literal, Protocol
 
 from shards.index import Directory
 from shards.ledger import Ledger
-from shards.stage import Stage, StageConfig
+from shards.stage import Stage
 from shards.storage import Storage
+from shards.worker_step import WorkerStep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,7 @@ class Job:
     kind: Literal["samples", "scores"]
     storage: Storage
     inputs: tuple[Storage, ...]
-    config: StageConfig
+    config: WorkerStep
     ledger: Storage
     copies_from: tuple[Storage, ...] = ()
 
@@ -59,16 +60,13 @@ class SharedStage:
             return self._stage
 
     def _close(self) -> None:
-        close = getattr(self._stage, "close", None)
-        self._stage = None
-        if close:
-            close()
+        stage, self._stage = self._stage, None
+        if stage:
+            stage.close()
 
     def take_counts(self) -> Mapping[str, float]:
-        """What the stage counted since the last call, of a stage that counts."""
-        take = getattr(self._stage, "take_counts", None)
-        counts: Mapping[str, float] = take() if take else {}
-        return counts
+        """What the stage counted since the last call."""
+        return self._stage.take_counts() if self._stage else {}
 
 
 class Worker:
@@ -86,7 +84,7 @@ class Worker:
         return self._shared.get(job)
 
     def take_counts(self) -> Mapping[str, float]:
-        """What the stage counted since the last call, of a stage that counts."""
+        """What the stage counted since the last call."""
         return self._shared.take_counts()
 
     def directory(self, storage: Storage) -> Directory:

@@ -9,7 +9,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from shards.books import Books
-from shards.driver_step import Input, Result
+from shards.driver_step import DriverStep, Input, Result
 from shards.listing import list_files, listing_digest
 from shards.manifest import record
 from shards.sample import Json
@@ -25,7 +25,7 @@ class StoppedError(RuntimeError):
     """Training was asked to stop and did, after a checkpoint."""
 
 
-class TrainConfig(Training):
+class TrainConfig(DriverStep, Training):
     """Settings of `train`.
 
     Weights, curves and pictures are the same bytes again on one kind of machine with the same software: they

@@ -17,7 +17,7 @@ from shards.ledger import Ledger
 from shards.manifest import FILE, FileRecord, read_manifest, record
 from shards.plan import Refused
 from shards.sample import Json, Sample, SampleError
-from shards.stage import Reject, Work
+from shards.stage import Reject, Stage, Work
 from shards.storage import Storage, StorageError
 from shards.tar import TarError
 
@@ -103,7 +103,7 @@ class DirectorySettings(ImportSettings):
         return DirectoryStage(self.source.storage)
 
 
-class DirectoryStage:
+class DirectoryStage(Stage):
     """Reads samples where the plan found them."""
 
     def __init__(self, storage: Storage) -> None:

@@ -22,12 +22,13 @@ from shards.listing import ListingError, expand
 from shards.manifest import ManifestError
 from shards.plan import Refused, Unused, planned_rows
 from shards.sample import Json
-from shards.settings import PLAN, RUN, PlanInt, Settings
+from shards.settings import PLAN, RUN, PlanInt
 from shards.stage import IndexRow, Planned
 from shards.storage import Storage
+from shards.worker_step import WorkerStep
 
 
-class ImportSettings(Settings):
+class ImportSettings(WorkerStep):
     """Settings of every importer."""
 
     VERSION: ClassVar[int] = 2

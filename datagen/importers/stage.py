@@ -9,7 +9,7 @@ from typing import Any, Protocol, cast
 from datagen.cleaning import Cleaned, Cleaning
 from datagen.unusable import UnusableError
 from shards.sample import Candidate, Json, Provenance, Sample
-from shards.stage import Reject, Work
+from shards.stage import Reject, Stage, Work
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class Reader(Protocol):
         ...
 
 
-class ImportStage:
+class ImportStage(Stage):
     """Reads, cleans and hands on."""
 
     def __init__(

@@ -26,12 +26,13 @@ from shards.sample import (
     parse_json,
     parse_sample,
 )
-from shards.settings import RUN, Settings
+from shards.settings import RUN
 from shards.stage import IndexRow, Outcome, Planned, Reject, Stage, Work, content_key
 from shards.storage import Storage
+from shards.worker_step import WorkerStep
 
 
-class ImportConfig(Settings):
+class ImportConfig(WorkerStep):
     """Settings of `import`."""
 
     VERSION: ClassVar[int] = 1
@@ -193,7 +194,7 @@ def _incomplete(parts: Mapping[str, Entry]) -> Fault | None:
 # Plan to samples
 
 
-class Importer:
+class Importer(Stage):
     """Reads the members of planned samples and checks every image to its last pixel."""
 
     def __init__(self, config: ImportConfig) -> None:

@@ -16,8 +16,8 @@ from filters.judge_step import JudgeConfig
 from filters.rubrics import pick_questions
 from inline_run import run_inline
 from shards.local_executor import LocalExecutor
-from shards.settings import Settings
-from shards.stage import Planned
+from shards.stage import Planned, Stage
+from shards.worker_step import WorkerStep
 from tiny_samples import make_sample, picture
 from vllm_server import vllm
 
@@ -40,17 +40,25 @@ def fresh_sample(number):
     return replace(make_sample(number), references=(first, second), target=target)
 
 
-class Fresh(Settings):
+class Fresh(WorkerStep):
     """Samples whose pictures no round has seen before: a server's cache must not know them."""
 
     first: int
-    batch_size: int = 32
+
+    @property
+    def batch_size(self):
+        return 32
 
     def plan(self, rows):
         return (Planned(key=f"tiny-{n:04d}", spec={"n": n}) for n in range(self.first, self.first + SAMPLES))
 
     def build(self, ledger):
-        return lambda batch: [fresh_sample(work.spec["n"]) for work in batch]
+        return FreshSamples()
+
+
+class FreshSamples(Stage):
+    def __call__(self, batch):
+        return [fresh_sample(work.spec["n"]) for work in batch]
 
 
 class Watch(threading.Thread):

@@ -15,13 +15,14 @@ from pydantic import Field
 
 from shards.plan import Refused
 from shards.sample import Candidate, EncodedImage, Provenance, Sample
-from shards.settings import RUN, Settings
-from shards.stage import Planned, Reject, Scores, content_key, keyed_random
+from shards.settings import RUN
+from shards.stage import Planned, Reject, Scores, Stage, content_key, keyed_random
+from shards.worker_step import WorkerStep
 
 ALWAYS = 1 << 30
 
 
-class FakeConfig(Settings):
+class FakeConfig(WorkerStep):
     """Settings of the fake stage; what goes wrong, and how slowly it runs, is a `run` setting.
 
     Attributes:
@@ -77,7 +78,7 @@ class FakeConfig(Settings):
         return FakeStage(self)
 
 
-class FakeStage:
+class FakeStage(Stage):
     def __init__(self, config):
         self._config = config
 

@@ -12,9 +12,9 @@ from shards.http_client import EndpointsDownError
 from shards.ledger import Ledger
 from shards.local_executor import LocalExecutor
 from shards.server import publish_url
-from shards.settings import Settings
-from shards.stage import Planned, Work
+from shards.stage import Planned, Stage, Work
 from shards.storage import Storage
+from shards.worker_step import WorkerStep
 from tiny_samples import make_sample
 
 
@@ -31,16 +31,23 @@ def config(*servers, questions=("consistency",), **engine):
     return JudgeConfig(questions=questions, engine=served | engine, tolerate_unreadable=1)
 
 
-class Scenes(Settings):
+class Scenes(WorkerStep):
     """A dozen samples that can be told by their instruction."""
 
-    batch_size: int = 12
+    @property
+    def batch_size(self):
+        return 12
 
     def plan(self, rows):
         return (Planned(key=f"tiny-{number:04d}", spec={"number": number}) for number in range(12))
 
     def build(self, ledger):
-        return lambda batch: [
+        return Scene()
+
+
+class Scene(Stage):
+    def __call__(self, batch):
+        return [
             make_sample(work.spec["number"], instruction=f"scene {work.spec['number']:02d}") for work in batch
         ]
 

@@ -7,6 +7,9 @@ from hypothesis import strategies as st
 from filters.remake import DERIVED
 from recipes.identity import computed
 from recipes.schema import RecipeError, load_recipe
+from recipes.steps import STEPS
+from shards.driver_step import DriverStep
+from shards.worker_step import WorkerStep
 
 GOOD = """
 name: small
@@ -252,3 +255,9 @@ def test_what_a_step_adds_to_its_settings_is_left_out_where_a_page_writes_the_re
         settings = computed(step)["settings"]
         assert set(settings) - set(type(step.settings).model_fields) <= set(DERIVED)
         assert not set(type(step.settings).model_fields) & set(DERIVED)
+
+
+@pytest.mark.parametrize("name", sorted(STEPS))
+def test_every_step_is_of_workers_or_of_the_driver_by_what_its_directory_holds(name):
+    made_by_workers = STEPS[name].kind in ("samples", "scores")
+    assert issubclass(STEPS[name].settings_class(), WorkerStep if made_by_workers else DriverStep)
