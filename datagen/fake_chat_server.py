@@ -13,6 +13,7 @@ import base64
 import hashlib
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -30,6 +31,7 @@ from shards.stage import keyed_random
 
 MODEL = "fake-chat"
 COLOURS = ("red", "green", "blue", "yellow", "white", "black", "purple", "orange", "pink", "grey")
+SIDES = {"left": "right", "right": "left"}
 FAULTS = (
     "wrong_index",
     "repeats",
@@ -41,6 +43,7 @@ FAULTS = (
     "missing_field",
     "long",
     "position",
+    "mirrored",
     "nobody",
     "garbage",
     "no_text",
@@ -198,6 +201,7 @@ def _spoilt(value: Any, given: str, fault: str) -> Any:  # noqa: ANN401, JSON
         "newline": f"{value}\n\nand more",
         "long": value + " and so on" * 100,
         "position": "the one on the left",
+        "mirrored": re.sub(r"\b(left|right)\b", lambda side: SIDES[side[0]], value),
     }
     return words[fault]
 

@@ -14,7 +14,7 @@ from datagen.generators import Drawn, Generator, Picture, PictureRequest
 from datagen.ideas import Idea, draw_attributes, output_prompt
 from datagen.instructions import STYLES, Mention, Wish, write_instruction
 from datagen.template_writer import is_ambiguous
-from datagen.text_checks import BadTextError, check_english, check_instruction, check_line
+from datagen.text_checks import BadTextError, check_english, check_instruction, check_line, check_order
 from datagen.writers import Fields, Text, TextRequest, Writer, Written
 from shards.sample import Candidate, Json, Provenance, Sample
 from shards.stage import Reject, Stage, Work, keyed_random
@@ -142,7 +142,16 @@ class GeneratedBuilder(Stage):
                 "ordered": bool(work.spec["ordered"]),
             },
             seed=self._random(work, "instruction").randrange(1 << 31),
-            check=partial(_check_own, len(kinds), [count(n) for n in range(1, len(kinds) + 1)]),
+            check=partial(
+                _check_own,
+                len(kinds),
+                [count(n) for n in range(1, len(kinds) + 1)],
+                [
+                    str(cast("Mapping[str, Json]", entry)["called"])
+                    for entry in subjects
+                    if work.spec["ordered"]
+                ],
+            ),
         )
 
     def _draft(self, work: Work, plan: Written, text: Written) -> Draft:
@@ -246,8 +255,11 @@ def _check_plan(inputs: int, fields: Fields) -> None:
     check_english(str(fields["place"]), "place")
 
 
-def _check_own(references: int, called: Sequence[str], fields: Fields) -> None:
+def _check_own(references: int, called: Sequence[str], row: Sequence[str], fields: Fields) -> None:
+    """`row`: the images whose subjects stand from left to right, if they are to."""
     check_instruction(str(fields["instruction"]), references, called=called)
+    if len(row) > 1:
+        check_order(str(fields["instruction"]), row)
 
 
 def _written(texts: Iterable[tuple[int, Text]], outcomes: dict[int, Sample | Reject]) -> dict[int, Written]:

@@ -25,6 +25,7 @@ _POSITION = re.compile(
     r"|front|behind|back|nearest|closest|farthest|first|second|third|corner|edge)(?:-hand)?\b",
     re.IGNORECASE,
 )
+_SIDE = re.compile(r"\b(?:left|right)(?! to (?:left|right))\b(?<!left to right)(?<!right to left)")
 _EMPTY = re.compile(
     r"\b(?:the|a|an|one|of|in|on|at|to|from|side|far|part|half|image|picture|photo|standing|sitting|that|is|which"
     r"|located|placed|positioned|most|very)\b",
@@ -131,6 +132,41 @@ def check_instruction(
         raise BadTextError(
             "wrong_index", f"instruction: expected {len(called)} images named, got {sorted(named)}"
         )
+
+
+def check_order(text: str, called: Sequence[str]) -> None:
+    """An instruction that has its subjects stand from left to right in an order.
+
+    It speaks of left or right; where it says "left to right" the images follow each other in that order; and
+    the side that it gives the first, or the last, is not the other one's.
+
+    >>> check_order("From left to right: the cat of image 1, the dog of image 2.", ["image 1", "image 2"])
+    >>> check_order("Put 2 left of 1.", ["1", "2"])
+    Traceback (most recent call last):
+    ...
+    datagen.text_checks.BadTextError: instruction: expected 1 left of 2, got 'Put 2 left of 1.'
+
+    Args:
+        text: it.
+        called: what the images of the subjects are called, from left to right.
+
+    Raises:
+        BadTextError: it does not say so, or says the contrary.
+    """
+    lower = text.lower()
+    places = [lower.find(words.lower()) for words in called]
+    ends = [min((place for place in places if place > at), default=len(lower)) for at in places]
+    sides = [_SIDE.search(lower, at, end) for at, end in zip(places, ends, strict=True)]
+    first, last = (side[0] if side else "" for side in (sides[0], sides[-1]))
+    rows = [
+        order == sorted(order)
+        for words, order in (("left to right", places), ("right to left", places[::-1]))
+        if words in lower
+    ]
+    is_said = bool(rows) or _SIDE.search(lower) is not None
+    if not is_said or first == "right" or last == "left" or not all(rows):
+        row = " left of ".join(called)
+        raise BadTextError("wrong_order", f"instruction: expected {row}, got {text!r:.200}")
 
 
 def check_unlike(text: str, given: str) -> None:

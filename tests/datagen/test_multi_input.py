@@ -1,6 +1,7 @@
 """Multi-input samples: exact plans, the same step with the renderer and with image models."""
 
 import json
+import re
 from collections import Counter
 
 import pytest
@@ -13,7 +14,7 @@ from datagen.fake_images_server import MODEL
 from datagen.generated import _check_plan
 from datagen.instructions import STYLES, named_images
 from datagen.multi_input import MultiInputConfig
-from datagen.text_checks import BadTextError
+from datagen.text_checks import BadTextError, check_order
 from shards.image import check_sample
 from shards.ledger import Ledger
 from shards.sample import Sample, sample_json
@@ -193,6 +194,43 @@ def test_a_model_that_writes_nothing_of_use_rejects_and_draws_nothing(
     assert {outcome.reason for outcome in made} == {"unusable_text"}
     assert all("wrong_index: instruction: expected images 1 to" in outcome.detail for outcome in made)
     assert not server.asked
+
+
+@pytest.mark.parametrize("case", ["character+object+object+scene", "character+character+scene"])
+def test_an_order_that_is_planned_is_said_as_planned(serve, serve_chat, chat_writer, generate, case):
+    planned = {"cases": {case: 1}, "ordered": 1, "terse": 0, "samples": 12}
+    for sample in generate([serve()], writer=chat_writer(serve_chat()), **planned):
+        assert re.search(r"\bleft\b", sample.instruction)
+    mirrored = serve_chat(by_prompt={"instruction": "mirrored"})
+    made = generate([serve()], writer=chat_writer(mirrored, revision="r2"), **planned)
+    assert all("wrong_order: instruction: expected " in outcome.detail for outcome in made)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "From left to right: the cat of image 1, the dog of image 2 and the owl of image 3.",
+        "From right to left: the owl of image 3, the dog of image 2, the cat of image 1.",
+        "The cat of image 1 stands left of the dog of image 2, which has the owl of image 3 on its right.",
+        "The owl of image 3 stands to the right of the dog of image 2, on whose left is the cat of image 1.",
+    ],
+)
+def test_an_order_may_be_said_in_many_ways(text):
+    check_order(text, ["image 1", "image 2", "image 3"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Put the cat of image 1 beside the dog of image 2 and the owl of image 3.",
+        "From left to right: the dog of image 2, the cat of image 1 and the owl of image 3.",
+        "From right to left: the cat of image 1, the dog of image 2, the owl of image 3.",
+        "The cat of image 1 on the right, the dog of image 2 in the middle, the owl of image 3 on the left.",
+    ],
+)
+def test_no_order_or_another_one_is_refused(text):
+    with pytest.raises(BadTextError, match="expected image 1 left of image 2 left of image 3"):
+        check_order(text, ["image 1", "image 2", "image 3"])
 
 
 @pytest.mark.parametrize("fault", ["quotes", "newline", "german", "prose"])
