@@ -17,7 +17,7 @@ from datagen.instructions import Mention, Wish, named_images, renumber, rephrase
 from datagen.parents import Parent, UnfitParentError
 from datagen.phrases import ambiguous_phrase
 from datagen.renderer import Figure, Renderer, view_backdrop
-from datagen.spoil import Stage, spoil
+from datagen.spoil import Materials, spoil
 from datagen.variants import Made, Wanted
 from shards.sample import EncodedImage, Json, Sample
 
@@ -53,7 +53,7 @@ def add(random: Random, renderer: Renderer, distractors: Catalogue, parent: Pare
         origin=_origin(parent, edits),
         truth=_truth(parent, {} if wanted.fault == "nothing_added" else edits, figures),
     )
-    return spoil(wanted.fault, Stage(random=random, renderer=renderer, parent=parent, edits=edits), made)
+    return spoil(wanted.fault, Materials(random=random, renderer=renderer, parent=parent, edits=edits), made)
 
 
 def _edits(

@@ -31,7 +31,7 @@ beside the chosen one) and `copy_paste` (the target is a whole reference) are of
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage:
+class Materials:
     """What a fault is made of.
 
     Attributes:
@@ -51,52 +51,54 @@ class Stage:
         return self.renderer.catalogue
 
 
-def spoil(fault: str, stage: Stage, made: Made) -> Made:
+def spoil(fault: str, materials: Materials, made: Made) -> Made:
     """`made` with a fault of this module; as it is for any other.
 
     Raises:
         UnfitParentError: the fault cannot be made of this parent.
     """
-    spoilers: Mapping[str, Callable[[Stage, Made], Made]] = {
+    spoilers: Mapping[str, Callable[[Materials, Made], Made]] = {
         "original_changed": _original_changed,
         "wrong_category": _wrong_category,
         TWO_CANDIDATES: _two_candidates,
         COPY_PASTE: _copy_paste,
     }
-    return spoilers[fault](stage, made) if fault in spoilers else made
+    return spoilers[fault](materials, made) if fault in spoilers else made
 
 
-def _original_changed(stage: Stage, made: Made) -> Made:
+def _original_changed(materials: Materials, made: Made) -> Made:
     """The chosen candidate in another colour, or another subject of its category in its place."""
-    number = stage.random.choice(sorted(stage.edits))
-    figure = _original(stage.parent, number)
-    raw = decode_image(stage.parent.sample.references[number])
-    recoloured = _recoloured(stage, figure) if stage.random.random() < 0.5 else None
+    number = materials.random.choice(sorted(materials.edits))
+    figure = _original(materials.parent, number)
+    raw = decode_image(materials.parent.sample.references[number])
+    recoloured = _recoloured(materials, figure) if materials.random.random() < 0.5 else None
     if recoloured:
         now, change = recoloured, "colour"
-        changed = stage.renderer.draw(Backdrop(picture=raw, light=0, shadow=0), [now])
+        changed = materials.renderer.draw(Backdrop(picture=raw, light=0, shadow=0), [now])
     else:
-        (now,) = replaced(stage.renderer, (figure,), 0, _lookalike(stage, number))
+        (now,) = replaced(materials.renderer, (figure,), 0, _lookalike(materials, number))
         change = "subject"
-        empty = Backdrop(picture=_without(stage.parent, number, raw, figure.box), light=0, shadow=0.8)
-        changed = stage.renderer.draw(empty, [now])
-    edit = stage.edits[number]
-    image = encode_jpeg(stage.renderer.draw(_editor(changed), edit.figures))
+        empty = Backdrop(picture=_without(materials.parent, number, raw, figure.box), light=0, shadow=0.8)
+        changed = materials.renderer.draw(empty, [now])
+    edit = materials.edits[number]
+    image = encode_jpeg(materials.renderer.draw(_editor(changed), edit.figures))
     truth: dict[str, Json] = {"changed_reference": number, "change": change, "shown_instead": now.as_json()}
     return _with_reference(made, number, image, truth)
 
 
-def _wrong_category(stage: Stage, made: Made) -> Made:
+def _wrong_category(materials: Materials, made: Made) -> Made:
     """Something of another category in the place of an added candidate."""
-    number = stage.random.choice(sorted(stage.edits))
-    edit = stage.edits[number]
-    place = stage.random.randrange(len(edit.figures))
+    number = materials.random.choice(sorted(materials.edits))
+    edit = materials.edits[number]
+    place = materials.random.randrange(len(edit.figures))
     claimed = edit.added[place].subject
     near = [edit.chosen.subject, *(seen.subject for seen in edit.added)]
-    wrong = _draw(stage, lambda s: s.category not in {claimed.category, edit.chosen.subject.category}, near)
-    figures = replaced(stage.renderer, edit.figures, place, wrong)
-    raw = decode_image(stage.parent.sample.references[number])
-    image = encode_jpeg(stage.renderer.draw(_editor(raw), figures))
+    wrong = _draw(
+        materials, lambda s: s.category not in {claimed.category, edit.chosen.subject.category}, near
+    )
+    figures = replaced(materials.renderer, edit.figures, place, wrong)
+    raw = decode_image(materials.parent.sample.references[number])
+    image = encode_jpeg(materials.renderer.draw(_editor(raw), figures))
     shown = [list(ids) for ids in cast("Sequence[Sequence[str]]", made.truth["references"])]
     shown[number][place + 1] = wrong.id
     truth: dict[str, Json] = {
@@ -108,7 +110,7 @@ def _wrong_category(stage: Stage, made: Made) -> Made:
     return _with_reference(made, number, image, truth)
 
 
-def _two_candidates(stage: Stage, made: Made) -> Made:
+def _two_candidates(materials: Materials, made: Made) -> Made:
     """A distractor beside the chosen one, in the target."""
     target = cast("Sequence[Mapping[str, Json]]", made.truth["target"])
     shown = cast("Sequence[Sequence[str]]", made.truth["references"])
@@ -116,8 +118,8 @@ def _two_candidates(stage: Stage, made: Made) -> Made:
     spare = [id_ for ids in shown for id_ in ids if id_ not in held]
     if not spare:
         raise UnfitParentError("no_other_candidate", f"{made.sample.key}: all candidates are in the target")
-    subject = stage.catalogue.by_id(stage.random.choice(spare))
-    drawn = stage.renderer.paste(stage.random, made.sample.target, subject, _boxes(stage, made))
+    subject = materials.catalogue.by_id(materials.random.choice(spare))
+    drawn = materials.renderer.paste(materials.random, made.sample.target, subject, _boxes(materials, made))
     if drawn is None:
         raise UnfitParentError("no_room", f"{made.sample.key}: no room for {subject.name!r} in the target")
     image, figure = drawn
@@ -125,21 +127,21 @@ def _two_candidates(stage: Stage, made: Made) -> Made:
     return replace(made, sample=replace(made.sample, target=image), truth={**made.truth, **truth})
 
 
-def _copy_paste(stage: Stage, made: Made) -> Made:
+def _copy_paste(materials: Materials, made: Made) -> Made:
     """A whole reference as target, one with several candidates."""
-    number = stage.random.choice(sorted(stage.edits)) if stage.edits else 0
+    number = materials.random.choice(sorted(materials.edits)) if materials.edits else 0
     shown = cast("Sequence[Sequence[str]]", made.truth["references"])[number]
     truth: dict[str, Json] = {"copied_reference": number, "target": [{"subject": id_} for id_ in shown]}
     target = made.sample.references[number]
     return replace(made, sample=replace(made.sample, target=target), truth={**made.truth, **truth})
 
 
-def _boxes(stage: Stage, made: Made) -> list[Box]:
+def _boxes(materials: Materials, made: Made) -> list[Box]:
     """Where the target's figures stand: those of the parent's target, or of the reference that it is."""
-    if stage.edits:
-        return [figure.box for figure in stage.parent.figures]
-    number = stage.parent.sample.references.index(made.sample.target)
-    return [_original(stage.parent, number).box]
+    if materials.edits:
+        return [figure.box for figure in materials.parent.figures]
+    number = materials.parent.sample.references.index(made.sample.target)
+    return [_original(materials.parent, number).box]
 
 
 def _original(parent: Parent, number: int) -> Figure:
@@ -154,27 +156,27 @@ def _original(parent: Parent, number: int) -> Figure:
     return read_figure(figure)
 
 
-def _recoloured(stage: Stage, figure: Figure) -> Figure | None:
+def _recoloured(materials: Materials, figure: Figure) -> Figure | None:
     """The same in a clearly other colour; None where it has none."""
-    own = stage.renderer.sprite(figure.subject, figure.pose)
-    hue = (main_hue(own) + stage.random.uniform(80, 280)) % 360
+    own = materials.renderer.sprite(figure.subject, figure.pose)
+    hue = (main_hue(own) + materials.random.uniform(80, 280)) % 360
     pose = replace(figure.pose, hue_deg=round(hue, 1))
-    difference = colour_difference(own, stage.renderer.sprite(figure.subject, pose))
+    difference = colour_difference(own, materials.renderer.sprite(figure.subject, pose))
     return replace(figure, pose=pose) if difference >= MIN_COLOUR_DIFFERENCE else None
 
 
-def _lookalike(stage: Stage, number: int) -> Subject:
+def _lookalike(materials: Materials, number: int) -> Subject:
     """The chosen candidate's twin in another design, or another one of its category."""
-    seen = stage.parent.placed[number].subject
-    twin = stage.catalogue.twin(seen)
-    if twin and stage.random.random() < 0.5:
+    seen = materials.parent.placed[number].subject
+    twin = materials.catalogue.twin(seen)
+    if twin and materials.random.random() < 0.5:
         return twin
-    near = [seen, *(other.subject for other in stage.edits[number].added)]
-    return _draw(stage, lambda s: s.category == seen.category, near)
+    near = [seen, *(other.subject for other in materials.edits[number].added)]
+    return _draw(materials, lambda s: s.category == seen.category, near)
 
 
-def _draw(stage: Stage, suits: Callable[[Subject], bool], near: Sequence[Subject]) -> Subject:
-    for subject in stage.random.sample(stage.catalogue.subjects, len(stage.catalogue)):
+def _draw(materials: Materials, suits: Callable[[Subject], bool], near: Sequence[Subject]) -> Subject:
+    for subject in materials.random.sample(materials.catalogue.subjects, len(materials.catalogue)):
         if subject.kind != "scene" and suits(subject) and all(are_apart(subject, o) for o in near):
             return subject
     raise UnfitParentError("no_such_subject", f"none is apart from {', '.join(s.name for s in near)}")

@@ -12,7 +12,7 @@ from datagen.instructions import Mention, write_alone
 from datagen.parents import Parent, UnfitParentError, width_px
 from datagen.phrases import Phrase, Seen, ambiguous_phrase, choose_phrase, referring_phrases, shared_noun
 from datagen.renderer import Renderer
-from datagen.spoil import Stage, spoil
+from datagen.spoil import Materials, spoil
 from datagen.variants import Made, Wanted
 from shards.sample import Candidate, Sample
 
@@ -50,7 +50,7 @@ def swap(random: Random, renderer: Renderer, parent: Parent, wanted: Wanted) -> 
             "target": [{"subject": parent.in_target[shown].subject.id}],
         },
     )
-    return spoil(wanted.fault, Stage(random=random, renderer=renderer, parent=parent, edits={}), made)
+    return spoil(wanted.fault, Materials(random=random, renderer=renderer, parent=parent, edits={}), made)
 
 
 def _choose(random: Random, parent: Parent, wanted: Wanted) -> int:
