@@ -7,7 +7,6 @@ have to start it: `python -m datagen.fake_chat_server --port 8000 --log requests
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import base64
 import hashlib
@@ -15,7 +14,7 @@ import io
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from PIL import Image
 
 from datagen.template_writer import WRITES
 from datagen.text_checks import BadTextError
+from shards.fake_model import FakeBehaviour, FakeModel, arguments, broken
 from shards.server_thread import ServerThread
 from shards.stage import keyed_random
 
@@ -55,24 +55,15 @@ FAULTS = (
 
 
 @dataclass(kw_only=True)
-class Behaviour:
+class Behaviour(FakeBehaviour):
     """How the fake behaves.
 
     Attributes:
-        model: the name it serves.
-        latency_s: of each answer.
-        script: faults of the first requests, in order; "" for none.
-        always: the fault of every request after that; "" for none.
-        by_words: faults of requests whose text holds these words.
         by_prompt: faults of requests for a prompt.
         sides: whether its phrases tell subjects by their sides, allowed or not.
     """
 
     model: str = MODEL
-    latency_s: float = 0.0
-    script: Sequence[str] = ()
-    always: str = ""
-    by_words: Mapping[str, str] = field(default_factory=dict)
     by_prompt: Mapping[str, str] = field(default_factory=dict)
     sides: bool = False
 
@@ -101,33 +92,14 @@ class Asked:
         return json.dumps([self.prompt, self.text, list(self.images), self.seed])
 
 
-class FakeChat:
-    """The fake as an application; its state is what it was asked.
-
-    Args:
-        behaviour: may be changed while it runs.
-        log: file that gets a line of JSON a request.
-    """
-
-    def __init__(self, behaviour: Behaviour, log: Path | None = None) -> None:
-        self.behaviour = behaviour
-        self.asked: list[Asked] = []
-        self._log = log
-        self._script = list(behaviour.script)
+class FakeChat(FakeModel[Behaviour, Asked]):
+    """The API of a vLLM server that a writer uses."""
 
     def application(self) -> web.Application:
-        """The routes of a vLLM server that a writer uses."""
-        app = web.Application(client_max_size=256 << 20)
-        app.router.add_get("/health", self._health)
-        app.router.add_get("/v1/models", self._models)
+        """Its routes."""
+        app = super().application()
         app.router.add_post("/v1/chat/completions", self._chat)
         return app
-
-    async def _health(self, request: web.Request) -> web.Response:  # noqa: ARG002
-        return web.Response()
-
-    async def _models(self, request: web.Request) -> web.Response:  # noqa: ARG002
-        return web.json_response({"object": "list", "data": [{"id": self.behaviour.model}]})
 
     async def _chat(self, request: web.Request) -> web.Response:
         body = await request.json()
@@ -137,13 +109,11 @@ class FakeChat:
         urls = [part["image_url"]["url"] for part in parts if part["type"] == "image_url"]
         images = [base64.b64decode(url.partition(",")[2]) for url in urls]
         digests = [hashlib.sha256(image).hexdigest() for image in images]
-        fault = self._fault(prompt, text)
-        self._note(Asked(prompt=prompt, text=text, images=digests, seed=body.get("seed"), fault=fault))
+        fault = self.behaviour.by_prompt.get(prompt) or self.fault(text)
+        self.note(Asked(prompt=prompt, text=text, images=digests, seed=body.get("seed"), fault=fault))
         await asyncio.sleep(3600 if fault == "hang" else self.behaviour.latency_s)
-        if fault in ("400", "429", "500"):
-            return web.json_response({"error": {"message": "out of order"}}, status=int(fault))
-        if fault == "garbage":
-            return web.Response(text="<html>it works!", content_type="application/json")
+        if response := broken(fault):
+            return response
         if fault == "no_text":
             return web.json_response({"choices": []})
         said = say(prompt, text, images, body.get("seed") or 0, fault)
@@ -153,20 +123,6 @@ class FakeChat:
         choice = {"message": {"role": "assistant", "content": content}, "finish_reason": "stop"}
         usage = {"prompt_tokens": 200, "completion_tokens": len(content) // 4}
         return web.json_response({"model": self.behaviour.model, "choices": [choice], "usage": usage})
-
-    def _fault(self, prompt: str, text: str) -> str:
-        for words, fault in self.behaviour.by_words.items():
-            if words in text:
-                return fault
-        if prompt in self.behaviour.by_prompt:
-            return self.behaviour.by_prompt[prompt]
-        return self._script.pop(0) if self._script else self.behaviour.always
-
-    def _note(self, asked: Asked) -> None:
-        self.asked.append(asked)
-        if self._log:
-            with self._log.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(asked)) + "\n")
 
 
 def say(prompt: str, text: str, images: Sequence[bytes], seed: int, fault: str) -> str:
@@ -289,14 +245,7 @@ class FakeChatServer(ServerThread):
 
 def main() -> None:
     """Serve until killed."""
-    parser = argparse.ArgumentParser(description="A language model's server that is no model.")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--model", default=MODEL)
-    parser.add_argument("--latency-s", type=float, default=0.0)
-    parser.add_argument("--always", default="", choices=("", *FAULTS), help="fault of every answer")
-    parser.add_argument("--log", type=Path, help="file that gets a line a request")
-    given = parser.parse_args()
+    given = arguments("A language model's server that is no model.", MODEL, FAULTS).parse_args()
     behaviour = Behaviour(model=given.model, latency_s=given.latency_s, always=given.always)
     FakeChatServer(behaviour, given.host, given.port, given.log).serve_forever()
 

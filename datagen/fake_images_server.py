@@ -6,20 +6,19 @@ It ships with the package, as a Ray worker or a recipe's `command` may have to s
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import base64
 import hashlib
 import io
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from aiohttp import web
 from PIL import Image
 
+from shards.fake_model import FakeBehaviour, FakeModel, arguments, broken
 from shards.sample import canonical_json
 from shards.server_thread import ServerThread
 
@@ -43,22 +42,10 @@ FAULTS = (
 
 
 @dataclass(kw_only=True)
-class Behaviour:
-    """How the fake behaves.
-
-    Attributes:
-        model: the name it serves.
-        latency_s: of each picture.
-        script: faults of the first pictures that are no probe's, in order; "" for none.
-        always: the fault of every picture after that, the probe's included; "" for none.
-        by_words: faults of requests whose prompt holds these words.
-    """
+class Behaviour(FakeBehaviour):
+    """How the fake behaves. Its script leaves the start-up probe's pictures out."""
 
     model: str = MODEL
-    latency_s: float = 0.0
-    script: Sequence[str] = ()
-    always: str = ""
-    by_words: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,35 +77,15 @@ class Asked:
         return canonical_json([self.path, dict(self.fields), list(self.references)]).decode()
 
 
-class FakeImages:
-    """The fake as an application; its state is what it was asked.
-
-    Args:
-        behaviour: may be changed while it runs.
-        log: file that gets a line of JSON a request.
-    """
-
-    def __init__(self, behaviour: Behaviour, log: Path | None = None) -> None:
-        self.behaviour = behaviour
-        self.asked: list[Asked] = []
-        self.running = 0
-        self._log = log
-        self._script = list(behaviour.script)
+class FakeImages(FakeModel[Behaviour, Asked]):
+    """The API of a vLLM-Omni server that a generator uses."""
 
     def application(self) -> web.Application:
-        """The routes of a vLLM-Omni server that a generator uses."""
-        app = web.Application(client_max_size=256 << 20)
-        app.router.add_get("/health", self._health)
-        app.router.add_get("/v1/models", self._models)
+        """Its routes."""
+        app = super().application()
         app.router.add_post("/v1/images/generations", self._generations)
         app.router.add_post("/v1/images/edits", self._edits)
         return app
-
-    async def _health(self, request: web.Request) -> web.Response:  # noqa: ARG002
-        return web.Response()
-
-    async def _models(self, request: web.Request) -> web.Response:  # noqa: ARG002
-        return web.json_response({"object": "list", "data": [{"id": self.behaviour.model}]})
 
     async def _generations(self, request: web.Request) -> web.Response:
         given = await request.json()
@@ -137,32 +104,17 @@ class FakeImages:
         self.running += 1
         try:
             asked = Asked(path=path, fields=fields, references=digests, fault="", running=self.running)
-            asked = Asked(**{**asked.__dict__, "fault": self._fault(asked)})
-            self._note(asked)
+            fault = self.fault(fields["prompt"], is_scripted=not asked.is_probe)
+            asked = replace(asked, fault=fault)
+            self.note(asked)
             await asyncio.sleep(3600 if asked.fault == "hang" else self.behaviour.latency_s)
             return self._reply(asked, images)
         finally:
             self.running -= 1
 
-    def _fault(self, asked: Asked) -> str:
-        for words, fault in self.behaviour.by_words.items():
-            if words in asked.fields["prompt"]:
-                return fault
-        if self._script and not asked.is_probe:
-            return self._script.pop(0)
-        return self.behaviour.always
-
-    def _note(self, asked: Asked) -> None:
-        self.asked.append(asked)
-        if self._log:
-            with self._log.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(asked.__dict__ | {"fields": dict(asked.fields)}) + "\n")
-
     def _reply(self, asked: Asked, images: Sequence[bytes]) -> web.Response:
-        if asked.fault in ("400", "429", "500"):
-            return web.json_response({"error": {"message": "out of order"}}, status=int(asked.fault))
-        if asked.fault == "garbage":
-            return web.Response(text="<html>it works!", content_type="application/json")
+        if response := broken(asked.fault):
+            return response
         if asked.fault == "no_picture":
             return web.json_response({"created": 0, "data": []})
         picture = base64.b64encode(draw(asked, images)).decode()
@@ -244,14 +196,7 @@ class FakeImagesServer(ServerThread):
 
 def main() -> None:
     """Serve until killed."""
-    parser = argparse.ArgumentParser(description="An images server that is no model.")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--model", default=MODEL)
-    parser.add_argument("--latency-s", type=float, default=0.0)
-    parser.add_argument("--always", default="", choices=("", *FAULTS), help="fault of every picture")
-    parser.add_argument("--log", type=Path, help="file that gets a line a request")
-    given = parser.parse_args()
+    given = arguments("An images server that is no model.", MODEL, FAULTS).parse_args()
     behaviour = Behaviour(model=given.model, latency_s=given.latency_s, always=given.always)
     FakeImagesServer(behaviour, given.host, given.port, given.log).serve_forever()
 

@@ -6,14 +6,13 @@ It ships with the package, as a Ray worker or a recipe's `command` may have to s
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import hashlib
 import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from filters.fake_answers import (
     shifted,
     tokenize,
 )
+from shards.fake_model import FakeBehaviour, FakeModel, arguments, broken
 from shards.server_thread import ServerThread
 
 MODEL = "fake-judge"
@@ -46,16 +46,11 @@ FAULTS = (
 
 
 @dataclass(kw_only=True)
-class Behaviour:
+class Behaviour(FakeBehaviour):
     """How the fake behaves.
 
     Attributes:
-        model: the name it serves.
-        latency_s: of each answer.
         start_s: how long after its start it is not ready.
-        script: faults of the first requests, in order; "" for none.
-        always: the fault of every request after that; "" for none.
-        by_words: faults of requests whose prompt holds these words.
         shift: added to every label's probability but the last; another model's answers.
         api_key: asked for, if set.
         retry_after_s: what a 429 asks for.
@@ -63,11 +58,7 @@ class Behaviour:
     """
 
     model: str = MODEL
-    latency_s: float = 0.0
     start_s: float = 0.0
-    script: Sequence[str] = ()
-    always: str = ""
-    by_words: Mapping[str, str] = field(default_factory=dict)
     shift: float = 0.0
     api_key: str = ""
     retry_after_s: float = 0.0
@@ -95,27 +86,17 @@ class Asked:
     at_s: float
 
 
-class FakeJudge:
-    """The fake as an application; its state is what it was asked.
-
-    Args:
-        behaviour: may be changed while it runs.
-        log: file that gets a line of JSON a request.
-    """
+class FakeJudge(FakeModel[Behaviour, Asked]):
+    """The API of a vLLM server that a judge uses."""
 
     def __init__(self, behaviour: Behaviour, log: Path | None = None) -> None:
-        self.behaviour = behaviour
-        self.asked: list[Asked] = []
-        self.running = 0
-        self._log = log
-        self._script = list(behaviour.script)
+        super().__init__(behaviour, log)
         self._ready_at = time.monotonic() + behaviour.start_s
 
     def application(self) -> web.Application:
-        """The routes of a vLLM server that a judge uses."""
-        app = web.Application(middlewares=[self._gate], client_max_size=256 << 20)
-        app.router.add_get("/health", self._health)
-        app.router.add_get("/v1/models", self._models)
+        """Its routes."""
+        app = super().application()
+        app.middlewares.append(self._gate)
         app.router.add_post("/tokenize", self._tokenize)
         app.router.add_post("/v1/chat/completions", self._chat)
         return app
@@ -131,14 +112,6 @@ class FakeJudge:
         response: web.StreamResponse = await handler(request)
         return response
 
-    async def _health(self, request: web.Request) -> web.Response:  # noqa: ARG002
-        return web.Response()
-
-    async def _models(self, request: web.Request) -> web.Response:  # noqa: ARG002
-        return web.json_response(
-            {"object": "list", "data": [{"id": self.behaviour.model, "object": "model"}]}
-        )
-
     async def _tokenize(self, request: web.Request) -> web.Response:
         asked = await request.json()
         tokens = tokenize(asked["prompt"])
@@ -150,24 +123,18 @@ class FakeJudge:
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         prompt, images = read_prompt(body)
-        fault = self._fault(prompt)
+        fault = self.fault(prompt)
         self.running += 1
         try:
-            self._note(body, prompt, fault)
+            self.note(self._asked(body, prompt, fault))
             await asyncio.sleep(self.behaviour.latency_s)
             return await self._reply(request, body, prompt, images, fault)
         finally:
             self.running -= 1
 
-    def _fault(self, prompt: str) -> str:
-        for words, fault in self.behaviour.by_words.items():
-            if words in prompt:
-                return fault
-        return self._script.pop(0) if self._script else self.behaviour.always
-
-    def _note(self, body: Mapping[str, Any], prompt: str, fault: str) -> None:
+    def _asked(self, body: Mapping[str, Any], prompt: str, fault: str) -> Asked:
         parts = body["messages"][-1]["content"]
-        asked = Asked(
+        return Asked(
             id=str(body.get("request_id", "")),
             prompt=prompt,
             images=[str(part.get("uuid", "")) for part in parts if part["type"] == "image_url"],
@@ -175,10 +142,6 @@ class FakeJudge:
             running=self.running,
             at_s=time.monotonic(),
         )
-        self.asked.append(asked)
-        if self._log:
-            with self._log.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"id": asked.id, "fault": fault, "running": self.running}) + "\n")
 
     async def _reply(
         self,
@@ -195,13 +158,11 @@ class FakeJudge:
         if fault == "429":
             wait = {"Retry-After": f"{self.behaviour.retry_after_s:g}"}
             return web.json_response({"error": {"message": "busy"}}, status=429, headers=wait)
-        if fault in ("500", "400"):
-            return web.json_response({"error": {"message": "out of order"}}, status=int(fault))
         if fault == "too_long":
             said = "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens."
             return web.json_response({"error": {"message": said}}, status=400)
-        if fault == "garbage":
-            return web.Response(text="<html>it works!", content_type="application/json")
+        if response := broken(fault):
+            return response
         if "response_format" in body:
             return web.json_response(self._written(prompt))
         return web.json_response(self._answer(body, prompt, images, fault))
@@ -272,18 +233,15 @@ class FakeServer(ServerThread):
 
 def main() -> None:
     """Serve until killed."""
-    parser = argparse.ArgumentParser(description="A judge server that is no model.")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--model", default=MODEL)
-    parser.add_argument("--latency-s", type=float, default=0.0)
+    parser = arguments("A judge server that is no model.", MODEL, FAULTS)
     parser.add_argument("--start-s", type=float, default=0.0)
-    parser.add_argument("--log", type=Path, help="file that gets a line a request")
     parser.add_argument(
         "--truth", help="a finished directory of rendered samples; answers come from its truth"
     )
     given = parser.parse_args()
-    behaviour = Behaviour(model=given.model, latency_s=given.latency_s, start_s=given.start_s)
+    behaviour = Behaviour(
+        model=given.model, latency_s=given.latency_s, always=given.always, start_s=given.start_s
+    )
     if given.truth:
         behaviour.answer = answer_from_truth(given.truth)
     FakeServer(behaviour, given.host, given.port, given.log).serve_forever()

@@ -1,0 +1,102 @@
+"""What the fake model servers of the package share: routes, faults to order, a log of requests."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from aiohttp import web
+
+REQUEST_BYTES = 256 << 20  # pictures come in them
+
+
+@dataclass(kw_only=True)
+class FakeBehaviour:
+    """How a fake behaves.
+
+    Attributes:
+        model: the name it serves.
+        latency_s: of each answer.
+        script: faults of the first requests, in order; "" for none.
+        always: the fault of every request after that; "" for none.
+        by_words: faults of requests whose words hold these.
+    """
+
+    model: str
+    latency_s: float = 0.0
+    script: Sequence[str] = ()
+    always: str = ""
+    by_words: Mapping[str, str] = field(default_factory=dict)
+
+
+A = TypeVar("A")  # an entry of the log: a dataclass
+B = TypeVar("B", bound=FakeBehaviour)
+
+
+class FakeModel(Generic[B, A]):
+    """A fake as an application; its state is what it was asked.
+
+    Args:
+        behaviour: may be changed while it runs.
+        log: file that gets a line of JSON a request.
+    """
+
+    def __init__(self, behaviour: B, log: Path | None = None) -> None:
+        self.behaviour = behaviour
+        self.asked: list[A] = []
+        self.running = 0
+        self._log = log
+        self._script = list(behaviour.script)
+
+    def application(self) -> web.Application:
+        """The routes that every model's server has."""
+        app = web.Application(client_max_size=REQUEST_BYTES)
+        app.router.add_get("/health", self._health)
+        app.router.add_get("/v1/models", self._models)
+        return app
+
+    async def _health(self, request: web.Request) -> web.Response:  # noqa: ARG002
+        return web.Response()
+
+    async def _models(self, request: web.Request) -> web.Response:  # noqa: ARG002
+        served = {"id": self.behaviour.model, "object": "model"}
+        return web.json_response({"object": "list", "data": [served]})
+
+    def fault(self, words: str, *, is_scripted: bool = True) -> str:
+        """What a request of these words gets instead of an answer; "" for an answer."""
+        for held, fault in self.behaviour.by_words.items():
+            if held in words:
+                return fault
+        return self._script.pop(0) if self._script and is_scripted else self.behaviour.always
+
+    def note(self, asked: A) -> None:
+        """Keep a request, and log it."""
+        self.asked.append(asked)
+        if self._log:
+            with self._log.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(vars(asked)) + "\n")
+
+
+def broken(fault: str) -> web.Response | None:
+    """What any server answers that is out of order; None for another fault."""
+    if fault in ("400", "429", "500"):
+        return web.json_response({"error": {"message": "out of order"}}, status=int(fault))
+    if fault == "garbage":
+        return web.Response(text="<html>it works!", content_type="application/json")
+    return None
+
+
+def arguments(description: str, model: str, faults: Sequence[str]) -> argparse.ArgumentParser:
+    """What every fake can be told on the command line."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--model", default=model)
+    parser.add_argument("--latency-s", type=float, default=0.0)
+    parser.add_argument("--always", default="", choices=("", *faults), help="fault of every request")
+    parser.add_argument("--log", type=Path, help="file that gets a line a request")
+    return parser
