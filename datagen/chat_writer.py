@@ -25,21 +25,27 @@ from shards.ledger import Ledger, request_hash
 from shards.sample import Json, canonical_json
 from shards.served_settings import ServedSettings
 from shards.settings import RUN
+from shards.sizing import VERSION as SIZING
+from shards.sizing import size_image
 from shards.stage import Reject
 
 
 class ChatWriterConfig(ServedSettings):
     """A language model that sees images, behind an HTTP API as vLLM has it."""
 
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
 
     kind: Literal["chat"] = "chat"
     dtype: str = Field(default="bfloat16", description="that the server was started with")
     quantization: str = Field(default="none", description="that the server was started with")
     temperature: float = Field(default=0.7, ge=0, le=2)
     max_tokens: int = Field(default=600, ge=16, le=8192, description="of one answer")
+    max_pixels: int = Field(
+        default=1 << 20, ge=1 << 10, description="of an image; a larger one is sent smaller"
+    )
     processor: dict[str, int | float | str | bool] = Field(
-        default={"max_pixels": 1 << 20}, description="settings of the model's image processor, sent along"
+        default={},
+        description="of the model's image processor, sent along; vLLM wants --trust-request-mm-kwargs",
     )
     seeds: int = Field(default=3, ge=1, le=16, description="tried for one text before it is given up")
     in_flight: Annotated[int, Field(**RUN)] = Field(
@@ -50,7 +56,7 @@ class ChatWriterConfig(ServedSettings):
     def identity(self) -> Mapping[str, Json]:
         """What its answers depend on, as declared."""
         declared = {name: value for name, value in self.computed().items() if name != "seeds"}
-        return {"writer": "chat", "version": self.VERSION, **declared}
+        return {"writer": "chat", "version": self.VERSION, "sizing": SIZING, **declared}
 
     def build(self, ledger: Ledger) -> Writer:
         """The writer on its worker."""
@@ -131,7 +137,8 @@ class ChatWriter:
             "max_tokens": config.max_tokens,
             "response_format": json_format(prompt.schema, prompt.id),
         }
-        parts = [image_part(image, config.processor) for image in request.images]
+        images = (size_image(image, config.max_pixels) for image in request.images)
+        parts = [image_part(image, config.processor) for image in images]
         return chat_body(settings, parts, prompt.filled(request.facts), config.processor)
 
 
@@ -155,7 +162,7 @@ def _parsed(reply: bytes, prompt: Prompt) -> Fields:
     if not reply.strip():
         raise BadTextError("empty", "expected JSON, got nothing")
     try:
-        value = json.loads(reply)
+        value = json.loads(reply, strict=False)  # vLLM's grammar lets line ends and tabs stand in strings
     except (ValueError, RecursionError) as error:
         raise BadTextError("not_json", f"expected JSON, got {reply[:80]!r}") from error
     check_fields(value, prompt.schema)

@@ -112,7 +112,7 @@ class FakeChat(FakeModel[Behaviour, Asked]):
         fault = self.behaviour.by_prompt.get(prompt) or self.fault(text)
         self.note(Asked(prompt=prompt, text=text, images=digests, seed=body.get("seed"), fault=fault))
         await asyncio.sleep(3600 if fault == "hang" else self.behaviour.latency_s)
-        if response := broken(fault):
+        if response := self.refusal(body) or broken(fault):
             return response
         if fault == "no_text":
             return web.json_response({"choices": []})

@@ -161,7 +161,7 @@ class FakeJudge(FakeModel[Behaviour, Asked]):
         if fault == "too_long":
             said = "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens."
             return web.json_response({"error": {"message": said}}, status=400)
-        if response := broken(fault):
+        if response := self.refusal(body) or broken(fault):
             return response
         if "response_format" in body:
             return web.json_response(self._written(prompt))

@@ -10,7 +10,7 @@ from typing import Any
 from filters.judge import Request
 from shards.sample import Json
 
-VERSION = 1
+VERSION = 2
 MAX_TOKENS = 200
 WRITTEN = "written"  # in a request's `claims`: an answer in words is wanted
 ASK = (
@@ -58,7 +58,7 @@ def read_rationale(reply: bytes) -> Rationale | None:
     Rationale(reason='the handle is gone', answer='2')
     """
     try:
-        value = json.loads(reply)
+        value = json.loads(reply, strict=False)  # vLLM's grammar lets line ends stand in strings
         return Rationale(str(value["reason"]), str(value["answer"]))
     except (ValueError, KeyError, TypeError):
         return None

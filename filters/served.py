@@ -17,8 +17,6 @@ from filters.chat import CONTEXT, question_body, read_probabilities, read_text, 
 from filters.judge import Answer, Asked, Request, reply_bytes
 from filters.rationale import MAX_TOKENS, is_written, schema
 from filters.rubrics import Question
-from filters.sizing import VERSION as SIZING
-from filters.sizing import size_image
 from shards.chat import PATH, count_tokens, image_part
 from shards.endpoints import Endpoint, EndpointPool, Session
 from shards.http_client import RequestError
@@ -28,6 +26,8 @@ from shards.loop_thread import LoopThread
 from shards.sample import Json, Sample
 from shards.served_settings import ServedSettings
 from shards.settings import RUN
+from shards.sizing import VERSION as SIZING
+from shards.sizing import size_image
 
 AHEAD = 4  # samples whose images are made ready while all places are taken
 SIZING_THREADS = 2
@@ -43,7 +43,8 @@ class ServedEngineConfig(ServedSettings):
     quantization: str = Field(default="none", description="that the server was started with")
     max_pixels: int = Field(default=1 << 20, ge=1024, description="larger images are made smaller")
     processor: dict[str, int | float | str | bool] = Field(
-        default={}, description="settings of the model's image processor, sent along"
+        default={},
+        description="of the model's image processor, sent along; vLLM wants --trust-request-mm-kwargs",
     )
     in_flight: Annotated[int, Field(**RUN)] = Field(
         default=32, ge=1, le=1024, description="requests at once at each endpoint, for each worker"

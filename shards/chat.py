@@ -35,14 +35,15 @@ def chat_body(
     """The body of a request.
 
     Args:
-        settings: model, max_tokens and what else is sent along.
+        settings: model, max_tokens and what else is sent along; of a schema the order of its fields too.
         images: their JSON, see `image_part`; joined as bytes, for encoding megabytes anew costs the most.
         text: what is asked.
         processor: settings of the model's image processor.
     """
     extra: Mapping[str, Json] = {"mm_processor_kwargs": dict(processor)} if processor and images else {}
     parts = b",".join([*images, canonical_json({"type": "text", "text": text})])
-    head = canonical_json({**settings, **extra})[:-1]
+    # Not sorted: a model writes the fields of a schema in the order that the schema has them.
+    head = json.dumps({**settings, **extra}, separators=(",", ":"), ensure_ascii=False).encode()[:-1]
     return head + b',"messages":[{"role":"user","content":[' + parts + b"]}]}"
 
 

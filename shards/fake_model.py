@@ -24,6 +24,7 @@ class FakeBehaviour:
         script: faults of the first requests, in order; "" for none.
         always: the fault of every request after that; "" for none.
         by_words: faults of requests whose words hold these.
+        trusts: whether a request may set the image processor, as vLLM's --trust-request-mm-kwargs allows.
     """
 
     model: str
@@ -31,6 +32,7 @@ class FakeBehaviour:
     script: Sequence[str] = ()
     always: str = ""
     by_words: Mapping[str, str] = field(default_factory=dict)
+    trusts: bool = False
 
 
 A = TypeVar("A")  # an entry of the log: a dataclass
@@ -72,6 +74,13 @@ class FakeModel(Generic[B, A]):
             if held in words:
                 return fault
         return self._script.pop(0) if self._script and is_scripted else self.behaviour.always
+
+    def refusal(self, body: Mapping[str, object]) -> web.Response | None:
+        """What vLLM says of a request that it would not trust."""
+        if self.behaviour.trusts or not body.get("mm_processor_kwargs"):
+            return None
+        said = "Per-request mm_processor_kwargs are disabled by default"
+        return web.json_response({"error": {"message": said}}, status=400)
 
     def note(self, asked: A) -> None:
         """Keep a request, and log it."""

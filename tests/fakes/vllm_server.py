@@ -23,6 +23,7 @@ FLAGS = [
     "--skip-mm-profiling",
     "--enable-log-requests",
     "--enable-prompt-tokens-details",
+    '--structured-outputs-config={"backend":"xgrammar","disable_any_whitespace":true}',
 ]
 ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",

@@ -7,9 +7,10 @@ import time
 import pytest
 from aiohttp import web
 
-from filters.chat import read_probabilities, read_text
+from filters.chat import read_probabilities, read_text, written_body
 from filters.fake_answers import answer_by_hash
 from filters.fake_server import MODEL, FakeJudge
+from filters.rationale import schema
 from filters.rubrics import pick_questions
 from shards.chat import count_tokens
 from shards.http_client import EndpointError, EndpointsDownError, RequestError
@@ -57,8 +58,13 @@ def test_images_come_first_and_the_question_last(serve, judge):
     assert asked.prompt.endswith("and nothing else.")
 
 
+def test_a_schemas_fields_are_sent_in_its_order_as_what_is_written_first_decides():
+    body = written_body("m", [], "why?", schema(["yes", "no"]), max_tokens=9, processor={}).decode()
+    assert body.index('"reason"') < body.index('"answer"')
+
+
 def test_the_uuid_is_of_the_bytes_as_sent_and_the_processor_settings(serve, judge):
-    server = serve()
+    server = serve(trusts=True)
     for processor in ({}, {"max_pixels": 4096}):
         judge([server], [make_sample(1)], ["consistency"], processor=processor)
     first, second = ([*asked.images] for asked in server.asked if not asked.id.startswith("probe"))

@@ -1,4 +1,4 @@
-"""Images as a judge gets them: never larger than asked, and otherwise the bytes of the sample."""
+"""Images as a model gets them over HTTP: never larger than asked, and otherwise the bytes of the sample."""
 
 from __future__ import annotations
 
