@@ -39,6 +39,7 @@ class Verified:
         refused: samples that each check refuses, by its name.
         total: samples that were verified.
         cards: samples with every check's verdict.
+        is_measured: whether the cards have what was measured beside the checks.
         heldout: the checks as measured on a held-out set, where this judge was.
     """
 
@@ -48,6 +49,7 @@ class Verified:
     refused: Mapping[str, int]
     total: int
     cards: Sequence[Card]
+    is_measured: bool
     heldout: Mapping[str, Any] | None
 
 
@@ -85,6 +87,7 @@ def _verified(label: str, step: Input, directory: Directory, most: int, grid: in
         refused={check: sum(v is None or v < LEAST for v in each.values()) for check, each in values.items()},
         total=len(values[ALL]),
         cards=_grid(directory, rows | {LIKENESS: likeness}, values, faults, grid),
+        is_measured=bool(likeness),
         heldout=_heldout(step),
     )
 

@@ -55,7 +55,7 @@ class VerifyConfig(JudgeConfig):
         if not self.measures:
             return settings
         files: dict[str, Json] = {"network": file_hash(NETWORK), "heads": file_hash(HEADS)}
-        return settings | {LIKENESS: {"version": LIKENESS_VERSION, **files}}
+        return settings | {"likeness": {"version": LIKENESS_VERSION, **files}}
 
     @property
     def measures(self) -> bool:
