@@ -18,7 +18,7 @@ from filters.judge import WHOLE, Row
 from filters.raw import Edited
 from filters.sight import Eye
 from shards.image import ImageError
-from shards.sample import Candidate, EncodedImage
+from shards.sample import EncodedImage
 
 STEP = 0.03  # of a crop's sides: a usual shift or zoom of an editor
 ROUNDS = 4  # steps that the crop of the raw reference may take
@@ -46,16 +46,19 @@ class LikenessMeter:
         if chosen is None or chosen.box is None or raw is None:
             return _row(1.0, 0.0)
         try:
-            return _row(self._likeness(raw, sample.references[reference], chosen), 1.0)
+            value = self._likeness(raw, sample.references[reference], chosen.box)
         except ImageError:
             return {"probabilities": [], "mode": None, "expected": None, "label_mass": 0.0, "status": "error"}
+        return _row(1.0, 0.0) if value is None else _row(value, 1.0)
 
-    def _likeness(self, raw: EncodedImage, edited: EncodedImage, chosen: Candidate) -> float:
-        """Cosine of the features of both crops, not below 0."""
-        assert chosen.box is not None
+    def _likeness(self, raw: EncodedImage, edited: EncodedImage, claimed: Box) -> float | None:
+        """Cosine of the features of both crops, not below 0; None where the box is beside a picture."""
         before, after = decode(raw), decode(edited)
-        own = self._eye.see_whole(after, chosen.box).embedding
-        place = moved(chosen.box, after, before)
+        box = within(claimed, after)
+        place = within(moved(box, after, before), before) if box else None
+        if box is None or place is None:
+            return None
+        own = self._eye.see_whole(after, box).embedding
         found: dict[Box, float] = {}
         for _ in range(ROUNDS):
             for box in around(place, before):
@@ -98,7 +101,16 @@ def around(box: Box, picture: Image.Image) -> Iterator[Box]:
         steps += [(sign, 0, sign, 0), (0, sign, 0, sign), (sign, sign, -sign, -sign)]
     for step in steps:
         x, y, u, v = (at + s * by for at, s, by in zip(box, step, (across, down) * 2, strict=True))
-        x, y = max(0, x), max(0, y)
-        u, v = min(picture.width, u), min(picture.height, v)
-        if x < u and y < v:
-            yield x, y, u, v
+        if inside := within((x, y, u, v), picture):
+            yield inside
+
+
+def within(box: Box, picture: Image.Image) -> Box | None:
+    """What of a box lies in a picture.
+
+    >>> within((-5, 10, 50, 90), Image.new("L", (40, 40))), within((50, 0, 60, 9), Image.new("L", (40, 40)))
+    ((0, 10, 40, 40), None)
+    """
+    left, top = max(0, box[0]), max(0, box[1])
+    right, bottom = min(picture.width, box[2]), min(picture.height, box[3])
+    return (left, top, right, bottom) if left < right and top < bottom else None

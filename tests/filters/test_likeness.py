@@ -82,6 +82,12 @@ def test_the_same_picture_is_its_own_likeness_and_repeats(meter, photographs):
     assert meter.rows(drifting) == LikenessMeter().rows(drifting)
 
 
+@pytest.mark.parametrize("box", [(60, 50, 60, 210), (200, 210, 60, 50), (900, 900, 950, 950)])
+def test_a_box_of_another_hand_that_holds_nothing_is_not_measured(meter, photographs, box):
+    (row,) = meter.rows(edited(photographs[0], photographs[0], box))
+    assert (row["expected"], row["label_mass"], row["status"]) == (1.0, 0.0, "ok")
+
+
 @pytest.mark.parametrize("missing", ["raw", "box", "target"])
 def test_where_nothing_can_be_measured_the_row_says_so(meter, photographs, missing):
     image = photographs[0]
