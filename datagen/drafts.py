@@ -11,8 +11,8 @@ from datagen.variants import Made
 from datagen.writers import TextRequest, Writer, Written
 from shards.stage import Reject
 
-Wave: TypeAlias = Literal["edit", "identify", "phrases", "instruction"]
-WAVES: tuple[Wave, ...] = ("edit", "identify", "phrases", "instruction")
+Wave: TypeAlias = Literal["edit", "identify", "locate", "phrases", "instruction"]
+WAVES: tuple[Wave, ...] = ("edit", "identify", "locate", "phrases", "instruction")
 
 
 class Draft(Protocol):

@@ -13,8 +13,9 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ import numpy.typing as npt
 from aiohttp import web
 from PIL import Image
 
+from datagen.candidate_boxes import SIDE
+from datagen.fake_images_server import added_at
 from datagen.template_writer import WRITES
 from datagen.text_checks import BadTextError
 from shards.fake_model import FakeBehaviour, FakeModel, arguments, broken
@@ -45,6 +48,9 @@ FAULTS = (
     "position",
     "mirrored",
     "nobody",
+    "outside",
+    "swapped",
+    "same_box",
     "garbage",
     "no_text",
     "500",
@@ -132,13 +138,18 @@ def say(prompt: str, text: str, images: Sequence[bytes], seed: int, fault: str) 
     if fault in ("", "missing_field", "nobody"):
         if fault == "nobody":
             answer |= {"subject": 0, "subjects": [{"kind": "none", "name": ""} for _ in images]}
+            answer |= {"boxes": [{**entry, "bbox_2d": []} for entry in answer.get("boxes", ())]}
         return json.dumps({} if fault == "missing_field" else answer)
     if fault == "prose":
         return "Sure! Here is what you asked for: a picture with both of them."
     if fault == "empty":
         return ""
+    if fault in BOX_FAULTS:
+        entries = answer.get("boxes", ())
+        spoilt = [{**entry, "bbox_2d": BOX_FAULTS[fault](entry, entries)} for entry in entries]
+        return json.dumps({**answer, "boxes": spoilt})
     given = str(facts.get("instruction") or text.partition("\n")[0])
-    return json.dumps(_spoilt(answer, given, fault))
+    return json.dumps(_spoilt(answer, given, fault)).replace("\\n", "\n")  # as vLLM lets through
 
 
 def _spoilt(value: Any, given: str, fault: str) -> Any:  # noqa: ANN401, JSON
@@ -172,12 +183,45 @@ def _fields(prompt: str, facts: Any, images: Sequence[bytes], seed: int) -> Mapp
             "subjects": [{"kind": kinds[n % 2], "name": name} for n, name in enumerate(named)],
             "scene": "",
         }
+    if prompt == "locate":
+        return {"boxes": _boxes(facts, images)}
     if prompt == "phrases":
         return {"phrases": _phrases(facts)}
     try:
         return WRITES[prompt](keyed_random("fake-chat", seed), facts, {})
     except BadTextError:
         return {"instruction": _placed(facts)}
+
+
+def _boxes(facts: Any, images: Sequence[bytes]) -> list[dict[str, Any]]:  # noqa: ANN401
+    """Where each subject stands: beside a corner of added ones, or in a column of a picture of columns."""
+    searched, subjects = images[facts["picture"] - 1], facts["subjects"]
+    added = sum("look" in entry for entry in subjects)
+    if added:
+        boxes = _around_corner(Image.open(io.BytesIO(searched)).size, added)
+    else:
+        alone = [images[entry["image"] - 1] for entry in subjects]
+        boxes = [_column(_nearest_column([searched, each], len(alone)), len(alone)) for each in alone]
+    return [{"number": number, "bbox_2d": box} for number, box in enumerate(boxes, start=1)]
+
+
+def _around_corner(size_px: tuple[int, int], added: int) -> list[list[int]]:
+    """What the fake images server added shares its corner; what was there before has all left of it."""
+    left, top = (round(SIDE * at / side) for at, side in zip(added_at(size_px)[:2], size_px, strict=True))
+    edges = [left + (SIDE - left) * n // added for n in range(added + 1)]
+    return [[0, 0, left, SIDE], *([one, top, other, SIDE] for one, other in pairwise(edges))]
+
+
+def _column(number: int, of: int) -> list[int]:
+    return [SIDE * (number - 1) // of, 0, SIDE * number // of, SIDE]
+
+
+BOX_FAULTS: Mapping[str, Callable[[Any, Any], list[int]]] = {
+    "outside": lambda entry, _: [at + SIDE for at in entry["bbox_2d"]],
+    "swapped": lambda entry, _: [*entry["bbox_2d"][2:], *entry["bbox_2d"][:2]],
+    "same_box": lambda _, entries: list(entries[0]["bbox_2d"]),
+}
+"""A box of an entry, spoilt; of all entries."""
 
 
 def _phrases(facts: Any) -> list[dict[str, str]]:  # noqa: ANN401

@@ -143,11 +143,17 @@ def _squares(asked: Asked) -> Image.Image:
 
 def _edited(images: Sequence[bytes], squares: Image.Image) -> Image.Image:
     """What an edit gives: the references side by side, the squares small in the lower right corner."""
-    width, height = squares.size
     edited = Image.open(io.BytesIO(compose(images, squares.size)))
-    side = max(4, min(width, height) // 4)
-    edited.paste(squares.resize((side, side), Image.Resampling.NEAREST), (width - side, height - side))
+    left, top, right, bottom = added_at(squares.size)
+    edited.paste(squares.resize((right - left, bottom - top), Image.Resampling.NEAREST), (left, top))
     return edited
+
+
+def added_at(size_px: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Where an edit puts what it adds: left, top, right, bottom. The fake chat server says so when asked."""
+    width, height = size_px
+    side = max(4, min(width, height) // 4)
+    return width - side, height - side, width, height
 
 
 def compose(images: Sequence[bytes], size_px: tuple[int, int]) -> bytes:

@@ -38,7 +38,7 @@ from shards.stage import IndexRow, Planned, Reject, Stage, Work, content_key, ke
 SOURCE = "multi_candidate"
 EVEN_CASES = dict.fromkeys(CELL_CASES, 1.0)
 EVEN_STYLES = dict.fromkeys(STYLES, 1.0)
-SERVED = ("cases", "styles", "writer", "editor", "edit_px")  # settings that only models read
+SERVED = ("cases", "styles", "writer", "editor", "edit_px", "locate")  # settings that only models read
 FAULTS = (
     "target_shows_distractor",
     "ambiguous_phrase",
@@ -92,6 +92,9 @@ class MultiCandidateConfig(BuilderSettings):
         default=None, description="an image model that adds candidates; the embedded renderer unless set"
     )
     edit_px: int = Field(default=1024, ge=128, le=2048, description="the longest side of an edited reference")
+    locate: bool = Field(
+        default=True, description="with a writer that looks: have it say where candidates stand"
+    )
     samples_at_once: Annotated[int, Field(**RUN)] = Field(
         default=32, ge=1, le=512, description="samples a worker has made at once by models"
     )
@@ -120,6 +123,11 @@ class MultiCandidateConfig(BuilderSettings):
     def is_served(self) -> bool:
         """Whether models make the samples."""
         return bool(self.writer or self.editor)
+
+    @property
+    def locates(self) -> bool:
+        """Whether the writer is asked where candidates stand; templates cannot look."""
+        return self.locate and self.writer is not None
 
     @property
     def batch_size(self) -> int:

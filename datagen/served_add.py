@@ -13,12 +13,14 @@ from functools import partial
 from random import Random
 from typing import cast
 
+from datagen.candidate_boxes import Sought, ask_boxes, read_boxes
 from datagen.candidate_phrases import Worded, ask_phrases, read_phrases
 from datagen.distractor_ideas import Distractor, draw_distractor_ideas, edit_prompt, wording
 from datagen.drafts import Wave
 from datagen.generators import Picture, PictureRequest
 from datagen.instructions import named_images
 from datagen.kinds import Named, name_all
+from datagen.layout import Box
 from datagen.parents import UnfitParentError
 from datagen.template_writer import is_ambiguous
 from datagen.text_checks import BadTextError, check_english, check_images_exist, check_instruction
@@ -38,6 +40,8 @@ class Edited:
         chosen: the subject it had.
         added: what is to be added.
         picture: what the editor made of it.
+        boxes: where `chosen` stands in it, then each added one; none where nobody looked.
+        located_by: what found the boxes.
         worded: words for `chosen`, then for each added one.
         texts: what wrote the phrases.
     """
@@ -45,6 +49,8 @@ class Edited:
     chosen: Named
     added: list[Distractor]
     picture: Picture | None = None
+    boxes: Sequence[Box] = ()
+    located_by: Mapping[str, Json] = field(default_factory=dict)
     worded: list[Worded] = field(default_factory=list)
     texts: Mapping[str, Json] = field(default_factory=dict)
 
@@ -68,17 +74,21 @@ class AddDraft:
         parent: the sample.
         wanted: the variant.
         largest_px: side above which a reference is asked for smaller.
+        locates: whether the writer is asked where candidates stand.
 
     Raises:
         UnfitParentError: a subject of the parent has no name or kind, or its instruction is not English
             or names an image that there is not.
     """
 
-    def __init__(self, random: Random, parent: Sample, wanted: Wanted, largest_px: int) -> None:
+    def __init__(
+        self, random: Random, parent: Sample, wanted: Wanted, largest_px: int, *, locates: bool
+    ) -> None:
         self._random = random
         self._parent = parent
         self._wanted = wanted
         self._largest_px = largest_px
+        self._locates = locates
         _check_parent(parent)
         self._named = name_all(parent)
         self._edits = self._draw_edits()
@@ -126,7 +136,9 @@ class AddDraft:
             edit.picture = picture
 
     def texts(self, wave: Wave) -> Sequence[TextRequest]:
-        """Phrases where a name does not tell, and an instruction that holds them."""
+        """Boxes, phrases where a name does not tell, and an instruction that holds them."""
+        if wave == "locate":
+            return [self._boxes(n) for n in self._edits] if self._locates else []
         if wave == "phrases":
             return [self._phrases(n) for n, edit in self._edits.items() if self._needs_phrase(edit)]
         return [self._rewrite()] if wave == "instruction" and self._needs_rewrite() else []
@@ -137,9 +149,22 @@ class AddDraft:
             self._instruction = str(texts[0].fields["instruction"])
             self._rewritten = texts[0].made_by
             return
+        if wave == "locate":
+            for edit, text in zip(self._edits.values(), texts, strict=True):
+                edit.boxes, edit.located_by = read_boxes(text.fields, edit.image), text.made_by
+            return
         asked = [edit for edit in self._edits.values() if self._needs_phrase(edit)]
         for edit, text in zip(asked, texts, strict=True):
             edit.worded, edit.texts = read_phrases(text.fields, edit.names), text.made_by
+
+    def _boxes(self, number: int) -> TextRequest:
+        edit = self._edits[number]
+        sought = [
+            Sought(name=edit.chosen.name, image=1),
+            *(Sought(name=added.name, look=added.look) for added in edit.added),
+        ]
+        images = (self._parent.references[number], edit.image)
+        return ask_boxes(sought, images, 2, self._wanted.key, number)
 
     def _needs_phrase(self, edit: Edited) -> bool:
         """Within a kind, and where another one's name could mean it too."""
@@ -202,14 +227,13 @@ class AddDraft:
         )
 
     def _candidates(self, edit: Edited) -> tuple[Candidate, ...]:
-        first, *others = self._worded(edit)
-        chosen = edit.chosen
-        return (
-            Candidate(name=chosen.name, category=chosen.category, phrase=first.phrase),
-            *(
-                Candidate(name=added.name, category=added.kind, phrase=worded.phrase, is_target=False)
-                for added, worded in zip(edit.added, others, strict=True)
-            ),
+        names = [(edit.chosen.name, edit.chosen.category), *((each.name, each.kind) for each in edit.added)]
+        boxes: Sequence[Box | None] = edit.boxes or [None] * len(names)
+        return tuple(
+            Candidate(name=name, category=category, phrase=worded.phrase, is_target=n == 0, box=box)
+            for n, ((name, category), worded, box) in enumerate(
+                zip(names, self._worded(edit), boxes, strict=True)
+            )
         )
 
     def _origin(self) -> Mapping[str, Json]:
@@ -226,6 +250,7 @@ class AddDraft:
                     "added": [{"name": a.name, "kind": a.kind, "look": a.look} for a in edit.added],
                     "made_by": edit.picture.made_by,
                     "texts": edit.texts,
+                    **({"located_by": edit.located_by} if edit.located_by else {}),
                 }
             )
         return {"edits": edits, "texts": {"instruction": self._rewritten}}

@@ -28,6 +28,8 @@ class Told(Protocol):
     def seed(self) -> int: ...
     @property
     def edit_px(self) -> int: ...
+    @property
+    def locates(self) -> bool: ...
 
 
 class ServedCandidates(Stage):
@@ -78,8 +80,9 @@ class ServedCandidates(Stage):
         random = keyed_random(self._config.prefix, self._config.seed, wanted.key)
         parent = work.parents[0]
         if wanted.method == "add":
-            return AddDraft(random, parent, wanted, self._config.edit_px)
-        return SwapDraft(random, parent, wanted, str(work.spec["case"]), str(work.spec["style"]))
+            return AddDraft(random, parent, wanted, self._config.edit_px, locates=self._config.locates)
+        case, style = str(work.spec["case"]), str(work.spec["style"])
+        return SwapDraft(random, parent, wanted, case, style, locates=self._config.locates)
 
     def _sample(self, made: Made, work: Work) -> Sample:
         """The variant with what it is and is from."""

@@ -13,11 +13,13 @@ from functools import partial
 from random import Random
 from typing import Any, cast
 
+from datagen.candidate_boxes import Sought, ask_boxes, read_boxes
 from datagen.candidate_phrases import Worded, ask_phrases, read_phrases
 from datagen.drafts import Wave
 from datagen.generators import Picture, PictureRequest
 from datagen.instructions import STYLES
 from datagen.kinds import Named, name_all
+from datagen.layout import Box
 from datagen.parents import UnfitParentError
 from datagen.template_writer import is_ambiguous
 from datagen.text_checks import check_instruction
@@ -35,22 +37,27 @@ class SwapDraft:
         wanted: the variant.
         kind: of the subject that becomes the target.
         style: how the instruction calls the image.
+        locates: whether the writer is asked where candidates stand.
 
     Raises:
         UnfitParentError: none of the parent's subjects is of the kind and has the wanted relation.
     """
 
-    def __init__(self, random: Random, parent: Sample, wanted: Wanted, kind: str, style: str) -> None:
+    def __init__(
+        self, random: Random, parent: Sample, wanted: Wanted, kind: str, style: str, *, locates: bool
+    ) -> None:
         self._random = random
         self._parent = parent
         self._wanted = wanted
         self._called = STYLES[style](1)
+        self._locates = locates
         named = name_all(parent)
         self._placed = {n: each for n, each in enumerate(named) if each.kind != "scene"}
         self._chosen = _choose(random, parent.key, self._placed, wanted, kind)
         self._worded: dict[int, Worded] = {
             n: Worded(f"the {c.name}", "name") for n, c in self._placed.items()
         }
+        self._boxes: dict[int, Box] = {}
         self._instruction = ""
         self._written: dict[str, Json] = {}
 
@@ -65,6 +72,8 @@ class SwapDraft:
         """One a wave; a phrase only where the name does not tell."""
         if wave == "identify":
             return [self._identify()]
+        if wave == "locate":
+            return [self._locate()] if self._locates else []
         if wave == "phrases":
             return [self._phrases()] if self._needs_phrase else []
         return [self._alone()] if wave == "instruction" else []
@@ -79,6 +88,9 @@ class SwapDraft:
         self._written[wave] = text.made_by
         if wave == "identify":
             self._check_identified(cast(int, text.fields["subject"]))
+        elif wave == "locate":
+            boxes = read_boxes(text.fields, self._parent.target)
+            self._boxes = dict(zip(self._candidates, boxes, strict=True))
         elif wave == "phrases":
             names = [candidate.name for candidate in self._candidates.values()]
             self._worded = dict(zip(self._candidates, read_phrases(text.fields, names), strict=True))
@@ -126,6 +138,13 @@ class SwapDraft:
                 "other_identified", f"{self._parent.key}: expected the target to show {name!r}, got {seen!r}"
             )
 
+    def _locate(self) -> TextRequest:
+        """Each candidate is told by the reference that shows it alone."""
+        candidates = self._candidates
+        sought = [Sought(name=c.name, image=n) for n, c in enumerate(candidates.values(), start=2)]
+        images = (self._parent.target, *(self._parent.references[n] for n in candidates))
+        return ask_boxes(sought, images, 1, self._wanted.key)
+
     def _phrases(self) -> TextRequest:
         names = [candidate.name for candidate in self._candidates.values()]
         may_use_position = self._wanted.may_use_position
@@ -151,6 +170,7 @@ class SwapDraft:
                 category=candidate.category,
                 phrase=self._worded[number].phrase,
                 is_target=number == self._chosen,
+                box=self._boxes.get(number),
             )
             for number, candidate in self._candidates.items()
         )

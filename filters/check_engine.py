@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -20,6 +20,7 @@ from filters.embedded_engine import DIGITS
 from filters.features import Network, decode
 from filters.heads import Heads, read_heads, sigmoid
 from filters.judge import Request, describe, reply_bytes
+from filters.likeness import moved
 from filters.matching import Match, match
 from filters.names import Names
 from filters.observations import NOTHING, Numbers, colour_numbers, copy_distance, subject_numbers
@@ -176,8 +177,12 @@ class CheckObservation:
         return self._kept_of(raw, reference, self.sample.subjects[reference][chosen], now)
 
     def _kept_of(self, raw: EncodedImage, reference: int, chosen: Candidate, now: Cutout) -> Numbers:
-        """The best of the claimed place and of all things found: an editor may have shifted it."""
-        before = self._cut(decode(raw), chosen, alone=True)
+        """The best of the claimed place and of all things found: an editor may have shifted it, or given
+        back another size."""
+        picture = decode(raw)
+        if chosen.box:
+            chosen = replace(chosen, box=moved(chosen.box, self.pictures[reference], picture))
+        before = self._cut(picture, chosen, alone=True)
         best = aligned(before, now)
         if best["likeness"] > SAME or before is None:
             return best

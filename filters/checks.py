@@ -38,6 +38,9 @@ CHECKS: Mapping[str, str] = {
 }
 ALL = "check_all"
 """The least of a sample's checks."""
+LIKENESS = "original_likeness"
+"""Measured beside a served judge's checks, and part of none: the original candidate of an edited reference
+against the raw one (filters/likeness.py)."""
 
 Read: TypeAlias = Mapping[str, Any]  # a row as an engine or a table gives it
 Rows: TypeAlias = Mapping[str, Sequence[Read]]

@@ -203,7 +203,9 @@ def _chips(
 
 
 def _rows(storage: Storage, question: str, keys: Sequence[str]) -> dict[str, list[Mapping[str, Any]]]:
-    table = read_table(storage, question, ["key", "reference", "candidate", "expected", "status"])
+    table = read_table(
+        storage, question, ["key", "reference", "candidate", "expected", "label_mass", "status"]
+    )
     table = table.filter(pc.is_in(table.column("key"), value_set=pa.array(keys, pa.string())))
     found: dict[str, list[Mapping[str, Any]]] = {}
     for row in table.sort_by([("reference", "ascending"), ("candidate", "ascending")]).to_pylist():
@@ -213,10 +215,21 @@ def _rows(storage: Storage, question: str, keys: Sequence[str]) -> dict[str, lis
 
 def _chip(question: str, rows: Sequence[Mapping[str, Any]], decided: Decisions | None) -> Chip:
     values = [row["expected"] if row["status"] == "ok" else None for row in rows]
-    words = " · ".join("unreadable" if value is None else f"{value:.2f}" for value in values)
+    words = " · ".join(value_words(row) for row in rows)
     return Chip(
         question=question, words=words, fails=decided is not None and _fails(question, values, decided)
     )
+
+
+def value_words(row: Mapping[str, Any]) -> str:
+    """A row's value for people; no label mass in a row that could be read says that nothing was measured.
+
+    >>> value_words({"status": "ok", "expected": 0.926, "label_mass": 1.0})
+    '0.93'
+    """
+    if row["status"] != "ok":
+        return "unreadable"
+    return f"{row['expected']:.2f}" if row["label_mass"] else "–"
 
 
 def _fails(question: str, values: Sequence[float | None], decided: Decisions) -> bool:

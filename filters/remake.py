@@ -11,7 +11,17 @@ from filters.lineage import Lineage
 from shards.manifest import Manifest
 
 # What steps add to their settings so that their hashes cover it; a recipe does not set it.
-DERIVED = ("rubric", "judge", "judge_version", "identity", "ideas", "prompts", "editing", "listing")
+DERIVED = (
+    "rubric",
+    "judge",
+    "judge_version",
+    "identity",
+    "ideas",
+    "prompts",
+    "editing",
+    "listing",
+    "likeness",
+)
 
 
 def recipe_text(lineage: Lineage) -> str:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
-from filters.checks import ALL, CHECKS
+from filters.checks import ALL, CHECKS, LIKENESS
 from filters.rubrics import load_questions
 from filters.scored import Samples, SelectError, read_samples, read_scores
 from shards.books import Books
@@ -139,7 +139,7 @@ class SelectConfig(DriverStep):
 def _scale(score: str) -> tuple[float, float]:
     """The least and the largest value a score can have; no bounds for a question of another rubric."""
     question, _, column = score.partition(".")
-    if column == "label_mass" or question in (*CHECKS, ALL):
+    if column == "label_mass" or question in (*CHECKS, ALL, LIKENESS):
         return 0, 1
     asked = load_questions().get(question)
     return (min(asked.labels.values()), max(asked.labels.values())) if asked else (-math.inf, math.inf)

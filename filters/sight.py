@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from filters.cutouts import Cutout, crop_frame, cut, cut_framed
+from filters.cutouts import FRAME_PX, OUTSIDE, SHRINK, Cutout, crop_frame, cut, cut_framed
 from filters.features import Maps, Network, fit, to_pixels
 from filters.proposals import Proposal, join, propose
 
@@ -63,6 +63,12 @@ class Eye:
         colours = crop_frame(picture, box)
         log_odds = self._network.look(colours).log_odds
         return cut_framed(colours, log_odds, box, picture.size, self._network, self._mean)
+
+    def see_whole(self, picture: Image.Image, box: tuple[int, int, int, int]) -> Cutout:
+        """All that is in a box, whether the network takes it for a subject or not."""
+        colours = crop_frame(picture, box)
+        sure = np.full((FRAME_PX // SHRINK,) * 2, -OUTSIDE, dtype=np.float32)
+        return cut_framed(colours, sure, box, picture.size, self._network, self._mean)
 
     def see_single(self, picture: Image.Image) -> Cutout | None:
         """All that a picture shows, as one thing; None where it shows none."""

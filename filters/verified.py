@@ -10,10 +10,10 @@ from itertools import chain, islice, zip_longest
 from typing import Any
 
 from filters.check_measure import LEAST, CheckMeasure, measure_check
-from filters.checks import ALL, CHECKS
+from filters.checks import ALL, CHECKS, LIKENESS
 from filters.decisions import short_hash
 from filters.embedded import ASSETS
-from filters.gallery import Card, Chip, cards
+from filters.gallery import Card, Chip, cards, value_words
 from filters.lineage import Lineage
 from filters.multi_answers import multi_answer
 from filters.paid import read_claim
@@ -39,6 +39,7 @@ class Verified:
         refused: samples that each check refuses, by its name.
         total: samples that were verified.
         cards: samples with every check's verdict.
+        is_measured: whether the cards have what was measured beside the checks.
         heldout: the checks as measured on a held-out set, where this judge was.
     """
 
@@ -48,6 +49,7 @@ class Verified:
     refused: Mapping[str, int]
     total: int
     cards: Sequence[Card]
+    is_measured: bool
     heldout: Mapping[str, Any] | None
 
 
@@ -75,6 +77,7 @@ def verified(lineage: Lineage, most: int, grid: int = GRID) -> list[Verified]:
 def _verified(label: str, step: Input, directory: Directory, most: int, grid: int) -> Verified:
     rows = {check: read_table(step.storage, check).to_pylist() for check in (*CHECKS, ALL)}
     values = {check: _worst(each) for check, each in rows.items()}
+    likeness = read_table(step.storage, LIKENESS).to_pylist() if LIKENESS in questions(step.storage) else []
     claims = list(read_claims(directory, set(sorted(values[ALL], key=short_hash)[:most])))
     faults = {sample.key: fault_of(sample.provenance.truth) or "" for sample in claims}
     return Verified(
@@ -83,7 +86,8 @@ def _verified(label: str, step: Input, directory: Directory, most: int, grid: in
         measures=list(_measures(rows, claims, faults)),
         refused={check: sum(v is None or v < LEAST for v in each.values()) for check, each in values.items()},
         total=len(values[ALL]),
-        cards=_grid(directory, rows, values, faults, grid),
+        cards=_grid(directory, rows | {LIKENESS: likeness}, values, faults, grid),
+        is_measured=bool(likeness),
         heldout=_heldout(step),
     )
 
@@ -143,13 +147,15 @@ def _first_failed(key: str, values: Mapping[str, Mapping[str, float | None]]) ->
 
 
 def _chips(key: str, rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[Chip]:
-    """A verdict a check: a value for each reference, in order."""
+    """A verdict a check, and what was measured: a value for each reference, in order."""
     for check in CHECKS:
-        own = [row["expected"] for row in rows[check] if row["key"] == key]
-        fails = any(value is None or value < LEAST for value in own)
-        told = " · ".join("unreadable" if value is None else f"{value:.2f}" for value in own)
+        own = [row for row in rows[check] if row["key"] == key]
+        fails = any(row["expected"] is None or row["expected"] < LEAST for row in own)
+        told = " · ".join(value_words(row) for row in own)
         name = check.removeprefix("check_")
         yield Chip(question=f"{'✗' if fails else '✓'} {name}", words=told, fails=fails)
+    if measured := [value_words(row) for row in rows[LIKENESS] if row["key"] == key]:
+        yield Chip(question=f"≈ {LIKENESS}", words=" · ".join(measured), fails=False)
 
 
 def _heldout(step: Input) -> Mapping[str, Any] | None:

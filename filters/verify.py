@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Literal, Self
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator
 
-from filters.checks import ALL, CHECKS, QUESTIONS, check_rows, is_asked
+from filters.checks import ALL, CHECKS, LIKENESS, QUESTIONS, check_rows, is_asked
+from filters.embedded import HEADS, NETWORK, file_hash
 from filters.embedded_checks import EmbeddedChecksConfig
-from filters.judge import Request, make_requests, request_bytes
+from filters.judge import Request, Row, make_requests, request_bytes
 from filters.judge_step import Judge, JudgeConfig
 from filters.raw import Edited, RawReferences, ancestors
 from filters.served import ServedEngineConfig
@@ -19,6 +21,11 @@ from shards.sample import Json, Sample
 from shards.settings import RUN
 from shards.stage import IndexRow, Scores, Work
 from shards.storage import Storage
+
+if TYPE_CHECKING:
+    from filters.likeness import LikenessMeter
+
+LIKENESS_VERSION = 1  # of filters/likeness.py
 
 
 class VerifyConfig(JudgeConfig):
@@ -43,12 +50,21 @@ class VerifyConfig(JudgeConfig):
         return names
 
     def computed(self) -> dict[str, Json]:
-        """As a judge's, and the version of the judge it is built on."""
-        return super().computed() | {"judge_version": JudgeConfig.VERSION}
+        """As a judge's, the version of the judge it is built on, and what is measured beside its answers."""
+        settings = super().computed() | {"judge_version": JudgeConfig.VERSION}
+        if not self.measures:
+            return settings
+        files: dict[str, Json] = {"network": file_hash(NETWORK), "heads": file_hash(HEADS)}
+        return settings | {"likeness": {"version": LIKENESS_VERSION, **files}}
+
+    @property
+    def measures(self) -> bool:
+        """Whether likeness is measured beside the answers; the embedded verifier answers by such measures."""
+        return isinstance(self.engine, ServedEngineConfig)
 
     def tables(self) -> Sequence[str]:
-        """One a question, and one a check."""
-        return (*self.questions, *CHECKS, ALL)
+        """One a question, one a check, and what is measured."""
+        return (*self.questions, *CHECKS, ALL, *((LIKENESS,) if self.measures else ()))
 
     def reading(self, inputs: Sequence[Storage]) -> Self:
         """The settings with the directories that the inputs were made from: raw references are there.
@@ -79,6 +95,7 @@ class Verifier(Judge):
     def __init__(self, config: VerifyConfig, ledger: Ledger) -> None:
         super().__init__(config, ledger)
         self._raw = RawReferences([Storage(uri) for uri in config.raw_at])
+        self._measures = config.measures
         self._reading = threading.Lock()
 
     def __call__(self, batch: Sequence[Work]) -> list[Scores]:
@@ -89,9 +106,19 @@ class Verifier(Judge):
             [Work(key=w.key, spec=w.spec, parents=(e,)) for w, e in zip(batch, beside, strict=True)]
         )
         return [
-            Scores(rows={**scores.rows, **check_rows(sample, scores.rows)})
+            Scores(rows={**scores.rows, **check_rows(sample, scores.rows), **self._measured(sample)})
             for sample, scores in zip(beside, found, strict=True)
         ]
+
+    def _measured(self, sample: Edited) -> dict[str, list[Row]]:
+        return {LIKENESS: self._meter.rows(sample)} if self._measures else {}
+
+    @cached_property
+    def _meter(self) -> LikenessMeter:
+        """Made when it is first needed; onnxruntime is imported here, not before."""
+        from filters.likeness import LikenessMeter
+
+        return LikenessMeter()
 
     def _requests(self, sample: Sample) -> dict[bytes, Request]:
         known = sample.known if isinstance(sample, Edited) else ()

@@ -82,9 +82,24 @@ def edited(one, *, drifts):
     return replace(found, references=tuple(drifted(image) if n in found.raw else image for n, image in shown))
 
 
+def shrunk(sample):
+    """With every edited reference as an editor gives it back that was asked for a smaller picture."""
+    references, subjects = list(sample.references), list(sample.subjects)
+    for n in sample.raw:
+        picture = Image.open(io.BytesIO(references[n].data))
+        file = io.BytesIO()
+        picture.resize((picture.width * 5 // 8, picture.height * 5 // 8)).save(file, "JPEG", quality=95)
+        references[n] = EncodedImage(file.getvalue(), "jpg")
+        subjects[n] = tuple(replace(c, box=tuple(at * 5 // 8 for at in c.box)) for c in subjects[n])
+    return replace(sample, references=tuple(references), subjects=tuple(subjects))
+
+
 def failed(one, *, drifts=False):
     """The checks that a variant fails."""
-    sample = edited(one, drifts=drifts)
+    return failed_of(edited(one, drifts=drifts))
+
+
+def failed_of(sample):
     questions = pick_questions(QUESTIONS)
     requests = [
         request
@@ -101,6 +116,13 @@ def test_clean_samples_pass_whether_the_editor_shifted_them_or_not(drifts):
     found = [failed(one, drifts=drifts) for one in variants("")]
     assert len(found) >= 5
     assert sum(not each for each in found) >= len(found) - 1
+
+
+def test_an_original_is_looked_for_at_its_place_in_a_raw_reference_of_another_size():
+    found = [shrunk(edited(one, drifts=False)) for one in variants("")]
+    resized = [sample for sample in found if sample.raw]
+    assert len(resized) >= 3
+    assert not [sample.key for sample in resized if "check_original" in failed_of(sample)]
 
 
 @pytest.mark.parametrize(

@@ -175,6 +175,23 @@ def test_every_kept_candidate_is_verified_and_the_page_shows_the_verdicts(whole)
 
 
 @pytest.mark.ray
+def test_every_one_of_several_candidates_has_a_box_by_which_the_judge_is_told_it(whole):
+    out, made, servers = whole
+    directory = Directory(Storage(str(out / made["candidates"].directory)))
+    several = [found for key in directory.places for found in directory[key].subjects if len(found) > 1]
+    assert several
+    assert all(candidate.box for found in several for candidate in found)
+    located = [asked for asked in servers.chat.asked if asked.prompt == "locate"]
+    assert len(located) == len(several)
+    asked = [each.prompt for each in servers.judge.asked if "mean it by the phrase" in each.prompt]
+    assert len(asked) == sum(map(len, several))
+    assert all("in the box from (" in prompt for prompt in asked)
+    page = (out / made["page"].directory / "report.html").read_text()
+    assert "≈ original likeness <b>" in page
+    assert 'class="hide"' in page[page.index('id="checks-1"') :]  # boxes of distractors
+
+
+@pytest.mark.ray
 def test_nothing_is_asked_twice(whole):
     servers = whole[2]
     for name, server in (("chat", servers.chat), *servers.images.items()):

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from datagen.multi_candidate import FAULTS
-from filters.checks import ALL, CHECKS, QUESTIONS
+from filters.checks import ALL, CHECKS, LIKENESS, QUESTIONS
 from filters.fake_answers import answer_from_truth
 from filters.fake_server import MODEL, Behaviour, FakeServer
 from filters.multi_answers import FAULTS_OF
@@ -40,6 +40,7 @@ steps:
     input: multi
     engine: {{kind: served, model: {model}, revision: r1, endpoints: ["{url}"]}}
   good: {{step: select, input: multi, scores: checked, policy: verified}}
+  alike: {{step: select, input: multi, scores: checked, min_scores: {{original_likeness: 0.8}}}}
 """
 
 
@@ -114,6 +115,35 @@ def test_questions_about_an_edit_show_the_raw_reference_in_both_orders(made):
     assert places[0] == places[1] == edited
 
 
+def test_candidates_are_told_to_the_judge_by_their_boxes(made):
+    _, server, _, _ = made
+    asked = [each.prompt for each in server.asked if "Could somebody mean it by the phrase" in each.prompt]
+    assert asked
+    assert all("and in it at the subject in the box from (" in prompt for prompt in asked)
+
+
+def test_the_original_is_measured_too_and_a_policy_may_name_it(made):
+    _, _, out, manifests = made
+    scores = out.child(manifests["checked"].directory)
+    rows = read_table(scores, LIKENESS).to_pylist()
+    edited = {(row["key"], row["reference"]) for row in read_table(scores, "edit_raw_first").to_pylist()}
+    known = samples(made)
+    assert {(row["key"], row["reference"]) for row in rows} == {
+        (key, n) for key, sample in known.items() for n in range(len(sample.references))
+    }
+    assert {(row["key"], row["reference"]) for row in rows if row["label_mass"]} == edited
+    changed = {
+        (key, sample.provenance.truth["changed_reference"]): sample.provenance.truth["change"]
+        for key, sample in known.items()
+        if "change" in sample.provenance.truth
+    }
+    low = {(row["key"], row["reference"]) for row in rows if row["expected"] < 0.8}
+    assert {place for place, change in changed.items() if change == "subject"} <= low <= changed.keys()
+    assert low
+    refused = set(known) - set(kept_keys(out.child(manifests["alike"].directory)))
+    assert refused == {key for key, _ in low}
+
+
 def test_every_sample_has_a_row_of_every_check(made):
     _, _, out, manifests = made
     scores = out.child(manifests["checked"].directory)
@@ -137,6 +167,7 @@ def test_the_report_shows_every_verdict_and_the_checks_against_the_truth(made):
         name = check.removeprefix("check_")
         assert section.count(f"✓ {name} <b>") + section.count(f"✗ {name} <b>") == 12
         assert f">check {name}</th>" in section
+    assert section.count("≈ original likeness <b>") == 12
     for fault in FAULTS:
         assert f"truth: {fault.replace('_', ' ')}" in section
     assert section.count("<b>1.000</b>") == 2 * (len(CHECKS) + 1)
