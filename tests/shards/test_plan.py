@@ -66,7 +66,7 @@ def test_samples_of_an_earlier_recipe_are_copied_and_not_made_again(disk, local_
         copies_from=["x"],
         read=None,
     )
-    assert plan.copied == 10
+    assert (plan.copied, plan.copies_from) == (10, ("x",))
     job = Job(
         name="again", kind="samples", storage=target, inputs=(), ledger=disk,
         config=config.model_copy(update={"raise_on": tuple(config.keys)}), copies_from=(before,),
