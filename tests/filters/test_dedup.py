@@ -17,10 +17,13 @@ from filters.benchmark_images import BenchmarkImages
 from filters.dedup import MATCHES, DedupConfig
 from filters.fingerprint import FingerprintConfig
 from filters.near import alike_across, alike_pairs, near_across, near_pairs
+from filters.scored import SelectError
 from filters.select import SelectConfig
 from inline_run import run_inline
 from shards.driver_step import Input
 from shards.selection import read_selection
+from shards.storage import Storage
+from shards.tables import table_of, write_tables
 
 
 def again(data, form, **how):
@@ -119,11 +122,27 @@ def test_the_best_by_a_score_is_kept(tmp_path):
     reasons, _ = decide(tmp_path, made, DedupConfig(order=("uno",)), scores=[as_input(scores)])
     kept = [name for name, reason in reasons.items() if reason == ""]
     assert kept == ["a vase 1-0 on a beach", "a vase 1-3 on a beach"]  # 1.0, unreadable and 4.0 were one
+    with pytest.raises(SelectError, match=r"expected fingerprints, got .*uno"):
+        decide(tmp_path, made, DedupConfig(), prints=[as_input(scores)])
     target = made.storage.sibling("selected")
     policy = SelectConfig(min_scores={"uno": 2})
     result = policy.make({"input": [as_input(made)], "scores": [as_input(scores)]}, target)
     assert result.books.made == 2
     assert result.books.reasons == {"uno < 2": 1, "uno unreadable": 1}
+
+
+def test_the_first_score_counts_before_the_second_and_an_unreadable_one_last(tmp_path):
+    keys = pa.array([f"k{number}" for number in range(5)])
+    (tmp_path / "scores").mkdir()
+    for name, values in {"a": [1, 3, 3, None, 3], "b": [9, 1, 2, 9, None]}.items():
+        rows = [
+            {"key": key, "reference": -1, "candidate": -1, "probabilities": [], "mode": None,
+             "expected": value, "label_mass": 1.0, "status": "unreadable" if value is None else "ok"}
+            for key, value in zip(keys.to_pylist(), values, strict=True)
+        ]  # fmt: skip
+        write_tables([table_of(rows)], tmp_path / f"scores/{name}.parquet")
+    rank = DedupConfig(order=("a", "b"))._better(keys, [Storage(str(tmp_path))])
+    assert rank.tolist() == [3, 1, 0, 4, 2]
 
 
 def test_pictures_of_a_benchmark_are_found_and_told(tmp_path, made):
