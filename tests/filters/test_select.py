@@ -111,6 +111,37 @@ def test_of_nothing_that_was_kept_nothing_is_selected(tmp_path) -> None:
     assert (table.num_rows, books(table)) == (0, Books())
 
 
+def test_a_selection_of_a_selection_is_about_what_both_kept(tmp_path) -> None:
+    before = Manifest(name="base", type="t", kind="samples", hash="0" * 64, config={})
+    (tmp_path / before.directory / "index").mkdir(parents=True)
+    index = pa.table({"key": [f"k{number}" for number in range(4)], "task": list("wxyz")})
+    pq.write_table(index, tmp_path / before.directory / "index/00000.parquet")
+    write_manifest(Storage(str(tmp_path / before.directory)), before)
+    one = {"k1": True, "k3": True, "k0": False, "k2": True}
+    for name, keep in (("one", one), ("two", {"k1": False, "k2": False, "k3": True})):
+        table = pa.table({"key": list(keep), "keep": list(keep.values()), "reason": [""] * len(keep)})
+        parents = {"input": [before.directory]}
+        before = Manifest(
+            name=name, type="select", kind="selection", hash="0" * 64, config={}, parents=parents
+        )
+        (tmp_path / before.directory).mkdir()
+        write_selection(table, tmp_path / before.directory / "selection.parquet")
+        write_manifest(Storage(str(tmp_path / before.directory)), before)
+    of = Input(storage=Storage(str(tmp_path / before.directory)), manifest=before)
+    found = read_samples(of, "task")
+    assert (found.keys.to_pylist(), found.groups.to_pylist()) == (["k3"], ["z"])
+    (tmp_path / "one-000000000000/manifest.json").unlink()
+    with pytest.raises(SelectError, match="expected the directory that was selected from, got none"):
+        read_samples(of, "task")
+
+
+def test_a_score_that_no_judge_gave_is_refused_with_those_there_are(tmp_path) -> None:
+    (tmp_path / "scores").mkdir()
+    write_tables([table_of([])], tmp_path / "scores/a.parquet")
+    with pytest.raises(SelectError, match=r"score 'b\.mode': expected a question of a, got 'b'"):
+        read_scores([Storage(str(tmp_path))], ["a", "b.mode"])
+
+
 def test_groups_are_a_column_of_words_or_numbers(tmp_path) -> None:
     (tmp_path / "index").mkdir()
     nested = pa.table({"key": ["k"], "task": ["t"], "members": [[{"name": "n"}]]})
