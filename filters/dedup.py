@@ -186,9 +186,7 @@ class DedupConfig(DriverStep):
         for how, reason in (("exact", "duplicate"), *((name, "near_duplicate") for name in PRINTS)):
             joined = np.concatenate([NOTHING, *(e for name, e in edges.items() if _not_after(name, how))])
             best = _best_of_group(len(keys), joined, rank)
-            for place in (
-                np.flatnonzero((best != np.arange(len(keys))) & (reasons == KEPT)) if how in edges else ()
-            ):
+            for place in np.flatnonzero((best != np.arange(len(keys))) & (reasons == KEPT)):
                 reasons[place] = reason
                 key, kept = keys[int(place)].as_py(), keys[int(best[place])].as_py()
                 matches.append(_match(key, WHOLE, kept, WHOLE, how))

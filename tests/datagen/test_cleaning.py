@@ -166,6 +166,22 @@ def test_an_instruction_must_name_what_is_there():
         assert caught.value.reason == expected
 
 
+def test_what_is_just_within_the_bounds_is_clean():
+    images = [picture(n, size) for n, size in enumerate(((256, 300), (1024, 256), (256, 1024)), 20)]
+    assert len(Cleaning(max_references=2).clean_images(images, "a cat")) == 3
+    assert reason(images, max_references=1) == "too_many_references"
+    most = sample_tokens([(256, 300), (1024, 256)], (256, 1024), "a cat")
+    assert len(Cleaning(max_tokens=most).clean_images(images, "a cat")) == 3
+    assert reason(images, max_tokens=most - 1) == "too_many_tokens"
+    assert reason([picture(3, (300, 255)), GOOD[0]]) == "too_small"
+    assert reason([picture(3, (1025, 256)), GOOD[0]]) == "extreme_aspect"
+
+
+@pytest.mark.parametrize("licence", ["cc-by-4.0", "CC0-1.0", "mit", ""])
+def test_a_licence_for_any_use_is_taken_whatever_the_recipe_says(licence):
+    Cleaning(allow_non_commercial=False).check_licence(licence)
+
+
 @pytest.mark.parametrize("licence", ["CC BY-NC-ND 4.0", "cc-by-nc-4.0", "research only", "Non-Commercial"])
 def test_a_non_commercial_licence_is_refused_where_the_recipe_says_so(licence):
     Cleaning().check_licence(licence)

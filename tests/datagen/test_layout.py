@@ -1,6 +1,6 @@
 """Arrangements: apart, inside, in order."""
 
-from itertools import pairwise
+from itertools import pairwise, product
 from random import Random
 
 from hypothesis import given
@@ -48,3 +48,13 @@ def test_what_cannot_fit_is_none_not_an_overlap():
     assert arrange(Random(0), [(300, 300), (300, 300)], 512, AREA) is None
     assert arrange_in_order(Random(0), [(300, 300), (300, 300)], 512, AREA) is None
     assert arrange(Random(0), [(600, 100)], 512, AREA) is None
+
+
+def test_what_fits_is_arranged_with_its_feet_on_the_ground():
+    for seed, way in product(range(20), (arrange, arrange_in_order)):
+        boxes = way(Random(seed), [(40, 60), (60, 200), (40, 440)], 512, AREA)
+        assert boxes is not None
+        for left, top, right, bottom in boxes:
+            assert (left >= AREA.left * 512 - 1, right <= AREA.right * 512 + 1) == (True, True)
+            assert top >= AREA.top * 512
+            assert AREA.base_low * 512 - 1 < bottom < AREA.base_high * 512 + 1

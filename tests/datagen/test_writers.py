@@ -22,6 +22,7 @@ from datagen.text_checks import (
     check_instruction,
     check_line,
     check_phrase,
+    check_unlike,
     rests_on_position,
 )
 from datagen.writers import TextRequest, Written
@@ -246,6 +247,39 @@ def test_a_prompt_asks_for_what_its_texts_are_held_to(prompt):
         r"\bno quotation marks|without quotation marks", load_prompts()[prompt].text, re.IGNORECASE
     )
     assert "English" in load_prompts()[prompt].text
+
+
+WRONG_LINES = {
+    "empty": " ",
+    "not_one_line": "the chef\nand the cup",
+    "too_long": f"the {'big ' * 24}fox!",
+    "quotes": "the “chef”",
+    "not_english": "der Koch und die Tasse auf dem Tisch",
+    "no_phrase": "a chef with the cup",
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_LINES)
+def test_a_phrase_that_cannot_be_used_has_its_reason(wrong):
+    with pytest.raises(BadTextError, match="phrase: expected") as told:
+        check_phrase(WRONG_LINES[wrong], "phrase")
+    assert told.value.reason == wrong
+
+
+def test_a_phrase_as_long_as_it_may_be_is_used():
+    check_phrase(f"the {'big ' * 23}fox!", "phrase")
+    check_line("x" * 100, "phrase", 100)
+    with pytest.raises(BadTextError, match="at most 100 letters, got 101"):
+        check_line("x" * 101, "phrase", 100)
+
+
+def test_a_repetition_is_no_text_and_a_short_one_is():
+    given = "Write one sentence: put the chef of image 1 on the table of image 2."
+    check_unlike("put the chef on the table", given)
+    check_unlike("the chef of image 1", given)
+    with pytest.raises(BadTextError) as told:
+        check_unlike("Put the CHEF of image 1, on the table", given)
+    assert told.value.reason == "repeats"
 
 
 @pytest.mark.parametrize("style", STYLES)

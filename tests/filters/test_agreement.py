@@ -6,6 +6,7 @@ import pytest
 from filters.agreement import (
     _kappas,
     agreement,
+    confusions,
     expected_calibration_error,
     kappa,
     read_labels,
@@ -58,6 +59,7 @@ def test_unread_answers_are_counted_and_are_in_no_figure():
     rows = [row("s0", 1.0), row("s1", 0.0), row("s2", 0.0, status="unreadable")]
     found = agreement(QUESTIONS["copy_paste"], rows, right([1.0, 0.0, 1.0]))
     assert (found.n, found.unread) == (2, 1)
+    assert found.auc.value == 1, "one of each kind is enough"
 
 
 def test_one_kind_only_has_no_auc_and_no_kappa():
@@ -87,18 +89,29 @@ def test_resampled_kappas_are_scikit_learns(labels):
 def test_a_judge_that_is_too_sure_is_badly_calibrated():
     sure = np.full(100, 0.95)
     assert expected_calibration_error(sure, np.repeat([1.0, 0.0], 50)) == pytest.approx(0.45)
+    assert expected_calibration_error(np.array([0.1, 0.9]), np.array([1.0, 0.0])) == pytest.approx(0.9)
+    assert expected_calibration_error(np.array([1.0, 0.0]), np.array([1.0, 0.0])) == 0
 
 
 def test_a_retest_tells_how_far_two_askings_are_apart():
-    found = retest([row("s0", 0.9), row("s1", 0.6)], [row("s0", 0.8), row("s1", 0.4)])
-    assert found.same_mode == 0.5
+    lost = row("s3", 0.0, status="unreadable")
+    first = [row("s0", 0.9), row("s1", 0.6), row("s2", 0.1), lost, row("s4", 1.0), row("once", 0.3)]
+    again = [row("s0", 0.8), row("s1", 0.4), row("s2", 0.1), row("s3", 1.0), lost | {"key": "s4"}]
+    found = retest(first, again)
+    assert (found.n, found.same_mode) == (3, pytest.approx(2 / 3))
+    assert found.mean_difference == pytest.approx(0.1)
     assert found.largest_difference == pytest.approx(0.2)
 
 
 def test_labels_are_read_with_and_without_a_place(tmp_path):
     path = tmp_path / "labels.csv"
-    path.write_text("key,question,label,reference\na,consistency,3,\nb,presence,yes,0\n")
-    assert read_labels(path, QUESTIONS) == {"consistency": {("a", -1, -1): 3}, "presence": {("b", 0, -1): 1}}
+    lines = ("a,consistency,3,,", "b,presence,yes,0,", "c,target_shows,no,1,0")
+    path.write_text("\n".join(["key,question,label,reference,candidate", *lines]))
+    assert read_labels(path, QUESTIONS) == {
+        "consistency": {("a", -1, -1): 3},
+        "presence": {("b", 0, -1): 1},
+        "target_shows": {("c", 1, 0): 0},
+    }
 
 
 @pytest.mark.parametrize(
@@ -138,4 +151,6 @@ def test_thresholds_are_those_that_an_unsure_judge_can_reach():
     rows = [row(f"s{n}", 0.1 + 0.8 * value) for n, value in enumerate(truth)]
     (at,) = agreement(QUESTIONS["copy_paste"], rows, right(truth)).confusions
     assert (at.threshold, at.good_kept, at.bad_rejected) == (0.5, 5, 5)
+    (edge,) = confusions(np.array([0.5, 0.5]), np.array([True, False]), [0.5])
+    assert (edge.good_kept, edge.bad_kept) == (1, 1), "the threshold itself is kept, as `select` keeps it"
     assert thresholds([0, 1, 2, 3, 4]) == [0.5, 1, 1.5, 2, 2.5, 3, 3.5]

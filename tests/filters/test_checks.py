@@ -74,6 +74,20 @@ def test_a_sound_sample_passes_with_its_least_sure_answer():
     assert found[ALL] == {-1: pytest.approx(0.7)}
 
 
+def test_a_check_is_a_row_as_a_questions_is():
+    rows = answers()
+    rows["target_shows"][1]["label_mass"] = 0.6
+    found = check_rows(sample((FOX, CAT), (MUG,)), rows)
+    place = {"key": "tiny-0001", "candidate": -1, "status": "ok"}
+    least = {"expected": pytest.approx(0.8), "probabilities": pytest.approx([0.2, 0.8]), "mode": 1.0}
+    assert found["check_target"][0] == {**place, **least, "reference": 0, "label_mass": 0.6}
+    unasked = {"expected": 1.0, "probabilities": [0.0, 1.0], "mode": 1.0, "label_mass": 1.0}
+    assert found["check_phrase"][1] == {**place, **unasked, "reference": 1}
+    assert found[ALL][0]["label_mass"] == 0.6
+    wrong = check_rows(sample((FOX, CAT), (MUG,)), answers(copy_paste={(-1, -1): 0.9}))
+    assert (wrong["check_copy"][0]["mode"], wrong[ALL][0]["mode"]) == (0.0, 0.0)
+
+
 @pytest.mark.parametrize(
     ("check", "changed"),
     [

@@ -16,11 +16,14 @@ from datagen.published_scores import PublishedScoresConfig
 from filters.benchmark_images import BenchmarkImages
 from filters.dedup import MATCHES, DedupConfig
 from filters.fingerprint import FingerprintConfig
-from filters.near import alike_pairs, near_pairs
+from filters.near import alike_across, alike_pairs, near_across, near_pairs
+from filters.scored import SelectError
 from filters.select import SelectConfig
 from inline_run import run_inline
 from shards.driver_step import Input
 from shards.selection import read_selection
+from shards.storage import Storage
+from shards.tables import table_of, write_tables
 
 
 def again(data, form, **how):
@@ -119,11 +122,27 @@ def test_the_best_by_a_score_is_kept(tmp_path):
     reasons, _ = decide(tmp_path, made, DedupConfig(order=("uno",)), scores=[as_input(scores)])
     kept = [name for name, reason in reasons.items() if reason == ""]
     assert kept == ["a vase 1-0 on a beach", "a vase 1-3 on a beach"]  # 1.0, unreadable and 4.0 were one
+    with pytest.raises(SelectError, match=r"expected fingerprints, got .*uno"):
+        decide(tmp_path, made, DedupConfig(), prints=[as_input(scores)])
     target = made.storage.sibling("selected")
     policy = SelectConfig(min_scores={"uno": 2})
     result = policy.make({"input": [as_input(made)], "scores": [as_input(scores)]}, target)
     assert result.books.made == 2
     assert result.books.reasons == {"uno < 2": 1, "uno unreadable": 1}
+
+
+def test_the_first_score_counts_before_the_second_and_an_unreadable_one_last(tmp_path):
+    keys = pa.array([f"k{number}" for number in range(5)])
+    (tmp_path / "scores").mkdir()
+    for name, values in {"a": [1, 3, 3, None, 3], "b": [9, 1, 2, 9, None]}.items():
+        rows = [
+            {"key": key, "reference": -1, "candidate": -1, "probabilities": [], "mode": None,
+             "expected": value, "label_mass": 1.0, "status": "unreadable" if value is None else "ok"}
+            for key, value in zip(keys.to_pylist(), values, strict=True)
+        ]  # fmt: skip
+        write_tables([table_of(rows)], tmp_path / f"scores/{name}.parquet")
+    rank = DedupConfig(order=("a", "b"))._better(keys, [Storage(str(tmp_path))])
+    assert rank.tolist() == [3, 1, 0, 4, 2]
 
 
 def test_pictures_of_a_benchmark_are_found_and_told(tmp_path, made):
@@ -167,11 +186,35 @@ def test_bands_find_the_same_pairs_as_comparing_each_with_each():
         assert {tuple(pair) for pair in near_pairs(hashes, distance).tolist()} == slow
 
 
-def test_alike_pairs_cross_the_blocks_of_the_search():
-    vectors = np.eye(3, dtype=np.float32)[np.arange(5000) % 2]
-    vectors[4999] = [0, 0, 1]
-    vectors[0] = [0, 0, 1]
-    assert [0, 4999] in alike_pairs(vectors, 0.9).tolist()
+def test_a_search_in_blocks_finds_what_comparing_each_with_each_finds(monkeypatch):
+    monkeypatch.setattr("filters.near.BLOCK", 7)
+    random = np.random.default_rng(1)
+    hashes = random.permutation(64)[:50].astype(np.uint64)
+    off = np.bitwise_count(hashes[:, None] ^ hashes[None, :])
+    later = np.triu(np.ones_like(off), 1) > 0
+    found = near_pairs(hashes, 2).tolist()
+    assert sorted(found) == np.argwhere((off <= 2) & later).tolist()
+
+    angles = random.random(50) * 6.28
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    cosines = vectors @ vectors.T
+    assert sorted(alike_pairs(vectors, 0.97).tolist()) == np.argwhere((cosines >= 0.97) & later).tolist()
+    mine, theirs = vectors[:30], vectors[30:]
+    nearest = cosines[:30, 30:]
+    expected = [(n, int(nearest[n].argmax())) for n in range(30) if nearest[n].max() >= 0.97]
+    assert alike_across(mine, theirs, 0.97) == expected
+    assert 0 < len(expected) < 30
+
+
+def test_of_two_sets_each_that_is_near_is_found_with_an_equal_one_first():
+    random = np.random.default_rng(2)
+    mine, theirs = random.integers(0, 1 << 12, (2, 200), dtype=np.uint64)
+    off = np.bitwise_count(mine[:, None] ^ theirs[None, :])
+    for distance in (0, 1, 2):
+        found = dict(near_across(mine, theirs, distance))
+        assert sorted(found) == np.flatnonzero(off.min(axis=1) <= distance).tolist()
+        assert all(off[one, other] <= distance for one, other in found.items())
+        assert all(off[one, found[one]] == 0 for one in np.flatnonzero(off.min(axis=1) == 0))
 
 
 def test_no_samples_are_no_error():

@@ -38,7 +38,7 @@ def test_an_unknown_policy_is_refused_with_those_there_are():
     [
         {"min_scores": {"consistency": 4.5}},
         {"max_scores": {"presence": -1}},
-        {"min_scores": {"presence.label_mass": 2}},
+        {"min_scores": {"consistency.label_mass": 2}},
     ],
 )
 def test_a_threshold_outside_the_scale_is_refused(rules):

@@ -11,6 +11,7 @@ from filters.select import (
     books,
     changes,
     select,
+    shortfalls,
 )
 from shards.books import Books
 from shards.driver_step import Input
@@ -62,6 +63,13 @@ def test_a_row_that_is_ok_and_holds_no_value_is_an_error_not_a_pass() -> None:
         select(samples(2), {"a": scores([1.0, float("nan")])}, SelectConfig(min_scores={"a": 1}))
 
 
+def test_rows_of_samples_that_are_not_decided_count_for_nothing() -> None:
+    table = scores([1, 5, 0, 4], ["other", "k00001", "another", "k00000"])
+    assert kept(select(samples(2), {"a": table}, SelectConfig(min_scores={"a": 4}))) == ["k00000", "k00001"]
+    with pytest.raises(SelectError, match="got none for 'k00002' and 0 more"):
+        select(samples(3), {"a": table}, SelectConfig(min_scores={"a": 4}))
+
+
 def test_rows_in_another_order_are_decided_alike() -> None:
     policy = SelectConfig(min_scores={"a": 2}, best=2, order=("a",))
     table = scores([1, 4, 3, 5])
@@ -103,6 +111,37 @@ def test_of_nothing_that_was_kept_nothing_is_selected(tmp_path) -> None:
     assert (table.num_rows, books(table)) == (0, Books())
 
 
+def test_a_selection_of_a_selection_is_about_what_both_kept(tmp_path) -> None:
+    before = Manifest(name="base", type="t", kind="samples", hash="0" * 64, config={})
+    (tmp_path / before.directory / "index").mkdir(parents=True)
+    index = pa.table({"key": [f"k{number}" for number in range(4)], "task": list("wxyz")})
+    pq.write_table(index, tmp_path / before.directory / "index/00000.parquet")
+    write_manifest(Storage(str(tmp_path / before.directory)), before)
+    one = {"k1": True, "k3": True, "k0": False, "k2": True}
+    for name, keep in (("one", one), ("two", {"k1": False, "k2": False, "k3": True})):
+        table = pa.table({"key": list(keep), "keep": list(keep.values()), "reason": [""] * len(keep)})
+        parents = {"input": [before.directory]}
+        before = Manifest(
+            name=name, type="select", kind="selection", hash="0" * 64, config={}, parents=parents
+        )
+        (tmp_path / before.directory).mkdir()
+        write_selection(table, tmp_path / before.directory / "selection.parquet")
+        write_manifest(Storage(str(tmp_path / before.directory)), before)
+    of = Input(storage=Storage(str(tmp_path / before.directory)), manifest=before)
+    found = read_samples(of, "task")
+    assert (found.keys.to_pylist(), found.groups.to_pylist()) == (["k3"], ["z"])
+    (tmp_path / "one-000000000000/manifest.json").unlink()
+    with pytest.raises(SelectError, match="expected the directory that was selected from, got none"):
+        read_samples(of, "task")
+
+
+def test_a_score_that_no_judge_gave_is_refused_with_those_there_are(tmp_path) -> None:
+    (tmp_path / "scores").mkdir()
+    write_tables([table_of([])], tmp_path / "scores/a.parquet")
+    with pytest.raises(SelectError, match=r"score 'b\.mode': expected a question of a, got 'b'"):
+        read_scores([Storage(str(tmp_path))], ["a", "b.mode"])
+
+
 def test_groups_are_a_column_of_words_or_numbers(tmp_path) -> None:
     (tmp_path / "index").mkdir()
     nested = pa.table({"key": ["k"], "task": ["t"], "members": [[{"name": "n"}]]})
@@ -142,6 +181,31 @@ def test_best_counts_in_each_group() -> None:
     assert kept(table) == ["k00001", "k00002"]
 
 
+def test_of_groups_each_has_its_own_best_and_one_without_has_none() -> None:
+    policy = SelectConfig(min_scores={"a": 1}, best={"x": 1, "y": 2, "w": 3}, order=("a",), by="task")
+    groups = ["y", "x", "z", "x", "y", "y", "x", None]
+    given = samples(8, groups)
+    table = select(given, {"a": scores([3, 2, 9, 4, 0, 1, 5, 9])}, policy)
+    assert kept(table) == ["k00000", "k00005", "k00006"]
+    assert reasons(table)[1:5] == [
+        "not among the best 1", "not among the best 0", "not among the best 1", "a < 1",
+    ]  # fmt: skip
+    assert [short.words for short in shortfalls(given, table, policy)] == ["w: 0 of 3, 0 of 0 samples passed"]
+
+
+def test_a_shortfall_is_told_for_each_group_in_order_of_names() -> None:
+    given = samples(5, ["y", "x", "y", "y", "x"])
+    policy = SelectConfig(min_scores={"a": 3}, best=2, order=("a",), by="task")
+    table = select(given, {"a": scores([1, 2, 3, 1, 4])}, policy)
+    assert [short.words for short in shortfalls(given, table, policy)] == [
+        "x: 1 of 2, 1 of 2 samples passed (50%)",
+        "y: 1 of 2, 1 of 3 samples passed (33%)",
+    ]
+    alone = SelectConfig(min_scores={"a": 3}, best=3, order=("a",))
+    told = shortfalls(samples(5), select(samples(5), {"a": scores([1, 2, 3, 1, 4])}, alone), alone)
+    assert [short.words for short in told] == ["2 of 3, 2 of 5 samples passed (40%)"]
+
+
 def test_groups_that_no_sample_has_are_refused_with_those_there_are() -> None:
     policy = SelectConfig(best={"compositon": 1}, order=("a",), by="task")
     with pytest.raises(SelectError, match=r"best: expected groups that task has \(x, y\), got compositon"):
@@ -151,6 +215,20 @@ def test_groups_that_no_sample_has_are_refused_with_those_there_are() -> None:
 def test_groups_without_a_best_are_refused() -> None:
     with pytest.raises(ValidationError, match="how many of each group"):
         SelectConfig(min_scores={"a": 1}, by="task")
+
+
+@pytest.mark.parametrize(
+    ("rules", "told"),
+    [
+        ({"best": {"x": 1}, "order": ("a",)}, "which column names the groups"),
+        ({"min_scores": {"a": 1}, "exact": True}, "how many there are to be"),
+        ({"min_scores": {"a.median": 1}}, "not 'a.median'"),
+        ({"min_scores": {"check_phrase": 2}}, "0 to 1 for check_phrase"),
+    ],
+)
+def test_rules_that_lack_another_are_refused(rules, told) -> None:
+    with pytest.raises(ValidationError, match=told):
+        SelectConfig(**rules)
 
 
 def test_ties_do_not_depend_on_the_order_of_the_samples() -> None:

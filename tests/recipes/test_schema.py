@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from filters.remake import DERIVED
-from recipes.identity import computed
+from recipes.identity import computed, directories, hashes
 from recipes.schema import RecipeError, load_recipe
 from recipes.steps import STEPS
 from shards.driver_step import DriverStep
@@ -36,6 +36,52 @@ def test_a_step_without_a_seed_has_the_recipe_s(tmp_path: Path) -> None:
     recipe = load_recipe(write(tmp_path, GOOD))
     assert recipe.steps["base"].settings.model_dump()["seed"] == 3
     assert list(recipe.steps) == ["base", "packed"]
+
+
+LINE = (
+    GOOD
+    + """
+  scores: {step: judge, input: packed, questions: [consistency]}
+  good: {step: select, input: packed, scores: scores, min_scores: {consistency: 3}}
+"""
+)
+ALL_STEPS = {"base", "packed", "scores", "good"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (["seed=3"], set()),
+        (["run.workers=3"], set()),
+        (["seed=4"], ALL_STEPS),
+        (["base.samples=5"], ALL_STEPS),
+        (["base.shard_size=7"], ALL_STEPS),
+        (["packed.shard_size=7"], ALL_STEPS - {"base"}),
+        (["scores.shard_size=7"], {"scores", "good"}),
+        (["good.shard_size=7"], set()),  # it writes no shards
+        (["good.min_scores.consistency=2"], {"good"}),
+    ],
+)
+def test_a_step_is_what_it_computes_and_what_it_computes_from(tmp_path: Path, changes, expected) -> None:
+    path = write(tmp_path, LINE)
+    old, new = hashes(load_recipe(path)), hashes(load_recipe(path, changes))
+    assert {name for name in old if new[name] != old[name]} == expected
+    assert set(directories(load_recipe(path)).values()) == {f"{n}-{old[n][:12]}" for n in ALL_STEPS}
+
+
+def test_another_version_format_or_limit_is_another_step(tmp_path: Path, monkeypatch) -> None:
+    path = write(tmp_path, LINE)
+    old, limited = hashes(load_recipe(path)), hashes(load_recipe(path, limit=2))
+    assert not set(old.values()) & set(limited.values())
+    monkeypatch.setattr("shards.pack.PackConfig.VERSION", 99)
+    later = hashes(load_recipe(path))
+    assert {name for name in old if later[name] != old[name]} == ALL_STEPS - {"base"}
+    monkeypatch.setattr("recipes.identity.FORMAT", 99)
+    assert hashes(load_recipe(path))["base"] != old["base"]
+    assert [name for name, step in load_recipe(path).steps.items() if "index" in computed(step)] == [
+        "base",
+        "packed",
+    ]
 
 
 def test_all_errors_come_at_once_each_with_its_place(tmp_path: Path) -> None:

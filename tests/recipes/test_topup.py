@@ -9,13 +9,16 @@ from typer.testing import CliRunner
 
 from filters.fake_server import MODEL, FakeServer
 from filters.fake_server import Behaviour as Fake
-from filters.select import ShortfallError
+from filters.select import Shortfall, ShortfallError
 from recipes.cli import app
 from recipes.display import Display
+from recipes.identity import hashes
 from recipes.run import Run
 from recipes.schema import RecipeError, load_recipe
-from recipes.topup import missing, write_samples
+from recipes.topup import missing, raises, write_samples
+from shards.books import Books
 from shards.index import Directory
+from shards.manifest import Manifest, write_manifest
 from shards.selection import kept_keys
 from shards.storage import Storage
 
@@ -110,6 +113,32 @@ def test_what_cannot_be_topped_up_is_said(recipe, tmp_path):
         missing(loaded, out, "base")
     with pytest.raises(RecipeError, match="expected a finished step"):
         missing(loaded, out, "good")
+
+
+@pytest.mark.parametrize(
+    ("planned", "short", "expected"),
+    [
+        (30, [(5, 4)], {"many": (30, 42)}),  # 1.1 times what the yield asks for
+        (30, [(5, 4), (7, 2)], {"many": (30, 116)}),  # for the worst group
+        (29, [(5, 4)], {"many": (30, 42), "base": (16, 22)}),  # it ran out of parents
+        (30, [(5, 0)], {"many": (30, 240)}),
+        (30, [(900, 1)], {"many": (30, 240)}),
+    ],
+)
+def test_more_is_planned_by_the_yield_of_the_worst_group(tmp_path, planned, short, expected):
+    path, out = tmp_path / "recipe.yaml", Storage(str(tmp_path / "out"))
+    text = RECIPE.format(model=MODEL, url="http://127.0.0.1:9").replace("input: base", "input: many")
+    many = "  many: {step: multi_candidate, input: base, samples: 30}\n  scores:"
+    path.write_text(text.replace("  scores:", many, 1))
+    loaded = load_recipe(path)
+    for name, count in (("base", 16), ("many", planned)):
+        of = {"type": "t", "kind": "samples", "config": {}, "hash": hashes(loaded)[name]}
+        manifest = Manifest(name=name, books=Books(planned=count, made=count), **of)
+        write_manifest(out.child(manifest.directory), manifest)
+    fell = [Shortfall(group="object", wanted=wanted, kept=kept, read=9) for wanted, kept in short]
+    found = raises(loaded, out, "good", fell)
+    assert {each.step: (each.before, each.after) for each in found} == expected
+    assert all(each.short == tuple(fell) for each in found)
 
 
 def test_a_recipe_that_does_not_write_its_number_is_refused(tmp_path):

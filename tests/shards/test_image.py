@@ -51,10 +51,13 @@ WHOLE = {
     "progressive jpeg": encoded(picture(), "JPEG", progressive=True),
 }
 
+MPO = encoded(picture(), "MPO", save_all=True, append_images=[picture()]).data
+
 HOSTILE = {
     "zero bytes": (EncodedImage(b"", "jpg"), "empty"),
     "text named jpg": (EncodedImage(b"<html>not found</html>", "jpg"), "undecodable"),
     "png named jpg": (EncodedImage(WHOLE["png"].data, "jpg"), "wrong_type"),
+    "telephone's jpeg named png": (EncodedImage(MPO, "png"), "wrong_type"),
     "gif named png": (encoded(picture(), "GIF"), "undecodable"),
     "tiff named png": (encoded(picture(), "TIFF"), "undecodable"),
     "cmyk": (encoded(picture("CMYK"), "JPEG"), "colour_mode"),
@@ -120,6 +123,16 @@ def test_a_sample_of_whole_images_is_known_by_their_sizes():
     assert check_sample(fake_sample(references=2, side_px=24)) == dict.fromkeys(
         ("ref0", "ref1", "target"), ImageFacts(24, 24)
     )
+
+
+def test_a_jpeg_with_a_second_picture_as_telephones_write_it_is_a_jpeg():
+    assert check_image(EncodedImage(MPO, "jpg")) == ImageFacts(32, 32)
+
+
+def test_as_many_pixels_as_are_allowed_are_read_and_not_one_row_more():
+    assert image_facts(png(8192, 8192, 8, 2, b"")) == ImageFacts(8192, 8192)
+    with pytest.raises(ImageError, match="8192x8193"):
+        image_facts(png(8192, 8193, 8, 2, b""))
 
 
 def test_no_pixels_are_read_for_the_facts():

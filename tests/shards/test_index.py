@@ -51,6 +51,8 @@ def test_rows_say_what_a_plan_may_know(storage, made):
     }
     assert [row.references for row in rows] == [len(sample.references) for sample in made]
     assert (rows[13].shard, rows[13].row) == (1, 3)
+    directory = Directory(storage)
+    assert directory.some_rows(1, [3, 0]) == [directory.row(1, 3), directory.row(1, 0)]
     assert len({row.digest for row in rows}) == 20
 
 
@@ -111,13 +113,21 @@ def test_a_group_that_is_no_sample_is_refused(made, tmp_path):
             sample_of(left)
 
 
-def test_many_shards_are_read_with_few_of_them_open(disk, local_engine, make_config):
+def test_many_shards_are_read_with_few_of_them_open(disk, local_engine, make_config, monkeypatch):
     config = make_config(count=60)
     storage, _, _ = run_step(disk, config, local_engine, shard_size=2)
     directory = Directory(storage)
     assert len(directory.shards) == 30
+    one_index = directory._index(0).table.nbytes
+    monkeypatch.setattr("shards.index.OPEN_FILES", 4)
+    monkeypatch.setattr("shards.index.OPEN_INDEX_BYTES", 4.5 * one_index)
     keys = config.keys[::7] + config.keys[::-3]
     assert [directory[key] for key in keys] == [fake_sample(config.seed, key) for key in keys]
+    for shard in (15, 16, 17, 18, 15, 19):
+        directory.sample(shard, 0)
+    for held in (directory._files, directory._indexes):
+        assert list(held) == [17, 18, 15, 19], "those that were used last"
+    assert directory._index_bytes == sum(index.table.nbytes for index in directory._indexes.values())
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # webdataset leaves its file open
@@ -134,9 +144,10 @@ def test_webdataset_reads_a_directory(disk, local_engine, make_config):
 def test_the_category_is_that_of_the_subjects_which_the_target_shows():
     fox = Candidate(name="fox", category="animal")
     rug = Candidate(name="rug", category="furniture", is_target=False)
-    subjects = ((fox, rug), (Candidate(name="chair", category="furniture"),), (fox,))
-    sample = replace(fake_sample(1, references=3), subjects=subjects)
-    assert pack_sample(sample, "by").row["category"] == "animal+furniture"
+    others = ("tool", "furniture", "", "food", "plant", "animal")
+    subjects = ((fox, rug), *((Candidate(name=f"a {name}", category=name),) for name in others))
+    sample = replace(fake_sample(1, references=7), subjects=subjects)
+    assert pack_sample(sample, "by").row["category"] == "animal+food+furniture+plant+tool"
     assert pack_sample(fake_sample(1), "by").row["category"] == ""
 
 

@@ -120,6 +120,22 @@ def test_a_run_that_never_looked_does_not_give_back_what_is_anothers(storage):
     assert read_owner(storage).token == "other"
 
 
+def test_the_heartbeat_of_a_run_whose_lease_was_taken_leaves_the_new_one_alone(disk):
+    with Lease(disk, heartbeat_s=0.02) as lease:
+        lease.check_heard()
+        for _ in range(50):  # a heartbeat that had looked before writes once more
+            write_owner(disk)
+            lease._thread.join(0.1)
+            if not lease._thread.is_alive():
+                break
+        assert read_owner(disk).token == "other"
+        with pytest.raises(LeaseError, match="process 1 on elsewhere"):
+            lease.check_heard()
+        disk.delete(FILE)
+        with pytest.raises(LeaseError, match="got nobody as its owner"):
+            lease.check_heard()
+
+
 def test_a_heartbeat_that_fails_for_a_moment_loses_nothing(disk):
     """A file where the folder for scratch files should be: writes fail until it is gone."""
     with Lease(disk, heartbeat_s=0.05) as lease:

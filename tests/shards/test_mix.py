@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 from pydantic import ValidationError
 
-from shards.mix import MixConfig, MixError
+from shards.mix import MixConfig, MixError, apportion
 from shards.plan import Refused
 from shards.stage import IndexRow
 
@@ -39,6 +39,7 @@ def test_weights_give_the_exact_number_in_shares():
     )
     assert sum(found.values()) == 101
     assert found["b"] in (50, 51)
+    assert apportion(10, {"a": 1, "b": 2}) == {"a": 3, "b": 7}, "what is left goes to the largest remainder"
 
 
 def test_counts_are_taken_as_they_are_and_other_sources_are_left_out():
@@ -88,7 +89,14 @@ def test_a_key_of_two_inputs_is_taken_once_and_told():
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"samples": 5, "counts": {"a": 1}}, {"samples": 5, "weights": {"a": 0}}]
+    "settings",
+    [
+        {},
+        {"samples": 5, "counts": {"a": 1}},
+        {"samples": 5, "weights": {"a": 0}},
+        {"counts": {"a": 1}, "weights": {"a": 1}},
+        {"counts": {"a": 1, "b": 0}},
+    ],
 )
 def test_a_mix_that_says_too_little_or_too_much_is_refused(settings):
     with pytest.raises(ValidationError):

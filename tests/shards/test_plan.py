@@ -5,9 +5,20 @@ import pytest
 from fake_run import plan_step, run_step
 from fake_stage import FakeConfig
 from shards.index import Directory
-from shards.plan import PlanError, Refused, content_of, read_plan, read_summary, reasons_of, write_plan
+from shards.plan import (
+    PlanError,
+    Refused,
+    Unused,
+    content_of,
+    plan_sizes,
+    planned_rows,
+    read_plan,
+    read_summary,
+    reasons_of,
+    write_plan,
+)
 from shards.production import Production
-from shards.stage import Planned
+from shards.stage import IndexRow, Planned
 from shards.worker import Job
 
 
@@ -29,6 +40,32 @@ def test_a_plan_counts_what_it_read(storage):
     assert (summary.planned, summary.read, summary.used) == (1, 3, 1)
     assert reasons_of(summary.refused) == {"bad": 2}
     assert read_summary(storage) == summary
+
+
+def test_what_a_plan_passes_over_is_read_and_neither_used_nor_refused(disk):
+    entries = [Planned(key="a"), Unused(count=5), Refused(origin="x", reason="bad"), Unused(count=2)]
+    summary = write(disk, entries)
+    assert (summary.planned, summary.read, summary.used, len(summary.refused)) == (1, 9, 1, 1)
+    assert (plan_sizes(summary, 1), plan_sizes(summary, 2)) == ([1], [1])
+
+
+def test_of_samples_that_were_read_those_with_children_are_used_once(disk):
+    parents = [
+        IndexRow(
+            key=f"p{n}", task="t", case="c", source="s", licence="l", references=1,
+            directory=0, shard=n // 2, row=n % 2,
+        )
+        for n in range(3)
+    ]  # fmt: skip
+    entries = [Planned(key=f"k{n}", parents=tuple(parents[: 1 + n % 2])) for n in range(4)]
+    place = content_of(entries[3], {})
+    summary = write(disk, entries, read=3, made={place: (0, 4, 5)}, copies_from=("old",))
+    assert (summary.planned, summary.read, summary.used, summary.copied) == (4, 3, 2, 1)
+    rows = list(planned_rows(disk))
+    assert [row.key for row in rows] == ["k0", "k1", "k2", "k3"]
+    assert [row.parents for row in rows] == [((0, 0, 0),), ((0, 0, 0), (0, 0, 1))] * 2
+    assert [row.copy_of for row in rows] == [None, None, None, (0, 4, 5)]
+    assert (rows[3].made_by, len({row.made_by for row in rows})) == (place, 4)
 
 
 def test_a_key_planned_twice_is_an_error_of_the_step(storage):
@@ -66,7 +103,7 @@ def test_samples_of_an_earlier_recipe_are_copied_and_not_made_again(disk, local_
         copies_from=["x"],
         read=None,
     )
-    assert plan.copied == 10
+    assert (plan.copied, plan.copies_from) == (10, ("x",))
     job = Job(
         name="again", kind="samples", storage=target, inputs=(), ledger=disk,
         config=config.model_copy(update={"raise_on": tuple(config.keys)}), copies_from=(before,),

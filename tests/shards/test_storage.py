@@ -147,6 +147,31 @@ def test_a_new_folder_is_as_durable_as_the_file_in_it(tmp_path, monkeypatch):
     assert {tmp_path, tmp_path / "out", tmp_path / "out/step", tmp_path / "out/step/shards"} <= set(synced)
 
 
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    told, replace = [], Path.replace
+    monkeypatch.setattr(os, "fsync", lambda file: told.append(Path(f"/proc/self/fd/{file}").readlink()))
+    monkeypatch.setattr(Path, "replace", lambda path, to: (told.append("named"), replace(path, to)))
+    disk = Storage(str(tmp_path))
+    with disk.scratch() as path:
+        path.write_bytes(b"x")
+        told.clear()
+        disk.publish(path, "a")
+    assert told == [path, "named", tmp_path]
+    told.clear()
+    disk.write("b", b"x")
+    assert told[1:] == ["named", tmp_path]
+    told.clear()
+    disk.write("c", b"x", is_durable=False)
+    assert told == ["named"]
+
+
+def test_a_file_of_another_disk_is_copied_whole(disk):
+    elsewhere = Path("/proc/version")
+    disk.publish(elsewhere, "a/b")
+    assert disk.read("a/b") == elsewhere.read_bytes()
+    assert disk.names("a") == ["b"]
+
+
 def test_no_scratch_file_stays_behind(disk):
     with pytest.raises(ZeroDivisionError), disk.scratch() as path:
         path.write_bytes(b"x")

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import io
+import os
 import tarfile
 
 import pytest
@@ -14,7 +15,7 @@ from fake_stage import fake_sample
 from shards.index import pack_sample, write_packed
 from shards.manifest import record, shard_digest
 from shards.storage import Storage
-from shards.tar import BLOCK, MAX_MEMBER_BYTES, TarError, TarWriter, header, read_headers, read_tar
+from shards.tar import BLOCK, MAX_MEMBER_BYTES, Member, TarError, TarWriter, header, read_headers, read_tar
 
 keys = st.from_regex(r"[a-z0-9_-]{1,80}", fullmatch=True)
 parts = st.sampled_from(["json", "ref0.jpg", "ref1.png", "ref2.webp", "target.jpeg"])
@@ -82,6 +83,31 @@ def test_a_thousand_small_members_and_a_large_one_are_written_whole(path):
     entries = [(f"k{n}.json", b"%d" % n) for n in range(1500)] + [("big.ref0.png", b"z" * (5 << 20))]
     write(path, entries)
     assert [(member.name, data) for member, data in read_tar(path)] == entries
+
+
+@pytest.mark.timeout(20)
+def test_a_disk_that_takes_a_few_bytes_at_a_time_gets_them_all(path, monkeypatch):
+    """`writev` may write less than it was given, in the middle of a part too."""
+    entries = [(f"k{n}.ref0.jpg", bytes([n]) * 700) for n in range(5)]
+    write(path, entries)
+    whole = path.read_bytes()
+    monkeypatch.setattr("os.writev", lambda file, parts: os.write(file, b"".join(parts)[:300]))
+    write(path, entries)
+    assert path.read_bytes() == whole
+
+
+def test_a_name_of_a_hundred_bytes_is_written_and_one_more_is_not(path):
+    fits = f"{'k' * 80}.{'r' * 15}.jpg"
+    write(path, [(fits, b"x")])
+    assert [member.name for member, _ in read_tar(path)] == [fits]
+    with pytest.raises(TarError, match="at most 100 bytes"):
+        write(path, [(fits.replace(".jpg", "x.jpg"), b"x")])
+
+
+def test_a_member_is_named_by_key_part_and_extension():
+    member = Member("a-1.ref0.jpg", 512, 3, b"")
+    assert (member.key, member.part, member.extension) == ("a-1", "ref0", "jpg")
+    assert Member("a-1.json", 512, 3, b"").part == "json"
 
 
 # Hostile tars
@@ -213,6 +239,7 @@ FORGED = {
     "size over the limit": (124, b"%011o\0" % (MAX_MEMBER_BYTES + 1)),
     "name that is no text": (0, b"\xff\xfe.json"),
     "name that goes on after its end": (0, b"a.pickle\0"),
+    "folder in the prefix": (345, b"../etc"),
 }
 
 
