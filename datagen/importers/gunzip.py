@@ -8,7 +8,7 @@ from typing import Literal
 
 from shards.reason import ReasonError
 
-PACKED_BYTES = 256 << 10
+PACKED_BYTES = 64 << 10  # larger blocks are given back to the system each time, and paged in again
 BEGIN = b"\x1f\x8b"
 
 Ending = Literal["truncated", "damaged", "trailing_data"]
@@ -26,7 +26,7 @@ class Gunzip:
 
     def __init__(self, read: Callable[[int], bytes]) -> None:
         self._read = read
-        self._packed = b""
+        self._packed, self._data, self._at = b"", b"", 0
         self._stream: zlib._Decompress | None = None
         self._is_first = True
 
@@ -36,6 +36,12 @@ class Gunzip:
         Raises:
             GzipError: what was read before a `damaged` one is in doubt; before the others it is not.
         """
+        if self._at == len(self._data):  # a header at a time would copy the packed rest as often
+            self._data, self._at = self._more(max(size, PACKED_BYTES)), 0
+        self._at += len(found := self._data[self._at : self._at + size])
+        return found
+
+    def _more(self, size: int) -> bytes:
         while self._has_more():
             if self._stream is None:
                 self._begin()
