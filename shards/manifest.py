@@ -13,7 +13,8 @@ from typing import Any
 from shards.books import Books, BooksError
 from shards.sample import Json, canonical_json
 from shards.storage import Storage, StorageError
-from shards.tar import BLOCK, ShardDigest, check_padding, read_headers
+from shards.tar import ShardDigest, check_padding, read_headers
+from shards.tar_header import BLOCK
 
 SCHEMA = 1
 FILE = "manifest.json"

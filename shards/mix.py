@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import ClassVar, Literal, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from shards.ledger import Ledger
 from shards.pack import HandOn
@@ -44,6 +44,14 @@ class MixConfig(WorkerStep):
     def batch_size(self) -> int:
         """One sample at a time."""
         return 1
+
+    @field_validator("weights", "counts", mode="before")
+    @classmethod
+    def _as_written(cls, value: object) -> object:
+        """Values of `by: references` are numbers in YAML."""
+        if not isinstance(value, Mapping):
+            return value
+        return {str(name) if type(name) is int else name: number for name, number in value.items()}
 
     @model_validator(mode="after")
     def _complete(self) -> MixConfig:
@@ -97,9 +105,9 @@ class MixConfig(WorkerStep):
 
     def _check(self, pools: Mapping[str, _Pool], quotas: Mapping[str, int]) -> None:
         short = [
-            f"{count} of {name}, got {len(pools[name]) if name in pools else 0}"
+            f"{max(count, 1)} of {name}, got {len(pools[name]) if name in pools else 0}"
             for name, count in quotas.items()
-            if count > (len(pools[name]) if name in pools else 0)
+            if name not in pools or count > len(pools[name])
         ]
         if short or not quotas:
             known = ", ".join(f"{name} ({len(pool)})" for name, pool in pools.items()) or "nothing"

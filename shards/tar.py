@@ -10,17 +10,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
+from shards import tar_header
 from shards.reason import ReasonError
 from shards.sample import EXTENSIONS, check_key
+from shards.tar_header import BLOCK, PLAIN
 
-BLOCK = 512
 END = bytes(2 * BLOCK)
 MAX_MEMBER_BYTES = 256 << 20
 MEMBER_NAMES = 100  # bytes of a ustar name
 FLUSH_BYTES = 1 << 20
 IOV_MAX = 512  # Linux allows 1024 buffers in one writev
 PART = re.compile(r"[a-z0-9_-]+")
-OCTAL = re.compile(rb"([0-7]+)[\0 ]*")  # int() takes "-1", "0o1" and "1_0" too
 
 
 class TarError(ReasonError, ValueError):
@@ -249,46 +249,34 @@ def parse_header(head: bytes, where: str) -> tuple[str, int]:
     Raises:
         TarError: a damaged header, or a member that is no plain file (link, device, sparse, long name).
     """
-    if len(head) < BLOCK:
-        raise TarError("truncated", f"{where}: expected a header of {BLOCK} bytes, got {len(head)}")
-    try:
-        stored, length = _octal(head[148:156]), _octal(head[124:136])
-        name = head[:100].partition(b"\0")[0].decode()
-    except ValueError as error:
-        raise TarError("bad_header", f"{where}: expected a tar header, got {head[:24]!r}") from error
-    # A header of our own is known by its bytes; only another's is summed up, which takes twice as long.
-    if head != header(name, length) and sum(head) - sum(head[148:156]) + 8 * 32 != stored:
-        raise TarError("bad_header", f"{where}: {name[:60]!r}: header checksum is wrong")
-    if head[156:157] not in (b"0", b"\0"):
-        raise TarError("member_type", f"{where}: {name[:60]!r}: expected a plain file, got {_kind(head)}")
-    if head[345:346] != b"\0" and head[257:262] == b"ustar":
-        name = head[345:500].partition(b"\0")[0].decode(errors="replace") + "/" + name
+    name, length = _own(head) or _foreign(head, where)
     check_member(name, length)
     return name, length
 
 
-def _octal(field: bytes) -> int:
-    found = OCTAL.fullmatch(field)
-    if not found:
-        raise ValueError(f"expected an octal number, got {field!r}")
-    return int(found[1], 8)
+def _own(head: bytes) -> tuple[str, int] | None:
+    """(name, size) of a header as `header` writes it, known by its bytes: summing up takes twice as long."""
+    try:
+        name, length = head[:MEMBER_NAMES].rstrip(b"\0").decode(), int(head[124:135], 8)
+    except ValueError:
+        return None
+    return (name, length) if length >= 0 and head == header(name, length) else None
 
 
-def _kind(head: bytes) -> str:
-    kinds = {
-        b"1": "a hard link",
-        b"2": "a symbolic link",
-        b"3": "a device",
-        b"4": "a device",
-        b"5": "a folder",
-        b"6": "a pipe",
-        b"L": "a long name",
-        b"K": "a long link",
-        b"S": "a sparse file",
-        b"x": "an extended header",
-        b"g": "a global header",
-    }
-    return kinds.get(head[156:157], f"type {head[156:157]!r}")
+def _foreign(head: bytes, where: str) -> tuple[str, int]:
+    """(name, size) of a plain file's header of another hand."""
+    if len(head) < BLOCK:
+        raise TarError("truncated", f"{where}: expected a header of {BLOCK} bytes, got {len(head)}")
+    try:
+        found = tar_header.parse_header(head)
+        name = found.name.decode()
+    except ValueError as error:
+        raise TarError(
+            "bad_header", f"{where}: expected a tar header, got {head[:24]!r} ({error!s:.120})"
+        ) from error
+    if found.kind != PLAIN or head[124] >= 0x80:  # binary sizes are for files beyond any member
+        raise TarError("member_type", f"{where}: {name[:60]!r}: expected a plain file, got {found.what}")
+    return name, found.size
 
 
 def read_tar(path: Path) -> Iterator[tuple[Member, bytes]]:

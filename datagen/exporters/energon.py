@@ -13,7 +13,7 @@ from pathlib import Path
 
 from datagen.exporters.kept import Kept, Target
 from datagen.exporters.tar_shards import Shard, write_shards
-from shards.tar import BLOCK
+from shards.tar_header import BLOCK
 
 META = ".nv-meta"
 SAMPLES_A_SHARD = 1000

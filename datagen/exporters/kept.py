@@ -129,7 +129,7 @@ def kept_of(name: str) -> Kept:
     """What a finished directory or selection keeps.
 
     Raises:
-        ExportError: there is none of that name.
+        ExportError: there is none of that name, or it keeps nothing.
     """
     storage = Storage(name.rstrip("/"))
     manifest = _manifest(storage)
@@ -144,7 +144,10 @@ def kept_of(name: str) -> Kept:
         raise ExportError(
             f"{name}: expected a directory of samples or a selection, got one of {manifest.kind}"
         )
-    return Kept(_manifest(storage).name, below, keep, tuple(_chain(storage)))
+    found = Kept(_manifest(storage).name, below, keep, tuple(_chain(storage)))
+    if not len(found):
+        raise ExportError(f"{name}: expected samples, got none; see its rejects or thresholds in the report")
+    return found
 
 
 def _manifest(storage: Storage) -> Manifest:

@@ -140,11 +140,11 @@ def _info(data_dir: str, names: Sequence[str], planned: Layout) -> bytes:
 def _to_paste(kept: Kept, options: SconeOptions, data_dir: str, info: str, files: int) -> list[str]:
     return [
         "data/dataset_info.py, in DATASET_INFO['s2i']:",
-        f"        '{options.name}': {{",
-        f"            'data_dir': '{data_dir}',",
+        f"        {options.name!r}: {{",
+        f"            'data_dir': {data_dir!r},",
         f"            'num_files': {files},",
         f"            'num_total_samples': {len(kept)},",
-        f"            'parquet_info_path': '{info}',",
+        f"            'parquet_info_path': {info!r},",
         "        },",
         "data/configs/NAME.yaml:",
         "s2i:",

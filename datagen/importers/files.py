@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from datagen.importers.archives import MAX_MEMBER_BYTES
 from datagen.importers.scratch import Scratch
 from datagen.importers.source import Source
 from datagen.importers.stage import Raw
 from datagen.unusable import UnusableError
 from shards.sample import Candidate, Json
 from shards.storage import Storage, StorageError
+from shards.tar import MAX_MEMBER_BYTES
 
 
 class FileReader:

@@ -1,4 +1,4 @@
-"""Scans a tar of another hand by its headers alone: each member is usable, or says what is wrong with it.
+"""Walks a tar of another hand front to back: long names, extended headers, sparse files and links are told.
 
 Python's tarfile is not used here: it follows sparse maps, reads headers of any length into memory, and stops
 at the first damaged one.
@@ -6,32 +6,29 @@ at the first damaged one.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import BinaryIO
+from typing import Protocol
 
-from shards.sample import EXTENSIONS
-from shards.tar import BLOCK, MAX_MEMBER_BYTES
+from shards.reason import ReasonError
+from shards.tar_header import BLOCK, PLAIN, SPARSE, Header, HeaderError, parse_header
 
 MAX_HEADER_BYTES = 64 << 10  # of a long name or an extended header
-SHOWN = 120  # characters of a foreign name in a message
 READ_BYTES = 1 << 20
-PART = re.compile(r"ref\d{1,3}|target")
-NO_CONTENTS = {
-    b"1": "a hard link",
-    b"2": "a symbolic link",
-    b"3": "a device",
-    b"4": "a device",
-    b"5": "a folder",
-    b"6": "a pipe",
-}
+SHOWN = 120  # characters of a foreign name in a message
+NO_CONTENTS = (b"1", b"2", b"3", b"4", b"5", b"6")  # whatever size their headers say
+EXTENSIONS = (b"L", b"K", b"x", b"g")  # of the next member's header
+COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh")
+SET_FOR_ALL = {b"path", b"size", b"linkpath"}  # what no global header may set: it would hold for every member
+
+
+class ForeignTarError(ReasonError, ValueError):
+    """From here on the tar makes no sense; what came before it is whole."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Why a member, and with it its sample, cannot be used; `origin` names it as `file.tar:member`."""
+    """Why a member cannot be used; `origin` names it as `file.tar:member`, where that is known."""
 
     reason: str
     detail: str
@@ -39,243 +36,170 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One member: its name, the key it belongs to, and where its bytes are."""
+class Member:
+    """A member as its headers have it.
+
+    Attributes:
+        name: what is no UTF-8 in it is replaced.
+        offset: of its first byte.
+        size: its bytes; 0 of what has no contents.
+        kind: as in its header; a sparse file's is `SPARSE` in every dialect.
+        fault: why it cannot be used, by its headers alone.
+    """
 
     name: str
-    key: str
-    offset: int = 0
-    size: int = 0
-    fault: Fault | None = None
+    offset: int
+    size: int
+    kind: bytes
+    fault: Fault | None
 
 
-class _UnreadableError(ValueError):
-    """From here on the tar makes no sense."""
+class Input(Protocol):
+    """What a tar is read from; `at` is the next byte's place."""
 
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
+    @property
+    def at(self) -> int: ...
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes, none at the end."""
+
+    def skip(self, size: int) -> None:
+        """Pass over bytes, perhaps beyond the end."""
 
 
 @dataclass(frozen=True)
-class _Header:
-    kind: bytes
-    name: str | None
-    size: int
-    is_extended: bool  # a sparse file's map goes on in the next block
+class _Said:
+    """What extensions say of the next member."""
+
+    name: bytes | None = None
+    size: int | None = None
+    is_sparse: bool = False
+    fault: Fault | None = None
 
 
-def scan(path: Path) -> Iterator[Entry]:
-    """Members of a tar in order. Where it cannot be read on, the last entry says so, under the key that was
-    being read: what that sample would have had is not known.
-    """
-    key = ""
-    with path.open("rb") as file:
-        scanner = _Scanner(file, path.stat().st_size)
-        try:
-            for entry in scanner.entries():
-                key = entry.key
-                yield _named(entry, path.name)
-        except _UnreadableError as error:
-            cut = scanner.cut_name
-            where = f"@{scanner.offset}"
-            fault = Fault(
-                error.reason, f"{error}; nothing after it can be read", f"{path.name}:{cut or where}"
-            )
-            yield Entry(cut or where, key_of(cut) if cut else key or where, fault=fault)
-
-
-def _named(entry: Entry, tar: str) -> Entry:
-    if entry.fault is None:
-        return entry
-    return replace(entry, fault=replace(entry.fault, origin=f"{tar}:{entry.name[:SHOWN]}"))
-
-
-class _Scanner:
-    def __init__(self, file: BinaryIO, size: int) -> None:
-        self._file = file
-        self._size = size
-        self.offset = 0
-        self.cut_name = ""  # of the member that the end of the file cuts
-
-    def entries(self) -> Iterator[Entry]:
-        name: str | None = None
-        size: int | None = None
-        fault: Fault | None = None
-        while (header := self._header()) is not None:
-            if header.kind in b"LKxg" and header.kind:
-                long_name, long_size, bad = self._extension(header)
-                name, size, fault = (
-                    long_name or name,
-                    long_size if long_size is not None else size,
-                    fault or bad,
-                )
-                continue
-            entry = self._entry(header, name, header.size if size is None else size)
-            yield replace(entry, fault=fault or entry.fault)
-            name, size, fault = None, None, None
-        self._check_rest()
-
-    def _header(self) -> _Header | None:
-        self._file.seek(self.offset)
-        block = self._file.read(BLOCK)
-        if len(block) < BLOCK:
-            raise _UnreadableError(
-                "truncated", f"expected a header at byte {self.offset}, got the end of the file"
-            )
-        if block.count(0) == BLOCK:
-            return None
-        header = parse(block, self.offset)
-        self.offset += BLOCK
-        return header
-
-    def _entry(self, header: _Header, long_name: str | None, size: int) -> Entry:
-        name = header.name if long_name is None else long_name
-        shown = f"@{self.offset - BLOCK}" if name is None else name
-        if header.kind in NO_CONTENTS:
-            fault = Fault("member_type", f"expected a plain file, got {NO_CONTENTS[header.kind]}")
-            return Entry(shown, key_of(shown), fault=fault)
-        if header.is_extended:
-            self._skip_map()
-        start = self.offset
-        self._skip(size, shown)
-        return Entry(shown, key_of(shown), start, size, fault=_kind_fault(header) or name_fault(name, size))
-
-    def _skip(self, size: int, name: str) -> None:
-        self.offset += size + -size % BLOCK
-        if self.offset > self._size:
-            self.cut_name = name
-            raise _UnreadableError("truncated", f"expected {size} bytes of {name[:SHOWN]}, got fewer")
-
-    def _skip_map(self) -> None:
-        while True:
-            self._file.seek(self.offset)
-            block = self._file.read(BLOCK)
-            self.offset += BLOCK
-            if len(block) < BLOCK or not block[504]:
-                return
-
-    def _extension(self, header: _Header) -> tuple[str | None, int | None, Fault | None]:
-        """(name, size, fault) that a header for the next member gives it."""
-        start = self.offset
-        self._skip(header.size, header.name or "")
-        if header.size > MAX_HEADER_BYTES:
-            return (
-                None,
-                None,
-                Fault("giant_header", f"expected at most {MAX_HEADER_BYTES} bytes, got {header.size}"),
-            )
-        self._file.seek(start)
-        data = self._file.read(header.size)
-        try:
-            if header.kind == b"L":
-                return data.partition(b"\0")[0].decode(), None, None
-            return _pax(data, is_global=header.kind == b"g") if header.kind in b"xg" else (None, None, None)
-        except (UnicodeDecodeError, ValueError) as error:
-            return None, None, Fault("bad_header", f"expected an extended header, got {error}")
-
-    def _check_rest(self) -> None:
-        """What follows the end marker would be lost without a word, as when tars are joined with cat."""
-        self._file.seek(self.offset)
-        while part := self._file.read(READ_BYTES):
-            if part.count(0) != len(part):
-                raise _UnreadableError(
-                    "trailing_data", f"expected nothing after its end at byte {self.offset}, got data"
-                )
-
-
-def parse(block: bytes, offset: int) -> _Header:
-    """A header block.
+def walk(tar: Input) -> Iterator[Member]:
+    """Members in order. While the walk stands at one, its bytes may be read from `tar`, some or all.
 
     Raises:
-        _UnreadableError: it is none.
+        ForeignTarError: `truncated`, `bad_header`, `compressed`, or `trailing_data` after the end marker.
     """
-    if block[:2] == b"\x1f\x8b" or block[:4] in (b"\x28\xb5\x2f\xfd", b"BZh9"):
-        raise _UnreadableError("compressed", "expected a plain tar, got a compressed one: unpack it first")
-    try:
-        stored, size = int(block[148:156].strip(b"\0 "), 8), _size(block[124:136])
-    except ValueError as error:
-        raise _UnreadableError(
-            "bad_header", f"expected a tar header at byte {offset}, got {error}"
-        ) from error
-    if sum(block) - sum(block[148:156]) + 8 * 32 != stored:
-        raise _UnreadableError("bad_header", f"expected a tar header at byte {offset}, got a wrong checksum")
-    kind = block[156:157].replace(b"\0", b"0")
-    is_ustar = block[257:265] == b"ustar\x0000"
-    name = block[:100].partition(b"\0")[0]
-    prefix = block[345:500].partition(b"\0")[0] if is_ustar else b""
-    try:
-        text = (prefix + b"/" + name if prefix else name).decode()
-    except UnicodeDecodeError:
-        return _Header(kind, None, size, is_extended=False)
-    return _Header(kind, text, size, is_extended=kind == b"S" and block[482] != 0)
+    said = _Said()
+    while (header := _header(tar)) is not None:
+        if header.kind in EXTENSIONS:
+            said = _extended(said, header, tar)
+            continue
+        while header.has_map:
+            header = header._replace(has_map=exactly(tar, BLOCK)[504] != 0)
+        member = _member(header, said, tar.at)
+        yield member
+        tar.skip(member.offset + _padded(member.size) - tar.at)
+        said = _Said()
+    _check_rest(tar)
 
 
-def _size(field: bytes) -> int:
-    if field[0] == 0x80:  # GNU's binary form of what octal cannot hold
-        return int.from_bytes(field[1:], "big")
-    digits = field.strip(b"\0 ")
-    if not re.fullmatch(rb"[0-7]*", digits):
-        raise ValueError(f"the size {field!r}")
-    return int(digits or b"0", 8)
+def exactly(tar: Input, size: int) -> bytes:
+    """So many bytes.
+
+    Raises:
+        ForeignTarError: the tar ends before.
+    """
+    parts, missing = [], size
+    while missing:
+        part = tar.read(min(missing, READ_BYTES))
+        if not part:
+            raise ForeignTarError(
+                "truncated", f"at byte {tar.at}: expected {missing} bytes more, got the end of the file"
+            )
+        parts.append(part)
+        missing -= len(part)
+    return b"".join(parts)
 
 
-def _pax(data: bytes, *, is_global: bool) -> tuple[str | None, int | None, Fault | None]:
-    values: dict[str, str] = {}
-    while data:
-        length = int(data.partition(b" ")[0])
-        if not 0 < length <= len(data):
-            raise ValueError(f"a length of {length}")
-        name, _, value = data[:length].partition(b" ")[2].decode().removesuffix("\n").partition("=")
-        values[name] = value
-        data = data[length:]
-    if any(name.startswith("GNU.sparse") for name in values):
-        return (
-            values.get("GNU.sparse.name"),
-            None,
-            Fault("member_type", "expected a plain file, got a sparse one"),
-        )
-    if is_global and values.keys() & {"path", "size", "linkpath"}:
-        return None, None, Fault("bad_header", "expected a name of its own for each member, got a global one")
-    return values.get("path"), int(values["size"]) if values.get("size", "").isdecimal() else None, None
+def _padded(size: int) -> int:
+    return size + -size % BLOCK
 
 
-def _kind_fault(header: _Header) -> Fault | None:
-    if header.kind == b"0":
+def _header(tar: Input) -> Header | None:
+    start = tar.at
+    block = exactly(tar, BLOCK)
+    if block.count(0) == BLOCK:
         return None
-    found = "a sparse file" if header.kind == b"S" else f"type {header.kind!r}"
-    return Fault("member_type", f"expected a plain file, got {found}")
+    try:
+        return parse_header(block)
+    except HeaderError as error:
+        if block.startswith(COMPRESSED):
+            raise ForeignTarError(
+                "compressed", "expected a plain tar, got a compressed one: unpack it first"
+            ) from error
+        raise ForeignTarError(
+            "bad_header", f"at byte {start}: expected a tar header, got {error!s:.200}"
+        ) from error
 
 
-def key_of(name: str) -> str:
-    """All before the first dot of the file's own name, as WebDataset has it.
+def _member(header: Header, said: _Said, offset: int) -> Member:
+    if said.is_sparse:
+        header = header._replace(kind=SPARSE)
+    raw = header.name if said.name is None else said.name
+    name, fault = raw.decode(errors="replace"), said.fault
+    if header.kind != PLAIN:
+        fault = fault or Fault("member_type", f"expected a plain file, got {header.what}")
+    elif name.encode() != raw:
+        fault = fault or Fault("bad_name", f"expected a name in UTF-8, got {raw[:SHOWN]!r}")
+    size = header.size if said.size is None else said.size
+    return Member(name, offset, 0 if header.kind in NO_CONTENTS else size, header.kind, fault)
 
-    >>> key_of("./set/0001.ref0.jpg")
-    'set/0001'
-    """
-    folder, slash, base = name.removeprefix("./").rpartition("/")
-    return f"{folder}{slash}{base.partition('.')[0] or base}"
+
+def _extended(said: _Said, header: Header, tar: Input) -> _Said:
+    """What is said of the next member, with what one more header says."""
+    if header.size > MAX_HEADER_BYTES:
+        tar.skip(_padded(header.size))
+        fault = Fault("giant_header", f"expected at most {MAX_HEADER_BYTES} bytes, got {header.size}")
+        return replace(said, fault=said.fault or fault)
+    data = exactly(tar, _padded(header.size))[: header.size]
+    if header.kind == b"L":
+        return replace(said, name=data.partition(b"\0")[0])
+    if header.kind == b"K":
+        return said
+    try:
+        values = _pax(data)
+    except ValueError as error:
+        fault = Fault("bad_header", f"expected an extended header, got {error}")
+        return replace(said, fault=said.fault or fault)
+    if header.kind == b"g":
+        if found := sorted(SET_FOR_ALL & set(values)):
+            raise ForeignTarError("bad_header", f"at byte {tar.at}: a global header sets {found[0].decode()}")
+        return said
+    return replace(
+        said,
+        name=values.get(b"GNU.sparse.name", values.get(b"path", said.name)),
+        size=int(values[b"size"]) if b"size" in values else said.size,
+        is_sparse=said.is_sparse or any(name.startswith(b"GNU.sparse") for name in values),
+    )
 
 
-def name_fault(name: str | None, size: int) -> Fault | None:
-    """What is wrong with a plain member by its name and size.
+def _pax(data: bytes) -> Mapping[bytes, bytes]:
+    """The records of an extended header, each `LENGTH NAME=VALUE` and a line's end."""
+    values: dict[bytes, bytes] = {}
+    start = 0
+    while start < len(data):
+        digits = data[start : start + 6].partition(b" ")[0]
+        length = int(digits) if digits.isdigit() else 0
+        if not len(digits) < length <= len(data) - start:
+            raise ValueError(f"a length of {digits!r}")
+        record = data[start + len(digits) + 1 : start + length]
+        name, _, value = record.removesuffix(b"\n").partition(b"=")
+        if name == b"size" and not value.isdigit():
+            raise ValueError(f"a size of {value[:20]!r}")
+        values[name] = value
+        start += length
+    return values
 
-    >>> name_fault("a.ref0.jpg", 10)
-    >>> name_fault("a.weights.pickle", 10).reason
-    'member_type'
-    """
-    if name is None:
-        return Fault("bad_name", "expected a name in UTF-8, got other bytes")
-    if name.startswith("/") or ".." in name.split("/") or "\\" in name or "\0" in name:
-        return Fault("path_escape", f"expected a name inside the tar, got {name[:SHOWN]!r}")
-    parts = name.rpartition("/")[2].lower().split(".")
-    if not parts[0] or len(parts) < 2 or parts[-1] not in ("json", *EXTENSIONS):
-        return Fault("member_type", f"expected KEY.json or KEY.NAME.jpg, png, webp, got {name[:SHOWN]!r}")
-    wanted = 2 if parts[-1] == "json" else 3
-    if len(parts) > wanted:
-        return Fault("dotted_key", f"expected a key without a dot, got {name[:SHOWN]!r}: a reader cuts there")
-    if wanted == 3 and (len(parts) < 3 or not PART.fullmatch(parts[1])):
-        return Fault("member_name", f"expected KEY.ref0.jpg, ..., KEY.target.jpg, got {name[:SHOWN]!r}")
-    if size > MAX_MEMBER_BYTES:
-        return Fault("member_size", f"expected at most {MAX_MEMBER_BYTES} bytes, got {size}")
-    return None
+
+def _check_rest(tar: Input) -> None:
+    """What follows the end marker would be lost without a word, as when tars are joined with cat."""
+    while part := tar.read(READ_BYTES):
+        if part.count(0) != len(part):
+            raise ForeignTarError(
+                "trailing_data",
+                "expected nothing after its end marker, got data; tars that were joined must be taken apart",
+            )

@@ -29,8 +29,14 @@ FORMS = (
 class MusarGenSettings(ParquetSettings):
     """Settings of `import_musar_gen`."""
 
+    VERSION: ClassVar[int] = 3
     SOURCE: ClassVar[str] = "MUSAR-Gen"
     LICENCE: ClassVar[str] = "apache-2.0"
+
+    # Elsewhere a seed decides which records are drawn; here also which words a sample has.
+    seed: int = Field(
+        default=0, ge=0, description="of the drawing and the wording; the recipe's seed unless set"
+    )
 
     instruction: Literal["rewritten", "published"] = Field(
         default="rewritten", description="an instruction that names both images, or the prompt as published"

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
+from datagen.importers.parquet_pages import rows_at_once
 from datagen.importers.records import Record
 from datagen.importers.settings import ImportSettings
 from datagen.importers.source import Source, SourceError
@@ -22,6 +23,7 @@ from shards.sample import Json
 ROWS = 8  # read at once: a row may hold five pictures
 METADATA_ROWS = 1024
 BUFFER_BYTES = 1 << 20
+MAX_PAGE_BYTES = 1 << 30
 DAMAGED = (pa.ArrowException, OSError)
 
 Row = Mapping[str, Any]
@@ -31,6 +33,16 @@ class ParquetSettings(ImportSettings):
     """What importers of parquet share: `columns_needed` and `raw` say what a row is."""
 
     files: tuple[str, ...] = Field(default=("*.parquet",), min_length=1, description="patterns of the files")
+    max_page_bytes: int = Field(
+        default=MAX_PAGE_BYTES, ge=1, lt=1 << 31, description="of a page, and of a row's values, unpacked"
+    )
+
+    def _without(self, *roles: str) -> dict[str, Json]:
+        """As ever; the limit where it was set, as directories were made before there was one."""
+        found = super()._without(*roles)
+        if self.max_page_bytes == MAX_PAGE_BYTES:
+            del found["max_page_bytes"]
+        return found
 
     def check(self) -> None:
         """Look at names alone."""
@@ -72,7 +84,15 @@ class ParquetSettings(ImportSettings):
             self._check_schema(file, parquet.schema_arrow.names)
             wanted = [name for name in self.metadata if name in parquet.schema_arrow.names]
             for group in range(parquet.num_row_groups):
-                for place, row in enumerate(metadata_rows(parquet, group, wanted)):
+                try:
+                    at_once = self.rows_at_once(parquet, file, group, wanted, METADATA_ROWS)
+                except UnusableError as error:
+                    rows = parquet.metadata.row_group(group).num_rows
+                    detail = f"row group {group} of {rows} rows: {error}"
+                    yield Refused(origin=f"{file}:{number}", reason=error.reason, detail=detail)
+                    number += rows
+                    continue
+                for place, row in enumerate(metadata_rows(parquet, group, wanted, at_once)):
                     if isinstance(row, UnusableError):
                         yield Refused(origin=f"{file}:{number}", reason=row.reason, detail=str(row))
                     else:
@@ -84,6 +104,22 @@ class ParquetSettings(ImportSettings):
                             licence=self.licence_in(row),
                         )
                     number += 1
+
+    def rows_at_once(self, parquet: Any, file: str, group: int, columns: Sequence[str], most: int) -> int:  # noqa: ANN401, a pyarrow.parquet.ParquetFile
+        """How many rows of a group may be read at once.
+
+        Raises:
+            UnusableError: not even one: it would unpack to more than `max_page_bytes`, or is damaged.
+        """
+        with self.source.storage.open(file) as pages:
+            try:
+                return rows_at_once(parquet, pages, group, columns, self.max_page_bytes, most)
+            except (KeyError, IndexError, ValueError, TypeError, *DAMAGED) as error:
+                if isinstance(error, UnusableError):
+                    raise
+                raise UnusableError(
+                    "file_damaged", f"{file}: row group {group}: expected pages, got {error!s:.200}"
+                ) from error
 
     def _check_schema(self, file: str, names: Sequence[str]) -> None:
         lacking = [name for name in self.needed if name not in names]
@@ -107,12 +143,13 @@ def metadata_rows(
     parquet: Any,  # noqa: ANN401, a pyarrow.parquet.ParquetFile
     group: int,
     columns: Sequence[str],
+    at_once: int,
 ) -> Iterator[Row | UnusableError]:
     """Rows of one group with these columns only; a row that cannot be read is the reason why."""
     if not columns:
         yield from ({} for _ in range(parquet.metadata.row_group(group).num_rows))
         return
-    for batch in parquet.iter_batches(METADATA_ROWS, row_groups=[group], columns=list(columns)):
+    for batch in parquet.iter_batches(at_once, row_groups=[group], columns=list(columns)):
         try:
             yield from batch.to_pylist()
         except UnicodeDecodeError:  # in one of them: pyarrow does not look into texts before
@@ -166,23 +203,23 @@ class ParquetReader:
 
     def _row(self, file: str, group: int, row: int) -> Row:
         if self._group != (file, group) or row <= self._at:
-            parquet = open_parquet(self._settings.source, file)
+            self._rows = self._read(file, group)
             self._group, self._at = (file, group), -1
-            self._rows = self._read(parquet, group)
         for at, batch, number in self._rows:
             self._at = at
             if at == row:
                 return row_of(batch, number)
         raise UnusableError("file_damaged", f"{file}: row group {group}: expected row {row}, got its end")
 
-    def _read(self, parquet: Any, group: int) -> Iterator[tuple[int, pa.RecordBatch, int]]:  # noqa: ANN401
+    def _read(self, file: str, group: int) -> Iterator[tuple[int, pa.RecordBatch, int]]:
         """(place in the group, rows read at once, place among those)."""
-        columns = sorted({*self._settings.needed, *self._settings.metadata} & set(parquet.schema_arrow.names))
-        at = 0
-        for batch in parquet.iter_batches(ROWS, row_groups=[group], columns=columns):
-            for number in range(batch.num_rows):
-                yield at, batch, number
-                at += 1
+        parquet = open_parquet(self._settings.source, file)
+        known = set(parquet.schema_arrow.names)
+        columns = sorted({*self._settings.needed, *self._settings.metadata} & known)
+        at_once = self._settings.rows_at_once(parquet, file, group, columns, ROWS)
+        batches = parquet.iter_batches(at_once, row_groups=[group], columns=columns)
+        numbers = ((batch, number) for batch in batches for number in range(batch.num_rows))
+        return ((at, batch, number) for at, (batch, number) in enumerate(numbers))
 
 
 def image_bytes(value: object, name: str) -> bytes:

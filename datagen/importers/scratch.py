@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datagen.importers.archives import MAX_MEMBER_BYTES, Archive, ArchiveError, Entry, read_archive
+from datagen.importers.archives import Archive, ArchiveError, Entry, read_archive
 from datagen.importers.paths import Wanted
 from datagen.importers.source import Source, SourceError
 from datagen.unusable import UnusableError
 from shards.storage import Storage
-from shards.tar import BLOCK, END, header
+from shards.tar import END, header
+from shards.tar_header import BLOCK
 
 FOLDER = "work/scratch"
 SCHEMA = pa.schema(
@@ -112,6 +113,9 @@ def _spill_one(source: Source, archive: Archive, wanted: Wanted, storage: Storag
                 _copy(read_archive(source, archive), wanted, tar, spilt)
             except ArchiveError as error:
                 spilt.broken, spilt.detail = error.reason, str(error)
+                if error.in_doubt:
+                    spilt.places.clear()
+                    tar.truncate(tar.seek(0))
             tar.write(END)
         storage.publish(path, f"{_name(archive.name)}.tar", is_durable=False)
     with storage.scratch() as path:
@@ -126,9 +130,10 @@ def _copy(entries: Iterator[Entry], wanted: Wanted, tar: Any, spilt: _Spill) -> 
         paths = _taken(wanted, entry.name, spilt)
         if not paths:
             continue
-        reason, detail = _fault(entry)
-        data = b"" if reason else entry.read()  # first: it may break off
-        place = _Place(spilt.offset + BLOCK, len(data), reason, detail)
+        data = b"" if entry.fault else entry.read()  # first: it may break off
+        place = _Place(spilt.offset + BLOCK, len(data))
+        if entry.fault:
+            place = place._replace(reason=entry.fault.reason, detail=entry.fault.detail)
         spilt.members.update(dict.fromkeys(paths, entry.name))
         spilt.places.update(dict.fromkeys(paths, place))
         spilt.offset += tar.write(header(f"{len(spilt.places):08d}.image.bin", len(data)) + data)
@@ -146,15 +151,6 @@ def _taken(wanted: Wanted, member: str, spilt: _Spill) -> list[str]:
             detail = f"expected one member of that name, got {before[:120]!r} and {member[:120]!r}"
             spilt.places[path] = _Place(0, 0, "ambiguous_image", detail)
     return taken
-
-
-def _fault(entry: Entry) -> tuple[str, str]:
-    """Why a member cannot be used: (reason, detail), both empty if it can."""
-    if entry.kind:
-        return "link", f"expected a plain file, got a {entry.kind}"
-    if entry.size > MAX_MEMBER_BYTES:
-        return "too_large", f"expected at most {MAX_MEMBER_BYTES} bytes, got {entry.size}"
-    return "", ""
 
 
 def _write_index(spilt: _Spill, path: Path) -> None:

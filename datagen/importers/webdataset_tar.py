@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 
 from pydantic import Field, field_validator
 
-from datagen.importers.foreign_tar import Entry, Fault, scan
+from datagen.importers.foreign_tar import Fault
 from datagen.importers.source import SourceError
+from datagen.importers.webdataset_members import Entry, scan
 from shards.image import ImageError, ImageFacts, check_image
 from shards.ledger import Ledger
 from shards.listing import probe

@@ -54,6 +54,17 @@ def test_a_source_that_runs_short_is_named_with_what_there_is():
         drawn(MixConfig(counts={"c": 10}), rows("a", 20))
 
 
+def test_a_weight_for_what_no_input_holds_is_an_error_however_small():
+    with pytest.raises(MixError, match=r"expected 1 of aa, got 0; the inputs hold a \(50\)"):
+        drawn(MixConfig(samples=10, weights={"a": 1, "aa": 0.01}), rows("a", 50))
+
+
+def test_numbers_of_references_may_be_written_as_numbers():
+    found = drawn(MixConfig(by="references", counts={1: 3, 2: 4}), rows("a", 50))
+    assert Counter(row.references for row in found) == {1: 3, 2: 4}
+    assert MixConfig(by="references", counts={1: 3}) == MixConfig(by="references", counts={"1": 3})
+
+
 def test_the_draw_is_seeded_and_does_not_depend_on_the_order_of_the_inputs():
     given = rows("a", 50) + rows("b", 50)
     one = {row.key for row in drawn(MixConfig(samples=20, seed=1), given)}

@@ -15,7 +15,8 @@ from fake_stage import fake_sample
 from shards.index import pack_sample, write_packed
 from shards.manifest import record, shard_digest
 from shards.storage import Storage
-from shards.tar import BLOCK, MAX_MEMBER_BYTES, Member, TarError, TarWriter, header, read_headers, read_tar
+from shards.tar import MAX_MEMBER_BYTES, Member, TarError, TarWriter, header, read_headers, read_tar
+from shards.tar_header import BLOCK
 
 keys = st.from_regex(r"[a-z0-9_-]{1,80}", fullmatch=True)
 parts = st.sampled_from(["json", "ref0.jpg", "ref1.png", "ref2.webp", "target.jpeg"])

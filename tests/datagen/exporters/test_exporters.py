@@ -193,6 +193,13 @@ def test_an_export_into_a_folder_that_is_not_empty_is_refused(tmp_path):
         Target(str(tmp_path / "x"))
 
 
+def test_a_directory_without_samples_is_refused_before_anything_is_written(tmp_path):
+    published_sets.omnigen2(tmp_path / "set", count=2)
+    strict = JsonlSettings(path=str(tmp_path / "set"), clean={"min_side_px": 4000})
+    with pytest.raises(ExportError, match="expected samples, got none; see its rejects"):
+        kept_of(run_inline(tmp_path / "out", strict).storage.uri)
+
+
 def test_hugging_face_datasets_reads_the_layout_offline(made, kept, tmp_path):
     export_hf(kept, Target(str(tmp_path / "x")), Card(title="Small", picture=b"png"))
     script = (

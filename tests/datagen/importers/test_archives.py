@@ -1,6 +1,7 @@
 """Archives of strangers: escapes, links, bombs and damage end as reasons; what is whole is read."""
 
 import gzip
+import hashlib
 import io
 import tarfile
 
@@ -9,6 +10,7 @@ import pytest
 from published_sets import picture
 
 from datagen.importers.archives import Archive, ArchiveError, archives_in, read_archive
+from datagen.importers.gunzip import Gunzip, GzipError
 from datagen.importers.jsonl import JsonlSettings
 from datagen.importers.paths import Wanted
 from datagen.importers.source import Source, SourceError
@@ -20,7 +22,7 @@ from shards.storage import Storage
 def members_of(root, name="a.tar.gz"):
     source = Source(Storage(str(root)))
     entries = read_archive(source, archives_in(source.sizes)[name])
-    return {entry.name: entry.kind or entry.read() for entry in entries}
+    return {entry.name: entry.fault or entry.read() for entry in entries}
 
 
 def test_long_names_of_both_kinds_are_read(tmp_path):
@@ -40,7 +42,7 @@ def test_what_is_no_file_has_no_bytes(tmp_path, kind):
     published_sets.write_tar(tmp_path / "a.tar.gz", {"x.png": info, "y.png": b"y"})
     found = members_of(tmp_path)
     assert found["y.png"] == b"y"
-    assert isinstance(found["x.png"], str)
+    assert found["x.png"].reason == "link"
 
 
 def test_a_stream_that_swells_beyond_all_pictures_is_stopped(tmp_path):
@@ -193,14 +195,209 @@ def test_what_follows_the_end_of_a_tar_is_the_reason_and_not_a_missing_picture(t
     assert "expected nothing after its end marker, got data" in made.rejects[0]["detail"]
 
 
-def test_a_gzip_stream_is_read_to_its_checksum(tmp_path):
-    path = published_sets.write_tar(tmp_path / "a.tar.gz", {"x.png": picture(1)})
-    data = bytearray(path.read_bytes())
-    data[-8] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(ArchiveError) as caught:
-        members_of(tmp_path)
-    assert caught.value.reason == "archive_damaged"
+# Ends of gzip streams
+
+
+def flipped(data, place):
+    changed = bytearray(data)
+    changed[place] ^= 1
+    return bytes(changed)
+
+
+BODY = b"".join(hashlib.sha256(bytes([n])).digest() for n in range(200))
+WHOLE = gzip.compress(BODY)
+ENDINGS = {
+    "whole": (WHOLE, ""),
+    "zeros after it": (WHOLE + bytes(700), ""),
+    "one zero after it": (WHOLE + bytes(1), ""),
+    "another after it": (WHOLE + gzip.compress(b""), ""),
+    "another after zeros": (WHOLE + bytes(9) + gzip.compress(b""), ""),
+    "garbage after it": (WHOLE + b"garbage", "trailing_data"),
+    "a byte after it": (WHOLE + b"x", "trailing_data"),
+    "garbage after zeros": (WHOLE + bytes(700) + b"x", "trailing_data"),
+    "a wrong checksum": (flipped(WHOLE, -8), "damaged"),
+    "a wrong length": (flipped(WHOLE, -1), "damaged"),
+    "a wrong checksum before another": (flipped(WHOLE, -8) + gzip.compress(b""), "damaged"),
+    "a changed byte inside": (flipped(WHOLE, 3000), "damaged"),
+    "no gzip": (BODY, "damaged"),
+    "cut before its checksum": (WHOLE[:-8], "truncated"),
+    "cut in its checksum": (WHOLE[:-1], "truncated"),
+    "cut in its header": (WHOLE[:5], "truncated"),
+    "the second cut": (WHOLE + gzip.compress(b"more")[:-9], "truncated"),
+}
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 1 << 20])
+@pytest.mark.parametrize("name", ENDINGS)
+def test_how_a_gzip_stream_ended_is_told(name, at_once):
+    data, reason = ENDINGS[name]
+    stream = Gunzip(io.BytesIO(data).read)
+    read, told = [], ""
+    try:
+        while part := stream.read(at_once):
+            read.append(part)
+    except GzipError as error:
+        told = error.reason
+    assert told == reason
+    if reason in ("", "trailing_data"):
+        assert b"".join(read) == BODY
+
+
+def test_many_streams_in_a_row_are_read_in_pieces_of_any_size():
+    packed = b"".join(gzip.compress(BODY[n : n + 100]) for n in range(0, len(BODY), 100))
+    file = io.BytesIO(packed)
+    stream = Gunzip(lambda size: file.read(min(size, 13)))
+    assert b"".join(iter(lambda: stream.read(17), b"")) == BODY
+
+
+def imported(tmp_path, change):
+    """What comes of two records with an archive each, of which the bytes of one are changed."""
+    root = tmp_path / "set"
+    for number, name in enumerate(("one", "two")):
+        members = {f"{name}/{n}.png": picture(10 * number + n) for n in range(2)}
+        published_sets.write_tar(root / f"{name}.tar.gz", members)
+    rows = [
+        {"instruction": name, "input_images": [f"{name}/0.png"], "output_image": f"{name}/1.png"}
+        for name in ("one", "two")
+    ]
+    published_sets.write_jsonl(root / "x.jsonl", rows)
+    path = root / "one.tar.gz"
+    path.write_bytes(change(path.read_bytes()))
+    made = run_inline(tmp_path / "out", JsonlSettings(path=str(root)))
+    assert "two" in made.by_instruction()
+    return made
+
+
+@pytest.mark.parametrize(
+    "change", [lambda data: flipped(data, -8), lambda data: flipped(data, -1)], ids=["checksum", "length"]
+)
+def test_nothing_is_taken_of_an_archive_whose_checksum_is_wrong(tmp_path, change):
+    made = imported(tmp_path, change)
+    assert made.reasons == {"archive_damaged": 1}
+    (row,) = made.rejects
+    assert "one/0.png: one.tar.gz: expected a whole gzip stream, got" in row["detail"]
+
+
+def test_a_damaged_header_inside_a_whole_gzip_stream_costs_what_comes_after_it(tmp_path):
+    def change(data):
+        raw = bytearray(gzip.decompress(data))
+        raw[raw.index(b"one/1.png") + 2] ^= 1
+        return gzip.compress(raw)
+
+    made = imported(tmp_path, change)
+    assert made.reasons == {"archive_damaged": 1}
+    assert "one/1.png: one.tar.gz: at byte" in made.rejects[0]["detail"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda data: data + bytes(1000), lambda data: data + b"x" * 9, lambda data: data[:-4]],
+    ids=["zeros after it", "garbage after it", "cut in its checksum"],
+)
+def test_an_archive_that_holds_all_of_its_tar_is_taken(tmp_path, change):
+    assert imported(tmp_path, change).reasons == {}
+
+
+def in_parts(root, change):
+    """X2I with parts of 4,000 bytes of which `change` gets the list."""
+    published_sets.x2i(root)
+    paths = sorted((root / "single").iterdir())
+    parts = change([path.read_bytes() for path in paths])
+    for path, data in zip(paths, parts, strict=True):
+        path.write_bytes(data)
+    return len(paths)
+
+
+def test_of_parts_the_last_of_which_is_cut_the_beginning_is_taken(tmp_path):
+    in_parts(tmp_path / "set", lambda parts: [*parts[:-2], parts[-2][:2000], b""])
+    made = run_inline(tmp_path / "out", X2iSettings(path=str(tmp_path / "set")))
+    assert 3 <= len(made.samples) < 7  # the two of the other archive, and the first of this one
+    assert set(made.reasons) == {"archive_truncated"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda parts: [parts[1], parts[0], *parts[2:]],
+        lambda parts: [parts[0], *parts[2:4], parts[1], *parts[4:]],
+        lambda parts: [*parts[:2], parts[2][:3000], *parts[3:]],
+    ],
+    ids=["first two changed", "turned round", "one cut"],
+)
+def test_nothing_is_taken_of_parts_in_wrong_order_or_with_a_piece_missing(tmp_path, change):
+    in_parts(tmp_path / "set", change)
+    made = run_inline(tmp_path / "out", X2iSettings(path=str(tmp_path / "set")))
+    assert set(made.by_instruction()) == {"face 0", "face 2"}
+    assert made.reasons == {"archive_damaged": 6}
+
+
+# Dialects of tar
+
+
+def pax_tar(path, *members):
+    """(name, data, headers) of each, gzipped."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w:gz", format=tarfile.PAX_FORMAT) as tar:
+        for name, data, headers in members:
+            info = tarfile.TarInfo(name)
+            info.size, info.pax_headers = len(data), headers
+            tar.addfile(info, io.BytesIO(data))
+
+
+def test_a_sparse_file_is_told_and_the_next_one_read(tmp_path):
+    sparse = {"GNU.sparse.major": "1", "GNU.sparse.name": "x.png", "GNU.sparse.realsize": "9"}
+    pax_tar(tmp_path / "a.tar.gz", ("GNUSparseFile.0/x.png", b"abc", sparse), ("y.png", b"y", {}))
+    found = members_of(tmp_path)
+    assert found["x.png"].detail == "expected a plain file, got a sparse file"
+    assert found["y.png"] == b"y"
+
+
+def test_the_map_of_an_old_sparse_file_is_passed_over(tmp_path):
+    head = bytearray(tarfile.TarInfo("x.png").tobuf(tarfile.GNU_FORMAT))
+    head[156:157], head[482] = b"S", 1
+    head[148:156] = b" " * 8
+    head[148:156] = b"%06o\0 " % sum(head)
+    rest = tarfile.TarInfo("y.png")
+    rest.size = 1
+    more, last = bytes(504) + b"\1" + bytes(7), bytes(512)
+    data = bytes(head) + more + last + rest.tobuf() + b"y" + bytes(511) + bytes(1024)
+    (tmp_path / "a.tar").write_bytes(data)
+    found = members_of(tmp_path, "a.tar")
+    assert (found["x.png"].reason, found["y.png"]) == ("link", b"y")
+
+
+def test_the_size_in_an_extended_header_counts(tmp_path):
+    pax_tar(tmp_path / "b.tar.gz", ("x.png", b"x" * 700, {"size": "700"}), ("y.png", b"y", {}))
+    raw = bytearray(gzip.decompress((tmp_path / "b.tar.gz").read_bytes()))
+    at = 1024  # after the extended header and its block: the header of x.png itself
+    raw[at + 124 : at + 136] = b"00000000000\0"
+    raw[at + 148 : at + 156] = b" " * 8
+    raw[at + 148 : at + 156] = b"%06o\0 " % sum(raw[at : at + 512])
+    (tmp_path / "a.tar.gz").write_bytes(gzip.compress(raw))
+    assert members_of(tmp_path) == {"x.png": b"x" * 700, "y.png": b"y"}
+
+
+def test_a_global_header_that_names_every_file_ends_the_archive(tmp_path):
+    for name, value in (("comment", "a commit"), ("path", "x.png")):
+        with tarfile.open(
+            tmp_path / "a.tar.gz", "w:gz", format=tarfile.PAX_FORMAT, pax_headers={name: value}
+        ) as tar:
+            tar.addfile(tarfile.TarInfo("y.png"))
+        if name == "comment":
+            assert list(members_of(tmp_path)) == ["y.png"]
+        else:
+            with pytest.raises(ArchiveError, match="a global header sets path"):
+                members_of(tmp_path)
+
+
+@pytest.mark.parametrize("size", [b"-0000000001\0", b"0o000000002\0", b"000000000_2\0", b"\xff" * 12])
+def test_a_size_that_is_none_ends_the_archive(tmp_path, size):
+    head = bytearray(tarfile.TarInfo("x.png").tobuf())
+    head[124:136], head[148:156] = size, b" " * 8
+    head[148:156] = b"%06o\0 " % sum(head)
+    (tmp_path / "a.tar").write_bytes(bytes(head) + bytes(1024))
+    with pytest.raises(ArchiveError, match="expected an octal number"):
+        members_of(tmp_path, "a.tar")
 
 
 def test_a_link_in_another_archive_hides_no_file(tmp_path):
