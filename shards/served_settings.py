@@ -57,6 +57,7 @@ class ServedSettings(Settings):
             attempts=self.attempts,
             outage_s=self.outage_s,
             api_key_env=self.api_key_env,
+            server=self.server,
         )
 
     def find_endpoints(self) -> list[str]:

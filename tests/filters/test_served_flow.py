@@ -103,17 +103,6 @@ def test_what_came_first_is_asked_first(serve, tmp_path):
         assert len(caller.outcomes) == 12
     stage.close()
     asked = ["second" in prompt for prompt in instructions(server)]
-    print(
-        [
-            (
-                a.prompt.count("scene 00"),
-                round(a.at_s - server.asked[0].at_s, 2),
-                a.prompt[-60:-40],
-                a.running,
-            )
-            for a in server.asked
-        ]
-    )
     assert len(asked) == 24
     assert not any(asked[:12])
 
