@@ -14,7 +14,6 @@ from pydantic import Field, field_validator
 from filters.controls import control_table, draw_rows, spoil, write_controls
 from filters.embedded import EmbeddedEngineConfig
 from filters.judge import MASS_FLOOR, Asked, Engine, InTurn, Request, make_requests, make_rows, request_bytes
-from filters.paid import all_paid, samples_paid
 from filters.rubrics import Question, pick_questions
 from filters.served import ServedEngineConfig
 from shards.index import Directory
@@ -95,6 +94,19 @@ class JudgeConfig(Settings):
         """The judge on its worker; the model is loaded with the first question that was never asked."""
         return Judge(self, ledger)
 
+    def check_engine(self, ledger: Ledger) -> None:
+        """Look whether the judge answers; nothing is asked.
+
+        Raises:
+            EndpointError: none of its endpoints does, or one is another judge.
+        """
+        if isinstance(self.engine, ServedEngineConfig):
+            engine = self.engine.build(pick_questions(self.questions), ledger)
+            try:
+                engine.check()
+            finally:
+                engine.close()
+
     def make_beside(
         self, rows: Iterable[IndexRow], inputs: Sequence[Storage], ledger: Ledger, target: Storage
     ) -> Mapping[str, float]:
@@ -121,28 +133,6 @@ class JudgeConfig(Settings):
     def _spoilt(self, rows: Iterable[IndexRow], inputs: Sequence[Storage]) -> list[tuple[str, Sample]]:
         chosen = draw_rows(list(rows), self.controls)
         return list(spoil([Directory(inputs[row.directory]).sample(row.shard, row.row) for row in chosen]))
-
-    def is_paid(
-        self, rows: Sequence[IndexRow], inputs: Sequence[Storage], ledger: Ledger, limit: int | None = None
-    ) -> bool:
-        """Whether nothing is left to ask, controls included; then a server need not be started.
-
-        No image is opened but those of the controls. Inputs on an object store are not looked through: a
-        request a sample takes longer than a server's start.
-
-        Args:
-            rows: of the samples that the step may judge.
-            inputs: the directories that hold them.
-            ledger: where replies are kept.
-            limit: how many of the samples it judges; None for all.
-        """
-        if not all(storage.is_local for storage in inputs):
-            return False
-        questions, identity = pick_questions(self.questions), self.engine.identity
-        if not all_paid(rows[:limit], inputs, questions, identity, ledger):
-            return False
-        spoilt = [sample for _, sample in self._spoilt(rows, inputs)] if self.controls else []
-        return samples_paid(spoilt, questions, identity, ledger)
 
     def check_counts(self, counts: Mapping[str, float], planned: int) -> None:
         """Stop a step early that cannot end well.
@@ -228,6 +218,10 @@ class Judge:
         return [
             self._scores(work, requests, replies) for work, (_, requests) in zip(batch, asked, strict=True)
         ]
+
+    def unpaid(self, batch: Sequence[Work]) -> list[Work]:
+        """Those of a batch about which something is left to ask."""
+        return [work for work in batch if missing(self._ledger, list(self._requests(work.parents[0])))]
 
     def take_counts(self) -> dict[str, float]:
         """What was asked and what could not be read since the last call, by name."""

@@ -13,11 +13,14 @@ from aiohttp import web
 from filters.chat import read_probabilities, read_text
 from filters.fake_answers import answer_by_hash
 from filters.fake_server import MODEL, FakeJudge
+from filters.judge_step import JudgeConfig
 from filters.rubrics import pick_questions
+from filters.served import ServedEngineConfig
 from shards.chat import count_tokens
-from shards.http_client import EndpointError, EndpointsDownError, RequestError
+from shards.http_client import EndpointError, EndpointsDownError, RequestError, ServerWantedError
 from shards.ledger import Ledger
 from shards.sample import EncodedImage
+from shards.stage import Work
 from tiny_samples import make_sample, picture
 
 
@@ -207,6 +210,23 @@ def test_an_image_that_cannot_be_decoded_is_an_error_row(serve, judge):
     assert {row["status"] for row in rows["consistency"] if row["key"] == bad.key} == {"error"}
     assert {row["status"] for row in rows["consistency"] if row["key"] != bad.key} == {"ok"}
     assert counts["error: undecodable"] == 3
+
+
+def test_a_server_that_a_run_starts_is_wanted_for_a_question_and_not_for_an_image_it_cannot_be_sent(
+    serve, judge, ledger_at
+):
+    judge([serve()], [make_sample(2)])
+    bad = make_sample(1, target=EncodedImage(picture(1).data[:60], "png"))
+    settings = JudgeConfig(questions=("consistency",), engine=ServedEngineConfig(model=MODEL, revision="r1"))
+    engine = settings.engine.model_copy(update={"server": "judge", "endpoints": ()})
+    stage = settings.model_copy(update={"engine": engine}).build(Ledger(ledger_at))
+    try:
+        found = stage([Work(key=sample.key, parents=(sample,)) for sample in (bad, make_sample(2))])
+        assert [rows.rows["consistency"][0]["status"] for rows in found] == ["error", "ok"]
+        with pytest.raises(ServerWantedError, match="judge: expected a running server"):
+            stage([Work(key="tiny-0003", parents=(make_sample(3),))])
+    finally:
+        stage.close()
 
 
 def test_a_server_of_another_model_is_refused_at_start(serve, judge, samples):
