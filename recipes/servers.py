@@ -93,7 +93,10 @@ class Servers:
         for field, served in asked_servers(settings):
             is_up = served.server in self._running
             urls = tuple(published_urls(self._folder, served.server)) if is_up else ()
-            found[field] = served.model_copy(update={"endpoints": urls, "endpoints_at": self._folder.uri})
+            # One that dies is started again, and needs as long as at first.
+            outage_s = max(served.outage_s, self._recipe.resources[served.server].start_s)
+            changes = {"endpoints": urls, "endpoints_at": self._folder.uri, "outage_s": outage_s}
+            found[field] = served.model_copy(update=changes)
         return settings.model_copy(update=found)
 
     def start(self, name: str, step: Step) -> None:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, TypeAlias
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
+from tenacity.stop import stop_base
 from tenacity.wait import wait_exponential_jitter
 
 from shards.http_client import (
@@ -38,8 +39,8 @@ class PoolSettings:
     Attributes:
         in_flight: requests at once at each endpoint.
         timeout_s: of one request, the wait for its answer included.
-        attempts: at one request before it is given up.
-        outage_s: how long to wait while no endpoint answers.
+        attempts: at one request before it is given up; those that found a server busy do not count.
+        outage_s: how long to wait while no endpoint answers, and for a busy one.
         api_key_env: environment variable that holds the key to send; "" for none.
         server: started by the run once it is wanted; without URLs, asking it raises `ServerWantedError`.
     """
@@ -302,9 +303,9 @@ class EndpointPool:
     # Requests
 
     async def post(self, session: Session, path: str, body: Body) -> Any:  # noqa: ANN401, what a server says
-        """The JSON that answers `body`; asked again as often as `attempts` allows."""
+        """The JSON that answers `body`; asked again as often as `attempts` allows, or a busy server asks."""
         retrying = AsyncRetrying(
-            stop=stop_after_attempt(self._settings.attempts),
+            stop=_Patience(self._settings),
             wait=_wait_s,
             retry=retry_if_exception_type(TransientError),
             reraise=True,
@@ -361,6 +362,28 @@ _backoff_s = wait_exponential_jitter(multiplier=0.5, max=20, jitter=0.5)
 
 
 def _wait_s(state: RetryCallState) -> float:
+    """As long as the server asks, and no less than without its asking: it may ask for "0"."""
+    error = _error_of(state)
+    asked_s = error.retry_after_s if error else None
+    return max(_backoff_s(state), asked_s or 0.0)
+
+
+def _error_of(state: RetryCallState) -> TransientError | None:
     error = state.outcome.exception() if state.outcome else None
-    asked_s = error.retry_after_s if isinstance(error, TransientError) else None
-    return _backoff_s(state) if asked_s is None else asked_s
+    return error if isinstance(error, TransientError) else None
+
+
+class _Patience(stop_base):
+    """When one request is given up: after so many failures, or when its server was busy for `outage_s`."""
+
+    def __init__(self, settings: PoolSettings) -> None:
+        self._settings = settings
+        self._failures = 0
+
+    def __call__(self, state: RetryCallState) -> bool:
+        error = _error_of(state)
+        if error is None or error.blames_endpoint:
+            self._failures += 1
+            return self._failures >= self._settings.attempts
+        is_late = (state.seconds_since_start or 0.0) >= self._settings.outage_s
+        return is_late and state.attempt_number >= self._settings.attempts

@@ -27,6 +27,7 @@ class Server:
         self.health = self.answer = 200
         self.asked = self.looks = 0
         self.is_silent = False
+        self.headers = {}
         self.url = ""
 
     async def _health(self, request):
@@ -37,7 +38,7 @@ class Server:
 
     async def _ask(self, request):
         self.asked += 1
-        return web.json_response({"by": self.url}, status=self.answer)
+        return web.json_response({"by": self.url}, status=self.answer, headers=self.headers)
 
     @asynccontextmanager
     async def running(self):
@@ -180,3 +181,32 @@ def test_a_server_that_is_not_started_is_asked_for_by_name():
         assert caught.value.server == "judge"
 
     in_loop(test, servers=0, settings=PoolSettings(server="judge"))
+
+
+def test_a_busy_server_is_waited_for_beyond_the_attempts_and_then_given_up():
+    async def test(pool, server):
+        server.answer = 429
+        asking = asyncio.create_task(ask(pool))
+        while server.asked < 2 * QUICK.attempts:
+            await asyncio.sleep(0.01)
+        server.answer = 200
+        assert await asking == server.url
+        server.answer = 429
+        with pytest.raises(RequestError, match="HTTP 429"):
+            await ask(pool)
+
+    in_loop(test)
+
+
+def test_a_server_that_asks_for_no_wait_is_not_asked_at_once(monkeypatch):
+    waits = []
+    monkeypatch.setattr("shards.endpoints._backoff_s", lambda state: waits.append(state) or 0.05)
+
+    async def test(pool, server):
+        server.answer, server.headers = 429, {"Retry-After": "0"}
+        with pytest.raises(RequestError, match="HTTP 429"):
+            await ask(pool)
+        assert server.asked <= 1 + len(waits)
+        assert len(waits) < 30
+
+    in_loop(test)
