@@ -193,6 +193,8 @@ class Judge:
         self._counts: Counter[str] = Counter()
         self._engine: Engine | None = None
         self._lock = threading.Lock()
+        self._asking: set[bytes] = set()  # by any thread
+        self._changed = threading.Condition()
 
     def _built(self) -> Engine:
         """The engine, made when it is first needed."""
@@ -235,13 +237,37 @@ class Judge:
         return {request_hash(request_bytes(request)): request for request in requests}
 
     def _replies(self, asked: Sequence[Asked]) -> dict[bytes, bytes]:
-        """The reply to every request: from the ledger, or asked and then committed to it."""
-        addresses = [address for _, requests in asked for address in requests]
-        if missing(self._ledger, addresses):
+        """The reply to every request: from the ledger, or asked and then committed to it.
+
+        What another thread is asking is waited for, and asked only if that one got no reply to keep.
+        """
+        left = {address for _, requests in asked for address in requests}
+        if missing(self._ledger, list(left)):
             self._ledger.refresh()  # a worker that died may have paid for some
-        unpaid = set(missing(self._ledger, addresses))
-        found = {a: reply for a in addresses if (reply := self._ledger.get(a)) is not None}
-        return found | pay(self._built(), self._ledger, _only(asked, unpaid)) if unpaid else found
+        replies: dict[bytes, bytes] = {}
+        while left:
+            own = self._take_on(left)
+            replies |= {a: reply for a in left if (reply := self._ledger.get(a)) is not None}
+            try:
+                if unpaid := own - set(replies):
+                    replies |= pay(self._built(), self._ledger, _only(asked, unpaid))
+            finally:
+                self._let_go(own)
+            left -= set(replies)
+        return replies
+
+    def _take_on(self, addresses: set[bytes]) -> set[bytes]:
+        """Those that no other thread is asking; waits until there is one."""
+        with self._changed:
+            while not (own := addresses - self._asking):
+                self._changed.wait()
+            self._asking |= own
+        return own
+
+    def _let_go(self, addresses: set[bytes]) -> None:
+        with self._changed:
+            self._asking -= addresses
+            self._changed.notify_all()
 
     def _scores(
         self, work: Work, requests: Mapping[bytes, Request], replies: Mapping[bytes, bytes]

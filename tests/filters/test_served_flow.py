@@ -158,6 +158,31 @@ def test_a_caller_that_asks_nothing_gets_nothing(serve, tmp_path, count):
     stage.close()
 
 
+def test_what_two_slices_want_at_once_is_asked_once(serve, tmp_path):
+    server = serve(latency_s=0.2)
+    stage = config(server, in_flight=16).build(Ledger(Storage(str(tmp_path))))
+    batches = [[make_sample(n, key=f"{k}-{n}") for n in range(k, k + 8)] for k in (0, 4)]
+    callers = [Caller(stage, batch) for batch in batches]
+    for caller in callers:
+        caller.join()
+    stage.close()
+    assert len(instructions(server)) == 12
+    first, second = ([o.rows["consistency"][0] for o in caller.outcomes] for caller in callers)
+    assert [row["probabilities"] for row in first[4:]] == [row["probabilities"] for row in second[:4]]
+
+
+def test_what_one_slice_got_no_reply_to_the_other_asks_itself(serve, tmp_path):
+    server = serve(latency_s=0.2, script=["", "400"])
+    stage = config(server).build(Ledger(Storage(str(tmp_path))))
+    callers = [Caller(stage, [make_sample(1, key=f"tiny-{k}")]) for k in range(2)]
+    for caller in callers:
+        caller.join()
+    stage.close()
+    statuses = [caller.outcomes[0].rows["consistency"][0]["status"] for caller in callers]
+    assert sorted(statuses) == ["error", "ok"]
+    assert len(instructions(server)) == 2
+
+
 def test_mixed_faults_and_a_server_that_dies_and_comes_back_lose_nothing_and_pay_nothing_twice(
     serve, tmp_path
 ):
