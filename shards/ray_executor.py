@@ -223,8 +223,8 @@ def _nodes() -> list[dict[str, Any]]:
 
 
 def _cause(error: Any) -> BaseException:  # noqa: ANN401, a RayTaskError
-    cause: BaseException = error.as_instanceof_cause()
-    return cause
+    """What a task raised, as it is; Ray's own mixture of both says a traceback in place of its message."""
+    return error.cause if isinstance(error.cause, BaseException) else error
 
 
 def _start(workers: int, address: str | None, cpus: float) -> None:

@@ -84,11 +84,15 @@ def test_where_the_ledger_has_every_answer_no_server_is_started(made, step, mode
 
 
 @pytest.mark.ray
-def test_the_first_question_that_was_never_asked_starts_them(made):
+@pytest.mark.parametrize("engine", ["local", "ray"])
+@pytest.mark.parametrize(
+    "asked", ["scores.questions=[consistency, presence, copy_paste]", "scores.controls=3"]
+)
+def test_the_first_question_that_was_never_asked_starts_them(made, engine, asked):
+    """Whether it is asked about a sample, by a worker, or about a control, by the driver."""
     recipe, out, _ = made
-    changes = ["scores.engine.server=servers", "scores.questions=[consistency, presence, copy_paste]"]
     with pytest.raises(EngineError, match="no server starts"):
-        run(recipe, out, *changes)
+        run(recipe, out, f"run.engine={engine}", "scores.engine.server=servers", asked)
     assert (recipe.parent / "mark").exists()
     (recipe.parent / "mark").unlink()
     assert not ray_is_up()
