@@ -100,13 +100,15 @@ class Servers:
         return settings.model_copy(update=found)
 
     def start(self, name: str, step: Step) -> None:
-        """Start one of the servers that a step asks for.
+        """Start one of the servers that a step asks for, unless it runs.
 
         Raises:
             EngineError: the cluster has no room for it, or it does not start.
         """
         from shards.ray_executor import RayServers
 
+        if name in self._running:
+            return
         if not self._running:
             self._folder.delete("")  # of a run that was killed: others may have taken its servers' ports
         model = next(served.model for _, served in asked_servers(step.settings) if served.server == name)

@@ -232,12 +232,12 @@ class EndpointPool:
 
     async def _take_in(self) -> None:
         """The endpoints that came; those that went are no more looked at, as others may take their ports."""
-        urls: set[str] = set()
-        with suppress(
-            OSError, ValueError
-        ):  # it is being written, or out of reach: it will be looked for again
+        try:
             urls = set(await asyncio.to_thread(self._find))
-        self._found_at, self._finding = time.monotonic(), None
+        except (OSError, ValueError):
+            return  # an address is being written, or out of reach: in a few seconds they are read again
+        finally:
+            self._found_at, self._finding = time.monotonic(), None
         if not urls:
             return
         kept = [e for e in self._endpoints if e.url in urls or e.is_admitted or e.look]
