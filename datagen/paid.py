@@ -39,6 +39,7 @@ class PaidModel:
         self._pool: EndpointPool | None = None
         self._waiting: dict[bytes, bytes] = {}  # replies that came while others were written
         self._writing: asyncio.Task[None] | None = None
+        self._asking: dict[bytes, asyncio.Event] = {}  # what is asked once, whoever else wants it meanwhile
 
     def close(self) -> None:
         """Close all connections."""
@@ -93,8 +94,19 @@ class PaidModel:
             RequestError: this request was given up or refused.
             EndpointError: no more can be asked: all endpoints are down, or one is not admitted.
         """
+        while address in self._asking:
+            await self._asking[address].wait()
         if (kept := self._ledger.get(address)) is not None:
             return kept
+        self._asking[address] = asyncio.Event()
+        try:
+            return await self._paid(address, path, body, read)
+        finally:
+            self._asking.pop(address).set()
+
+    async def _paid(
+        self, address: bytes, path: str, body: Callable[[], Body], read: Callable[[Any], bytes]
+    ) -> bytes:
         if self._pool is None:
             self._pool = EndpointPool(
                 self._settings.endpoints,

@@ -14,7 +14,7 @@ Counts: TypeAlias = npt.NDArray[np.int64]
 
 RESAMPLES = 1000
 SEED = 0
-CELLS = 1 << 18  # of resampled counts held at once: 2 MB, which stays in the cache
+CELLS = 1 << 18  # of counts or drawn places held at once: 2 MB, which stays in the cache
 NORMAL_95 = 1.959964
 
 
@@ -90,10 +90,16 @@ def _resampled(above: Counts, below: Counts, distinct: int, resamples: int) -> I
 
 
 def _drawn(random: np.random.Generator, places: Counts, distinct: int, size: int) -> Counts:
-    """Counts by distinct score of `size` resamples, [size, distinct]."""
-    chosen = places[random.integers(0, len(places), (size, len(places)), dtype=np.int32)]
-    rows = chosen + distinct * np.arange(size)[:, None]
-    return np.bincount(rows.ravel(), minlength=size * distinct).reshape(size, distinct)
+    """Counts by distinct score of `size` resamples, [size, distinct]; what is drawn is held in parts."""
+    counts = np.empty((size, distinct), np.int64)
+    part = max(1, CELLS // len(places))
+    for start in range(0, size, part):
+        number = min(part, size - start)
+        chosen = places[random.integers(0, len(places), (number, len(places)), dtype=np.int32)]
+        rows = chosen + distinct * np.arange(number)[:, None]
+        found = np.bincount(rows.ravel(), minlength=number * distinct)
+        counts[start : start + number] = found.reshape(number, distinct)
+    return counts
 
 
 def share_with_interval(count: int, n: int) -> Interval:

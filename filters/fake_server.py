@@ -54,6 +54,7 @@ class Behaviour(FakeBehaviour):
         shift: added to every label's probability but the last; another model's answers.
         api_key: asked for, if set.
         retry_after_s: what a 429 asks for.
+        missing: paths that it does not know, as another kind of server.
         answer: label probabilities of a prompt and the sha256 of each image.
     """
 
@@ -62,6 +63,7 @@ class Behaviour(FakeBehaviour):
     shift: float = 0.0
     api_key: str = ""
     retry_after_s: float = 0.0
+    missing: Sequence[str] = ()
     answer: Answer | None = None
 
 
@@ -105,6 +107,8 @@ class FakeJudge(FakeModel[Behaviour, Asked]):
     async def _gate(self, request: web.Request, handler: Any) -> web.StreamResponse:  # noqa: ANN401, aiohttp's
         if time.monotonic() < self._ready_at:
             return web.Response(status=503, text="starting")
+        if request.path in self.behaviour.missing:
+            return web.Response(status=404, text="Not Found")
         key = self.behaviour.api_key
         if key and request.headers.get("Authorization") != f"Bearer {key}":
             given = request.headers.get("Authorization", "nothing")

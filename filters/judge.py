@@ -126,7 +126,6 @@ def make_requests(
     questions: Sequence[Question],
     identity: Mapping[str, Json],
     sent: Mapping[str, EncodedImage] | None = None,
-    digests: Mapping[str, str] | None = None,
 ) -> list[Request]:
     """Every request that `questions` make of `sample`, a question's in order of reference and candidate.
 
@@ -135,11 +134,9 @@ def make_requests(
         questions: what is asked.
         identity: of the judge.
         sent: the images as sent, by member name, where they were sized first; else the sample's own.
-        digests: sha256 of each of them, where that is known without them.
     """
     images = sent if sent is not None else sample.images
-    if digests is None:
-        digests = {name: hashlib.sha256(image.data).hexdigest() for name, image in images.items()}
+    digests = {name: hashlib.sha256(image.data).hexdigest() for name, image in images.items()}
     claims = _claims(sample) if identity.get("reads_claims") else None
     return [
         _request(sample, question, place, digests, claims, identity)

@@ -14,7 +14,6 @@ from pydantic import Field, field_validator
 from filters.controls import control_table, draw_rows, spoil, write_controls
 from filters.embedded import EmbeddedEngineConfig
 from filters.judge import MASS_FLOOR, Asked, Engine, InTurn, Request, make_requests, make_rows, request_bytes
-from filters.paid import all_paid, samples_paid
 from filters.rubrics import Question, pick_questions
 from filters.served import ServedEngineConfig
 from shards.index import Directory
@@ -96,6 +95,19 @@ class JudgeConfig(WorkerStep):
         """The judge on its worker; the model is loaded with the first question that was never asked."""
         return Judge(self, ledger)
 
+    def check_engine(self, ledger: Ledger) -> None:
+        """Look whether the judge answers; nothing is asked.
+
+        Raises:
+            EndpointError: none of its endpoints does, or one is another judge.
+        """
+        if isinstance(self.engine, ServedEngineConfig):
+            engine = self.engine.build(pick_questions(self.questions), ledger)
+            try:
+                engine.check()
+            finally:
+                engine.close()
+
     def make_beside(
         self, rows: Iterable[IndexRow], inputs: Sequence[Storage], ledger: Ledger, target: Storage
     ) -> Mapping[str, float]:
@@ -122,28 +134,6 @@ class JudgeConfig(WorkerStep):
     def _spoilt(self, rows: Iterable[IndexRow], inputs: Sequence[Storage]) -> list[tuple[str, Sample]]:
         chosen = draw_rows(list(rows), self.controls)
         return list(spoil([Directory(inputs[row.directory]).sample(row.shard, row.row) for row in chosen]))
-
-    def is_paid(
-        self, rows: Sequence[IndexRow], inputs: Sequence[Storage], ledger: Ledger, limit: int | None = None
-    ) -> bool:
-        """Whether nothing is left to ask, controls included; then a server need not be started.
-
-        No image is opened but those of the controls. Inputs on an object store are not looked through: a
-        request a sample takes longer than a server's start.
-
-        Args:
-            rows: of the samples that the step may judge.
-            inputs: the directories that hold them.
-            ledger: where replies are kept.
-            limit: how many of the samples it judges; None for all.
-        """
-        if not all(storage.is_local for storage in inputs):
-            return False
-        questions, identity = pick_questions(self.questions), self.engine.identity
-        if not all_paid(rows[:limit], inputs, questions, identity, ledger):
-            return False
-        spoilt = [sample for _, sample in self._spoilt(rows, inputs)] if self.controls else []
-        return samples_paid(spoilt, questions, identity, ledger)
 
     def check_counts(self, counts: Mapping[str, float], planned: int) -> None:
         """Stop a step early that cannot end well.
@@ -204,6 +194,8 @@ class Judge(Stage):
         self._counts: Counter[str] = Counter()
         self._engine: Engine | None = None
         self._lock = threading.Lock()
+        self._asking: set[bytes] = set()  # by any thread
+        self._changed = threading.Condition()
 
     def _built(self) -> Engine:
         """The engine, made when it is first needed."""
@@ -230,6 +222,10 @@ class Judge(Stage):
             self._scores(work, requests, replies) for work, (_, requests) in zip(batch, asked, strict=True)
         ]
 
+    def unpaid(self, batch: Sequence[Work]) -> list[Work]:
+        """Those of a batch about which something is left to ask."""
+        return [work for work in batch if missing(self._ledger, list(self._requests(work.parents[0])))]
+
     def take_counts(self) -> dict[str, float]:
         """What was asked and what could not be read since the last call, by name."""
         with self._lock:
@@ -242,13 +238,37 @@ class Judge(Stage):
         return {request_hash(request_bytes(request)): request for request in requests}
 
     def _replies(self, asked: Sequence[Asked]) -> dict[bytes, bytes]:
-        """The reply to every request: from the ledger, or asked and then committed to it."""
-        addresses = [address for _, requests in asked for address in requests]
-        if missing(self._ledger, addresses):
+        """The reply to every request: from the ledger, or asked and then committed to it.
+
+        What another thread is asking is waited for, and asked only if that one got no reply to keep.
+        """
+        left = {address for _, requests in asked for address in requests}
+        if missing(self._ledger, list(left)):
             self._ledger.refresh()  # a worker that died may have paid for some
-        unpaid = set(missing(self._ledger, addresses))
-        found = {a: reply for a in addresses if (reply := self._ledger.get(a)) is not None}
-        return found | pay(self._built(), self._ledger, _only(asked, unpaid)) if unpaid else found
+        replies: dict[bytes, bytes] = {}
+        while left:
+            own = self._take_on(left)
+            replies |= {a: reply for a in left if (reply := self._ledger.get(a)) is not None}
+            try:
+                if unpaid := own - set(replies):
+                    replies |= pay(self._built(), self._ledger, _only(asked, unpaid))
+            finally:
+                self._let_go(own)
+            left -= set(replies)
+        return replies
+
+    def _take_on(self, addresses: set[bytes]) -> set[bytes]:
+        """Those that no other thread is asking; waits until there is one."""
+        with self._changed:
+            while not (own := addresses - self._asking):
+                self._changed.wait()
+            self._asking |= own
+        return own
+
+    def _let_go(self, addresses: set[bytes]) -> None:
+        with self._changed:
+            self._asking -= addresses
+            self._changed.notify_all()
 
     def _scores(
         self, work: Work, requests: Mapping[bytes, Request], replies: Mapping[bytes, bytes]

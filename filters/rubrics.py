@@ -172,11 +172,17 @@ def _label_faults(labels: object) -> list[str]:
     faults = [
         f"labels: expected text, got {label!r}; quote it" for label in labels if not isinstance(label, str)
     ]
-    return faults + [
+    faults += [
         f"labels: {label}: expected a number, got {value!r}"
         for label, value in labels.items()
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value)
     ]
+    if not faults and len(set(labels.values())) < len(labels):
+        faults.append(
+            f"labels: expected a value of its own for each, got {labels!r}; the likeliest label is no longer "
+            "the likeliest value where two share one: leave one of them out"
+        )
+    return faults
 
 
 def _text_faults(text: str, scope: str) -> list[str]:

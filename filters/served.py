@@ -156,6 +156,14 @@ class ServedEngine:
         finally:
             self._thread.run(self._forget(call))
 
+    def check(self) -> None:
+        """Look at the endpoints, and ask nothing.
+
+        Raises:
+            EndpointError: none answers, or one is another judge.
+        """
+        self._thread.run(self._look())
+
     def take_counts(self) -> dict[str, float]:
         """What was asked since the last call: requests, retries, tokens; replies that were none, by cause."""
         return self._thread.run(self._take_counts())
@@ -175,15 +183,23 @@ class ServedEngine:
         self.counts.clear()
         return counted
 
-    async def _queue(self, call: _Call, asked: Sequence[Asked]) -> None:
+    def _opened(self) -> EndpointPool:
         config = self._config
         if self._pool is None:
             self._pool = EndpointPool(
                 config.endpoints, config.pool_settings(), self._admission, config.find_endpoints, self.counts
             )
+        return self._pool
+
+    async def _look(self) -> None:
+        async with self._opened().session():
+            pass
+
+    async def _queue(self, call: _Call, asked: Sequence[Asked]) -> None:
+        pool = self._opened()
         self._calls.add(call)
         self._todo.extend(_Job(sample, deque(requests.items()), call) for sample, requests in asked)
-        self._add_askers(self._pool)
+        self._add_askers(pool)
 
     async def _forget(self, call: _Call) -> None:
         """A caller that has all its answers, or wants no more."""

@@ -11,12 +11,12 @@ from typing import Any
 
 from filters.check_measure import LEAST, CheckMeasure, measure_check
 from filters.checks import ALL, CHECKS, LIKENESS
+from filters.claims import read_claim
 from filters.decisions import short_hash
 from filters.embedded import ASSETS
 from filters.gallery import Card, Chip, cards, value_words
 from filters.lineage import Lineage
 from filters.multi_answers import multi_answer
-from filters.paid import read_claim
 from filters.truth import fault_of
 from shards.driver_step import Input
 from shards.index import Directory

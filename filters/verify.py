@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
@@ -19,7 +20,7 @@ from filters.served import ServedEngineConfig
 from shards.ledger import Ledger, request_hash
 from shards.sample import Json, Sample
 from shards.settings import RUN
-from shards.stage import IndexRow, Scores, Work
+from shards.stage import Scores, Work
 from shards.storage import Storage
 
 if TYPE_CHECKING:
@@ -74,16 +75,6 @@ class VerifyConfig(JudgeConfig):
         """
         return self.model_copy(update={"raw_at": tuple(storage.uri for storage in ancestors(inputs))})
 
-    def is_paid(
-        self,
-        rows: Sequence[IndexRow],  # noqa: ARG002, as a judge's
-        inputs: Sequence[Storage],  # noqa: ARG002
-        ledger: Ledger,  # noqa: ARG002
-        limit: int | None = None,  # noqa: ARG002
-    ) -> bool:
-        """Not known: what is asked about raw references needs images."""
-        return False
-
     def build(self, ledger: Ledger) -> Verifier:
         """The verifier on its worker."""
         return Verifier(self, ledger)
@@ -100,18 +91,24 @@ class Verifier(Judge):
 
     def __call__(self, batch: Sequence[Work]) -> list[Scores]:
         """The rows of each sample's questions and checks."""
-        with self._reading:
-            beside = [self._raw.beside(work.parents[0]) for work in batch]
-        found = super().__call__(
-            [Work(key=w.key, spec=w.spec, parents=(e,)) for w, e in zip(batch, beside, strict=True)]
-        )
+        beside = self._beside(batch)
+        found = super().__call__(beside)
         return [
-            Scores(rows={**scores.rows, **check_rows(sample, scores.rows), **self._measured(sample)})
-            for sample, scores in zip(beside, found, strict=True)
+            Scores(
+                rows={
+                    **scores.rows,
+                    **check_rows(work.parents[0], scores.rows),
+                    **self._measured(work.parents[0]),
+                }
+            )
+            for work, scores in zip(beside, found, strict=True)
         ]
 
-    def _measured(self, sample: Edited) -> dict[str, list[Row]]:
-        return {LIKENESS: self._meter.rows(sample)} if self._measures else {}
+    def _measured(self, sample: Sample) -> dict[str, list[Row]]:
+        if not self._measures:
+            return {}
+        assert isinstance(sample, Edited)
+        return {LIKENESS: self._meter.rows(sample)}
 
     @cached_property
     def _meter(self) -> LikenessMeter:
@@ -119,6 +116,16 @@ class Verifier(Judge):
         from filters.likeness import LikenessMeter
 
         return LikenessMeter()
+
+    def unpaid(self, batch: Sequence[Work]) -> list[Work]:
+        """Those of a batch about which something is left to ask."""
+        left = {work.key for work in super().unpaid(self._beside(batch))}
+        return [work for work in batch if work.key in left]
+
+    def _beside(self, batch: Sequence[Work]) -> list[Work]:
+        """Each sample with the raw form of its edited references."""
+        with self._reading:
+            return [replace(work, parents=(self._raw.beside(work.parents[0]),)) for work in batch]
 
     def _requests(self, sample: Sample) -> dict[bytes, Request]:
         known = sample.known if isinstance(sample, Edited) else ()

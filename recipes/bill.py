@@ -70,14 +70,13 @@ def _bill(step: Step, out: Storage, directory: str, samples: int) -> Bill:
     drawn = draw_rows(rows, samples)
     assert isinstance(step.settings, JudgeConfig)
     settings = step.settings.reading([found.storage])
-    alone = settings.model_copy(update={"controls": 0})
-    unpaid = [row for row in drawn if not alone.is_paid([row], [found.storage], ledger)]
     opened = Directory(found.storage)
-    batch = [Work(key=row.key, parents=(opened.sample(row.shard, row.row),)) for row in unpaid]
+    batch = [Work(key=row.key, parents=(opened.sample(row.shard, row.row),)) for row in drawn]
     stage = settings.build(ledger)
-    began = time.perf_counter()
     try:
-        stage(batch)
+        unpaid = stage.unpaid(batch)
+        began = time.perf_counter()
+        stage(unpaid)
         seconds = time.perf_counter() - began
         counts = stage.take_counts()
     finally:

@@ -16,9 +16,9 @@ from filters.agreement import Agreement, Place, Retest, agreement, read_labels, 
 from filters.calibrate import CalibrateError, Interval
 from filters.check_measure import CheckMeasure, measure_check
 from filters.checks import ALL, CHECKS
+from filters.claims import read_claim
 from filters.controls import KINDS, draw_rows, read_controls
 from filters.judge_step import JudgeConfig
-from filters.paid import read_claim
 from filters.right_answers import right_answer
 from filters.rubrics import pick_questions
 from filters.served import ServedEngineConfig

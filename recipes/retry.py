@@ -36,10 +36,10 @@ def count_statuses(storage: Storage) -> Counter[str]:
     return found
 
 
-def forget(recipe: Recipe, out: Storage, name: str, status: str) -> list[str]:
-    """Forget a step and what was made from it; return the names of the directories that went.
+def spoilt(recipe: Recipe, out: Storage, name: str, status: str) -> list[str]:
+    """The directories of a step and of what was made from it, where a reply has that status.
 
-    A finished step none of whose replies has that status stays. Only for who holds the lease.
+    None of a finished step that has no such reply.
 
     Raises:
         RecipeError: the recipe has no such judged step, or it was never run.
@@ -53,10 +53,7 @@ def forget(recipe: Recipe, out: Storage, name: str, status: str) -> list[str]:
         raise RecipeError([f"{storage.uri}: expected a step that was run, got none; `bakery run` makes it"])
     if read_manifest(storage) and not count_statuses(storage)[status]:
         return []
-    stale = [*_made_from(out, directory), directory]
-    for each in stale:
-        delete_directory(out, each)
-    return stale
+    return [*_made_from(out, directory), directory]
 
 
 def _made_from(out: Storage, directory: str) -> list[str]:
@@ -75,6 +72,20 @@ def _made_from(out: Storage, directory: str) -> list[str]:
 def retry(
     run: Run, recipe: Recipe, out: Storage, name: str, status: str
 ) -> tuple[list[str], Mapping[str, Manifest]]:
-    """Forget a step's lost replies and ask them again; return what went, and what was made."""
-    gone = forget(recipe, out, name, status)
-    return gone, run.execute(only=[name]) if gone else {}
+    """Forget a step's lost replies and what was made from them, and ask them again.
+
+    Nothing is forgotten before it is known that the step can be made. Only for who holds the lease.
+
+    Returns:
+        names of the directories that went, and what was made.
+
+    Raises:
+        EndpointError: no endpoint answers, or one is not what is declared.
+    """
+    gone = spoilt(recipe, out, name, status)
+    if not gone:
+        return [], {}
+    run.check_asked(name)
+    for each in gone:
+        delete_directory(out, each)
+    return gone, run.execute(only=[name])

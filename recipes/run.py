@@ -18,11 +18,12 @@ from recipes.forget import read_forgotten
 from recipes.identity import computed, content, hashes
 from recipes.inputs import Samples, contents, rows_of, samples_of
 from recipes.schema import Recipe, RecipeError, RunSettings, Step
-from recipes.servers import Servers
+from recipes.servers import Servers, asked_servers
 from recipes.trace import STAMPS
 from shards.driver_step import DriverStep, Input
 from shards.executor import Executor
 from shards.finish import finish
+from shards.http_client import ServerWantedError
 from shards.index import Directory
 from shards.lease import Lease
 from shards.ledger import FOLDER, Ledger
@@ -180,9 +181,46 @@ class Run:
         draft = self._draft(step)
         inputs = [samples_of(self._out, name) for names in draft.parents.values() for name in names]
         plan = self._plan(step, inputs, contents(self._out, draft.parents))
-        settings = self._servers.settled(worker_step(step), step.run, lambda: self._is_paid(step, inputs))
+        while True:
+            try:
+                return self._work(step, plan, inputs, draft, began)
+            except ServerWantedError as error:
+                wanted = error.server
+            self._start_server(wanted, step)
+
+    def check_asked(self, name: str) -> None:
+        """Look whether a step can be made: what it reads is there, and who it asks answers.
+
+        Raises:
+            ManifestError: an input is not finished.
+            EndpointError: no endpoint answers, or one is not what is declared.
+            EngineError: its servers do not start.
+        """
+        step = self._recipe.steps[name]
+        names = [directory_name(each, self._hashes[each]) for each in step.reads]
+        worker_step(step).reading([samples_of(self._out, each).storage for each in names])
+        for _, served in asked_servers(step.settings):
+            self._start_server(served.server, step)
+        self._servers.settled(worker_step(step)).check_engine(Ledger(self._out.child(LEDGER)))
+
+    def _start_server(self, name: str, step: Step) -> None:
+        """Start a server of the recipe; a cluster has room for workers beside it, not before it."""
+        self._end_workers()
+        if not self._servers.are_up:
+            self._end_ray()  # one that was started for workers alone has no room for more
+        self._servers.start(name, step)
+
+    def _work(
+        self, step: Step, plan: PlanSummary, inputs: Sequence[Samples], draft: Manifest, began: float
+    ) -> Manifest:
+        """Make a step by its plan; what an earlier call made of it is there.
+
+        Raises:
+            ServerWantedError: something is to be asked of a server that is not started.
+        """
+        storage = self.storage(step.name)
+        settings = self._servers.settled(worker_step(step))
         storages = tuple(samples.storage for samples in inputs)
-        sizes = plan_sizes(plan, step.shard_size)
         job = Job(
             name=step.name,
             kind="samples" if draft.kind == "samples" else "scores",
@@ -194,7 +232,7 @@ class Run:
         )
         production = Production(
             job,
-            sizes,
+            plan_sizes(plan, step.shard_size),
             self._engine(step.run),
             slice_size=step.run.slice_size,
             observe=lambda progress: self._observe(step.name, progress),
@@ -210,11 +248,6 @@ class Run:
     def _observe(self, name: str, progress: Progress) -> None:
         self._lease.check_heard()
         self._display.observe(name, progress)
-
-    def _is_paid(self, step: Step, inputs: Sequence[Samples]) -> bool:
-        """Whether the ledger holds all that a step would ask its servers; False of one that cannot tell."""
-        ledger, storages = Ledger(self._out.child(LEDGER)), [samples.storage for samples in inputs]
-        return worker_step(step).is_paid(list(rows_of(inputs)), storages, ledger, step.limit)
 
     def _plan(self, step: Step, inputs: Sequence[Samples], read_from: str) -> PlanSummary:
         """The plan that lies there, if it was made from what the inputs hold now; otherwise a new one."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,7 +13,7 @@ from shards.settings import Settings
 from shards.storage import Storage
 
 if TYPE_CHECKING:
-    from recipes.schema import Recipe, RunSettings, Step
+    from recipes.schema import Recipe, Step
     from shards.ray_executor import RayServers
     from shards.served_settings import ServedSettings
     from shards.worker_step import WorkerStep
@@ -88,30 +88,32 @@ class Servers:
         """Whether any was started."""
         return bool(self._running)
 
-    def settled(self, settings: WorkerStep, run: RunSettings, is_paid: Callable[[], bool]) -> WorkerStep:
-        """A step's settings with the addresses of the servers it asks for, which are started if need be.
-
-        Args:
-            settings: of the step.
-            run: how it runs.
-            is_paid: whether it has nothing to ask; then no server is started for it.
-
-        Raises:
-            EngineError: the cluster has no room for them, or they do not start.
-        """
+    def settled(self, settings: WorkerStep) -> WorkerStep:
+        """A step's settings with the addresses of the servers it asks for; none of those that do not run."""
         found = {}
         for field, served in asked_servers(settings):
-            if served.server not in self._running and not is_paid():
-                self._start(served.server, served.model, run)
             is_up = served.server in self._running
             urls = tuple(published_urls(self._folder, served.server)) if is_up else ()
-            found[field] = served.model_copy(update={"endpoints": urls, "endpoints_at": self._folder.uri})
+            # One that dies is started again, and needs as long as at first.
+            outage_s = max(served.outage_s, self._recipe.resources[served.server].start_s)
+            changes = {"endpoints": urls, "endpoints_at": self._folder.uri, "outage_s": outage_s}
+            found[field] = served.model_copy(update=changes)
         return settings.model_copy(update=found)
 
-    def _start(self, name: str, model: str, run: RunSettings) -> None:
+    def start(self, name: str, step: Step) -> None:
+        """Start one of the servers that a step asks for, unless it runs.
+
+        Raises:
+            EngineError: the cluster has no room for it, or it does not start.
+        """
         from shards.ray_executor import RayServers
 
-        spec = self._recipe.resources[name].spec(name, model)
+        if name in self._running:
+            return
+        if not self._running:
+            self._folder.delete("")  # of a run that was killed: others may have taken its servers' ports
+        model = next(served.model for _, served in asked_servers(step.settings) if served.server == name)
+        spec, run = self._recipe.resources[name].spec(name, model), step.run
         cores = (run.workers or os.cpu_count() or 1) * run.cpus_per_worker
         self._running[name] = RayServers(spec, self._folder, address=run.ray_address, cpus=cores)
 

@@ -16,6 +16,11 @@ LONGEST_RETRY_AFTER_S = 120.0
 MAX_REPLY_BYTES = 16 << 20
 CONNECT_S = 10.0
 BUSY = (408, 425, 429)
+NO_SERVER = (
+    aiohttp.InvalidURL,
+    aiohttp.ClientSSLError,
+    aiohttp.ClientResponseError,
+)  # whatever answers there
 SHOWN = 300  # characters of a server's answer in a message
 
 
@@ -25,6 +30,21 @@ class EndpointError(RuntimeError):
 
 class EndpointsDownError(EndpointError):
     """No endpoint answers any more. What was committed is kept."""
+
+
+class ServerWantedError(EndpointError):
+    """Something is to be asked, of a server that is not started.
+
+    Attributes:
+        server: its name.
+    """
+
+    def __init__(self, server: str) -> None:
+        super().__init__(server)
+        self.server = server
+
+    def __str__(self) -> str:
+        return f"{self.server}: expected a running server, got none; a run starts it"
 
 
 class RequestError(ReasonError, RuntimeError):
@@ -45,6 +65,10 @@ class TransientError(RequestError):
         super().__init__(reason, message)
         self.blames_endpoint = blames_endpoint
         self.retry_after_s = retry_after_s
+
+
+class OutageError(TransientError):
+    """No answer, or one that says "later": it is waited for. Any other answer that is none is not."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +126,7 @@ class JsonClient:
         """The JSON at `path`, posted `body` if there is one. A redirect is not followed: the key stays here.
 
         Raises:
+            OutageError: there is none, or one that says "later".
             TransientError: it may be answered if asked again.
             RequestError: the server refused it.
             EndpointError: the server refuses the key.
@@ -113,10 +138,12 @@ class JsonClient:
                 text = self._hide(await _read_body(response, path))
                 self._check_status(url, path, response, text)
         except TimeoutError as error:
-            raise TransientError("timeout", f"no answer from {path} in {self._timeout_s:g} s") from error
+            raise OutageError("timeout", f"no answer from {path} in {self._timeout_s:g} s") from error
         except aiohttp.ClientError as error:
             said = self._hide(f"{type(error).__name__}: {error}".encode()).decode()
-            raise TransientError("connection", said) from error
+            if isinstance(error, NO_SERVER):
+                raise TransientError("no_http", said) from error
+            raise OutageError("connection", said) from error
         return self._parse(path, text)
 
     def _check_status(self, url: str, path: str, response: aiohttp.ClientResponse, text: bytes) -> None:
@@ -129,7 +156,7 @@ class JsonClient:
             held = f"the key in ${name}" if name else "no key, as api_key_env is unset"
             raise EndpointError(f"{url}: expected to be let in with {held}, got {said}")
         if status in BUSY or status >= 500:
-            raise TransientError(
+            raise OutageError(
                 f"http_{status}",
                 said,
                 blames_endpoint=status not in BUSY,

@@ -20,6 +20,7 @@ from shards.storage import Storage
 from shards.worker import Task, Workers
 
 SERVER_RESTARTS = 3
+PLACED_S = 600.0  # for a place on the cluster; a node that is added for it takes minutes
 LOOPBACK = "127.0.0.1"
 OBJECT_STORE_BYTES = 100 << 20  # tasks and receipts only; Ray's own default is a third of the memory
 
@@ -158,7 +159,7 @@ class RayServers:
     Returns when one replica is healthy; others join as they come.
 
     Raises:
-        EngineError: the cluster lacks GPUs, or no replica starts.
+        EngineError: the cluster lacks GPUs or has none free, or no replica starts.
     """
 
     def __init__(self, spec: ServerSpec, folder: Storage, *, address: str | None, cpus: float) -> None:
@@ -171,17 +172,24 @@ class RayServers:
         )
         self._actors = [actor.remote(spec, folder, number, host) for number in range(spec.replicas)]
         try:
-            self._wait_for_one()
+            self._wait_for_one(spec)
         except BaseException:
             self.close()
             raise
 
-    def _wait_for_one(self) -> None:
+    def _wait_for_one(self, spec: ServerSpec) -> None:
         waiting = [actor.ready.remote() for actor in self._actors]
         while waiting:
-            (ended, *_), waiting = ray.wait(waiting)
+            longest_s = PLACED_S + spec.start_s
+            ended, waiting = ray.wait(waiting, timeout=longest_s)
+            if not ended:
+                raise EngineError(
+                    f"resources.{spec.name}: expected a replica within {longest_s:g} s, got none: no node "
+                    f"has {spec.gpus:g} GPUs and {spec.cpus:g} CPUs free; end what holds them, or join a "
+                    "larger cluster with run.ray_address"
+                )
             try:
-                ray.get(ended)
+                ray.get(ended[0])
                 return
             except RayActorError as error:
                 failure = error
@@ -215,8 +223,8 @@ def _nodes() -> list[dict[str, Any]]:
 
 
 def _cause(error: Any) -> BaseException:  # noqa: ANN401, a RayTaskError
-    cause: BaseException = error.as_instanceof_cause()
-    return cause
+    """What a task raised, as it is; Ray's own mixture of both says a traceback in place of its message."""
+    return error.cause if isinstance(error.cause, BaseException) else error
 
 
 def _start(workers: int, address: str | None, cpus: float) -> None:

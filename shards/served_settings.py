@@ -30,9 +30,11 @@ class ServedSettings(Settings):
         default=32, ge=1, le=1024, description="at once at each endpoint, for each worker"
     )
     timeout_s: Annotated[float, Field(**RUN)] = Field(default=120, gt=0, description="of one request")
-    attempts: Annotated[int, Field(**RUN)] = Field(default=6, ge=1, description="at one request")
+    attempts: Annotated[int, Field(**RUN)] = Field(
+        default=6, ge=1, description="at one request, those not counted that found a server busy"
+    )
     outage_s: Annotated[float, Field(**RUN)] = Field(
-        default=120, gt=0, description="how long all endpoints may be silent, their start included"
+        default=120, gt=0, description="how long all endpoints may be silent, their start included, or busy"
     )
     api_key_env: Annotated[str, Field(**RUN)] = Field(
         default="", description="environment variable that holds the key; the key itself is written nowhere"
@@ -57,6 +59,7 @@ class ServedSettings(Settings):
             attempts=self.attempts,
             outage_s=self.outage_s,
             api_key_env=self.api_key_env,
+            server=self.server,
         )
 
     def find_endpoints(self) -> list[str]:

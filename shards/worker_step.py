@@ -16,8 +16,8 @@ from shards.storage import Storage
 class WorkerStep(StepSettings):
     """Settings of a step that makes samples or scores; they travel to the workers with every task.
 
-    The driver calls, in this order: `plan`, `is_paid`, `prepared`, `reading`; then, while workers `build` the
-    stage and use it, `check_counts`; at the end `make_beside` and `check_scores`.
+    The driver calls, in this order: `plan`, `prepared`, `reading`; then, while workers `build` the stage and
+    use it, `check_counts`; at the end `make_beside` and `check_scores`.
     """
 
     @property
@@ -40,23 +40,6 @@ class WorkerStep(StepSettings):
         """The stage, whole, on its worker; a reply that it pays for is committed to `ledger` before anything
         is derived from it."""
 
-    def is_paid(
-        self,
-        rows: Sequence[IndexRow],  # noqa: ARG002, for steps that can tell
-        inputs: Sequence[Storage],  # noqa: ARG002
-        ledger: Ledger,  # noqa: ARG002
-        limit: int | None = None,  # noqa: ARG002
-    ) -> bool:
-        """Whether the ledger holds all that the step would ask its servers, so that none need be started.
-
-        Args:
-            rows: of the samples that the step may read.
-            inputs: the directories that hold them.
-            ledger: where replies are kept.
-            limit: how many of the planned samples are made; None for all.
-        """
-        return False
-
     def prepared(self, storage: Storage) -> Self:  # noqa: ARG002, for settings that need it
         """What the workers are given, once the plan lies in the step's directory.
 
@@ -67,6 +50,9 @@ class WorkerStep(StepSettings):
     def reading(self, inputs: Sequence[Storage]) -> Self:  # noqa: ARG002, for settings that need it
         """The settings with what the input directories were made from."""
         return self
+
+    def check_engine(self, ledger: Ledger) -> None:
+        """Raise where whoever the step asks does not answer, or is not what is declared."""
 
     def check_counts(self, counts: Mapping[str, float], planned: int) -> None:
         """Raise where a step cannot end well; called with all slices' counts, added up."""

@@ -65,16 +65,17 @@ def as_input(folder, name, kind):
 
 
 def decide(folder):
-    """Run in a process of its own: seconds of one decision, and the most memory that it took."""
+    """Run in a process of its own: one decision's seconds, those of CPU, and the most memory that it took."""
     before = peak_kb()
-    began = time.perf_counter()
+    began, began_cpu = time.perf_counter(), time.process_time()
     inputs = {
         "input": [as_input(folder, "base", "samples")],
         "scores": [as_input(folder, "judged", "scores")],
     }
     SelectConfig(**POLICY).make(inputs, Storage(str(folder / "selected")))
     took = time.perf_counter() - began
-    return {"seconds": took, "mb": (peak_kb() - before) / 1024}
+    cpu_s = time.process_time() - began_cpu
+    return {"seconds": took, "cpu_s": cpu_s, "mb": (peak_kb() - before) / 1024}
 
 
 def peak_kb():
@@ -82,21 +83,23 @@ def peak_kb():
     return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])
 
 
-def measured(folder, samples, images):
+def measured(folder, samples, images, times=1):
+    """Of several runs the one that took the least memory: when some is given back differs by a tenth."""
     write_output(folder, samples, images)
-    done = subprocess.run([sys.executable, __file__, str(folder)], check=True, capture_output=True, text=True)
-    return json.loads(done.stdout)
+    command = [sys.executable, __file__, str(folder)]
+    runs = [subprocess.run(command, check=True, capture_output=True, text=True) for _ in range(times)]
+    return min((json.loads(run.stdout) for run in runs), key=lambda found: found["mb"])
 
 
 def test_ten_million_rows_are_decided_in_memory_that_no_image_adds_to(tmp_path, capsys):
-    few = measured(tmp_path / "few", 500_000, 2)
-    many = measured(tmp_path / "many", 500_000, 12)
+    few = measured(tmp_path / "few", 500_000, 2, times=4)
+    many = measured(tmp_path / "many", 500_000, 12, times=4)
     all_rows = measured(tmp_path / "all", 10_000_000 // len(QUESTIONS) + 1, 4)
     with capsys.disabled():
         print(
             f"\nselect, 10 million rows ({len(QUESTIONS)} scores), best 22,000: {all_rows['seconds']:.1f} s, "
-            f"{all_rows['mb']:.0f} MB; 1.5 million rows with 2 images a sample {few['mb']:.0f} MB, with 12 "
-            f"{many['mb']:.0f} MB"
+            f"{all_rows['cpu_s']:.1f} s of CPU, {all_rows['mb']:.0f} MB; 1.5 million rows with 2 images a "
+            f"sample {few['mb']:.0f} MB, with 12 {many['mb']:.0f} MB"
         )
     assert many["mb"] < few["mb"] * 1.1
     assert all_rows["mb"] < few["mb"] * 10_000_000 / 1_500_000 * 1.2

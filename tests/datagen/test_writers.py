@@ -215,6 +215,16 @@ def test_a_second_caller_is_served_beside_the_first(serve_chat, chat_writer, tmp
     assert [text.made_by["seed"] for text in texts] == [ask.seed for each in asks for ask in each]
 
 
+def test_what_two_callers_want_at_once_is_asked_once(serve_chat, chat_writer, tmp_path):
+    server = serve_chat(latency_s=0.2)
+    with closing(chat_writer(server).build(Ledger(Storage(str(tmp_path))))) as writer:
+        with ThreadPoolExecutor(2) as callers:
+            asks = [[replace(ASK, seed=n) for n in range(4)]] * 2
+            first, second = callers.map(writer.write, asks)
+        assert writer.take_counts()["requests"] == 4
+    assert first == second
+
+
 def test_where_and_how_fast_is_in_no_identity():
     one = ChatWriterConfig(model="m", revision="r", endpoints=["http://a:1"], in_flight=2)
     assert one.identity == ChatWriterConfig(model="m", revision="r", timeout_s=9, seeds=9).identity

@@ -1,5 +1,7 @@
 """Calibration: the area is scikit-learn's, the interval covers, the same scores give the same numbers."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -40,6 +42,18 @@ def test_many_scores_are_resampled_in_batches():
     random = np.random.default_rng(2)
     found = auc_with_interval(random.normal(1, 1, 20_000), random.normal(0, 1, 20_000), 40)
     assert found.low < 0.7602 < found.high
+
+
+def test_memory_does_not_grow_with_scores_times_resamples():
+    """A thousand resamples of 100,000 answers of yes or no would be 800 MB."""
+    random = np.random.default_rng(4)
+    clean, faulty = (random.integers(0, 2, 50_000) for _ in range(2))
+    tracemalloc.start()
+    try:
+        auc_with_interval(clean, faulty)
+        assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_an_empty_side_is_an_error():

@@ -73,6 +73,7 @@ def test_a_placeholder_of_another_scope_is_refused(tmp_path):
         ({"labels": {"no": 0}}, "at least two labels"),
         ({"labels": {"no": "low", "yes": 1}}, "expected a number, got 'low'"),
         ({"labels": {"no": float("nan"), "yes": 1}}, "expected a number, got nan"),
+        ({"labels": {"no": 0, "yes": 1, "Yes": 1.0}}, "expected a value of its own for each"),
         ({"version": "1"}, "expected a whole number from 1, got '1'"),
         ({"scope": "image"}, "expected one of sample, reference, candidate, got 'image'"),
         ({"images": ["mask"]}, "images: expected a list of"),

@@ -2,6 +2,9 @@
 
 import hashlib
 import logging
+import re
+import socket
+import threading
 import time
 
 import pytest
@@ -10,12 +13,15 @@ from aiohttp import web
 from filters.chat import read_probabilities, read_text, written_body
 from filters.fake_answers import answer_by_hash
 from filters.fake_server import MODEL, FakeJudge
+from filters.judge_step import JudgeConfig
 from filters.rationale import schema
 from filters.rubrics import pick_questions
+from filters.served import ServedEngineConfig
 from shards.chat import count_tokens
-from shards.http_client import EndpointError, EndpointsDownError, RequestError
+from shards.http_client import EndpointError, EndpointsDownError, RequestError, ServerWantedError
 from shards.ledger import Ledger
 from shards.sample import EncodedImage
+from shards.stage import Work
 from tiny_samples import make_sample, picture
 
 
@@ -212,6 +218,23 @@ def test_an_image_that_cannot_be_decoded_is_an_error_row(serve, judge):
     assert counts["error: undecodable"] == 3
 
 
+def test_a_server_that_a_run_starts_is_wanted_for_a_question_and_not_for_an_image_it_cannot_be_sent(
+    serve, judge, ledger_at
+):
+    judge([serve()], [make_sample(2)])
+    bad = make_sample(1, target=EncodedImage(picture(1).data[:60], "png"))
+    settings = JudgeConfig(questions=("consistency",), engine=ServedEngineConfig(model=MODEL, revision="r1"))
+    engine = settings.engine.model_copy(update={"server": "judge", "endpoints": ()})
+    stage = settings.model_copy(update={"engine": engine}).build(Ledger(ledger_at))
+    try:
+        found = stage([Work(key=sample.key, parents=(sample,)) for sample in (bad, make_sample(2))])
+        assert [rows.rows["consistency"][0]["status"] for rows in found] == ["error", "ok"]
+        with pytest.raises(ServerWantedError, match="judge: expected a running server"):
+            stage([Work(key="tiny-0003", parents=(make_sample(3),))])
+    finally:
+        stage.close()
+
+
 def test_a_server_of_another_model_is_refused_at_start(serve, judge, samples):
     server = serve(model="another")
     with pytest.raises(EndpointError, match=f"expected a server of '{MODEL}', got one of another"):
@@ -246,6 +269,41 @@ def test_the_probe_is_remembered_from_run_to_run(serve, judge, samples):
     judge([serve()], samples[:3])
     with pytest.raises(EndpointError, match="as first recorded"):
         judge([serve(shift=0.5)], samples)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "told"),
+    [
+        ({"missing": ["/health"]}, "got http_404: /health: HTTP 404: Not Found"),
+        ({"missing": ["/tokenize"]}, "got http_404: /tokenize: HTTP 404: Not Found"),
+        ({"missing": ["/v1/chat/completions"]}, "got http_404: /v1/chat/completions: HTTP 404"),
+        ({"always": "400"}, "got http_400: /v1/chat/completions: HTTP 400"),
+        ({"always": "no_logprobs"}, "got no_logprobs: expected the labels' logprobs"),
+        ({"always": "garbage"}, "got not_json: /v1/chat/completions: expected JSON"),
+    ],
+)
+def test_a_server_of_another_kind_is_told_at_once_and_not_waited_for(serve, judge, samples, behaviour, told):
+    good, wrong = serve(), serve(**behaviour)
+    for servers in ([wrong], [good, wrong], [wrong, good]):
+        with pytest.raises(EndpointError, match=re.escape(f"{wrong.url}: expected the server")) as caught:
+            judge(servers, samples, outage_s=600)
+        assert told in str(caught.value)
+    assert "correct the address, or serve the model there" in str(caught.value)
+
+
+def test_what_speaks_no_http_is_told_at_once(judge, samples):
+    """Its first words are no status line, as of a mail server."""
+
+    def greet(listening):
+        with listening.accept()[0] as caller:
+            caller.sendall(b"220 mail ready\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=greet, args=[listening])
+        thread.start()
+        with pytest.raises(EndpointError, match="got no_http"):
+            judge([f"http://127.0.0.1:{listening.getsockname()[1]}"], samples, outage_s=600)
+        thread.join()
 
 
 def test_a_slow_start_is_waited_for(serve, judge, samples):
@@ -293,13 +351,17 @@ def test_a_refused_key_is_an_error_that_names_the_variable_and_hides_the_key(
 def test_a_server_that_repeats_the_key_puts_it_in_no_message(serve, judge, samples, monkeypatch, at):
     monkeypatch.setenv("JUDGE_KEY", "sk-very-secret")
     said = {"note": "." * at + "sk-very-secret"}  # where a message cuts it, too
-    for send in (lambda: web.json_response(said), lambda: web.Response(text=str(said), status=500)):
+    answers = {
+        "the server that is declared, got no_models": lambda: web.json_response(said),
+        "got none: http": lambda: web.Response(text=str(said), status=500),
+    }
+    for told, send in answers.items():
 
         async def models(_, request, send=send):
             return send()
 
         monkeypatch.setattr(FakeJudge, "_models", models)
-        with pytest.raises(EndpointsDownError, match="got none: http") as caught:
+        with pytest.raises(EndpointError, match=told) as caught:
             judge([serve()], samples[:1], api_key_env="JUDGE_KEY", outage_s=0.2)
         assert "sk-" not in str(caught.value)
 

@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 
-from filters.fake_server import MODEL
+from filters.fake_server import MODEL, Behaviour, FakeServer
 from filters.judge_step import JudgeConfig
 from inline_run import run_inline
 from shards.http_client import EndpointsDownError
@@ -110,17 +110,6 @@ def test_what_came_first_is_asked_first(serve, tmp_path):
         assert len(caller.outcomes) == 12
     stage.close()
     asked = ["second" in prompt for prompt in instructions(server)]
-    print(
-        [
-            (
-                a.prompt.count("scene 00"),
-                round(a.at_s - server.asked[0].at_s, 2),
-                a.prompt[-60:-40],
-                a.running,
-            )
-            for a in server.asked
-        ]
-    )
     assert len(asked) == 24
     assert not any(asked[:12])
 
@@ -174,3 +163,61 @@ def test_a_caller_that_asks_nothing_gets_nothing(serve, tmp_path, count):
     assert len(stage(work([make_sample(n) for n in range(count)]))) == count
     assert len(instructions(server)) == count
     stage.close()
+
+
+def test_what_two_slices_want_at_once_is_asked_once(serve, tmp_path):
+    server = serve(latency_s=0.2)
+    stage = config(server, in_flight=16).build(Ledger(Storage(str(tmp_path))))
+    batches = [[make_sample(n, key=f"{k}-{n}") for n in range(k, k + 8)] for k in (0, 4)]
+    callers = [Caller(stage, batch) for batch in batches]
+    for caller in callers:
+        caller.join()
+    stage.close()
+    assert len(instructions(server)) == 12
+    first, second = ([o.rows["consistency"][0] for o in caller.outcomes] for caller in callers)
+    assert [row["probabilities"] for row in first[4:]] == [row["probabilities"] for row in second[:4]]
+
+
+def test_what_one_slice_got_no_reply_to_the_other_asks_itself(serve, tmp_path):
+    server = serve(latency_s=0.2, script=["", "400"])
+    stage = config(server).build(Ledger(Storage(str(tmp_path))))
+    callers = [Caller(stage, [make_sample(1, key=f"tiny-{k}")]) for k in range(2)]
+    for caller in callers:
+        caller.join()
+    stage.close()
+    statuses = [caller.outcomes[0].rows["consistency"][0]["status"] for caller in callers]
+    assert sorted(statuses) == ["error", "ok"]
+    assert len(instructions(server)) == 2
+
+
+def test_mixed_faults_and_a_server_that_dies_and_comes_back_lose_nothing_and_pay_nothing_twice(
+    serve, tmp_path
+):
+    """What was in flight where a server died may have been answered, and is asked again."""
+    faults = ["", "429", "", "500", "", "", "reset", "", "garbage", "", "", ""]
+    steady = serve(latency_s=0.01, script=["", *faults * 30])
+    dying = FakeServer(Behaviour(latency_s=0.01, script=["", *faults * 5])).__enter__()
+    settings = config(steady, dying, questions=("consistency", "presence"), attempts=8, outage_s=30)
+    ledger = Storage(str(tmp_path / "ledger"))
+    stage = settings.build(Ledger(ledger))
+    halves = [[make_sample(number) for number in range(k, k + 100)] for k in (0, 100)]
+    callers = [Caller(stage, half) for half in halves]
+    while len(dying.asked) < 40:
+        callers[0].join(0.01)
+    dying.__exit__()
+    back = FakeServer(Behaviour(latency_s=0.01, start_s=0.3), port=int(dying.url.rpartition(":")[2]))
+    with back:
+        for caller in callers:
+            caller.join()
+        counts = stage.take_counts()
+        stage.close()
+    rows = [row for c in callers for o in c.outcomes for found in o.rows.values() for row in found]
+    assert [row["status"] for row in rows] == ["ok"] * 600
+    assert len(Ledger(ledger)) == 600 + 1
+    servers = (steady, dying, back)
+    answered = [asked.id for server in servers for asked in server.asked if not asked.fault]
+    paid = [request for request in answered if not request.startswith("probe")]
+    assert len(set(paid)) == 600
+    assert len(paid) <= 600 + settings.engine.in_flight
+    assert counts["requests"] == 600 + counts["retries"]
+    assert back.asked, "the server that came back was not asked again"

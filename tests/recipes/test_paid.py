@@ -1,14 +1,17 @@
-"""A judge that has nothing left to ask starts no server, and opens no image to know it."""
+"""What has nothing left to ask starts no server: judges, verifiers and builders alike."""
 
 import pytest
 from rich.console import Console
 
+from datagen.fake_chat_server import MODEL as CHAT_MODEL
+from datagen.fake_chat_server import FakeChatServer
+from datagen.fake_images_server import MODEL as IMAGES_MODEL
+from datagen.fake_images_server import FakeImagesServer
 from filters.fake_server import MODEL, Behaviour, FakeServer
 from recipes.display import Display
 from recipes.run import Run, ray_is_up
 from recipes.schema import load_recipe
-from shards.index import Directory
-from shards.ledger import Ledger
+from shards.executor import EngineError
 from shards.storage import Storage
 
 RECIPE = """
@@ -16,15 +19,30 @@ name: paid
 seed: 5
 run: {{workers: 1}}
 resources:
-  judge: {{replicas: 1, gpus: 0, command: ["touch", "{mark}"], start_s: 5}}
+  servers: {{replicas: 1, gpus: 0, command: ["touch", "{mark}"], start_s: 5}}
 steps:
   base: {{step: single_candidate, samples: 8, size_px: 128}}
+  drawn:
+    step: multi_input
+    samples: 4
+    size_px: 256
+    shard_size: 500
+    writer: {{model: {chat}, revision: r1, endpoints: ["{chat_url}"]}}
+    inputs: {{model: {images}, revision: r1, endpoints: ["{images_url}"]}}
+    output: {{model: {images}, revision: r1, endpoints: ["{images_url}"]}}
+  multi: {{step: multi_candidate, input: base, samples: 6, rounds: 2}}
+  checked:
+    step: verify
+    input: multi
+    shard_size: 500
+    engine: {{kind: served, model: {model}, revision: r1, endpoints: ["{url}"]}}
   scores:
     step: judge
     input: base
     shard_size: 500
     questions: [consistency, presence]
     controls: 2
+    tolerate_unreadable: 1
     engine: {{kind: served, model: {model}, revision: r1, endpoints: ["{url}"]}}
 """
 
@@ -36,78 +54,45 @@ def run(recipe, out, *changes):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A recipe whose every question was answered by a server that is gone; its output; its manifests."""
+    """A recipe whose every question was answered by servers that are gone; its output; its manifests."""
     folder = tmp_path_factory.mktemp("paid")
     out = Storage(str(folder / "out"))
     recipe = folder / "recipe.yaml"
-    with FakeServer(Behaviour()) as server:
-        recipe.write_text(RECIPE.format(model=MODEL, url=server.url, mark=folder / "mark"))
+    with FakeServer(Behaviour()) as server, FakeChatServer() as chat, FakeImagesServer() as images:
+        urls = {"url": server.url, "chat_url": chat.url, "images_url": images.url}
+        models = {"model": MODEL, "chat": CHAT_MODEL, "images": IMAGES_MODEL}
+        recipe.write_text(RECIPE.format(**urls, **models, mark=folder / "mark"))
         manifests = run(recipe, out)
     return recipe, out, manifests
 
 
-def paid(made, *changes, limit=None):
+@pytest.mark.parametrize(
+    ("step", "models"),
+    [("scores", ["engine"]), ("checked", ["engine"]), ("drawn", ["writer", "inputs", "output"])],
+)
+def test_where_the_ledger_has_every_answer_no_server_is_started(made, step, models):
     recipe, out, manifests = made
-    settings = load_recipe(recipe, changes).steps["scores"].settings
-    base = out.child(manifests["base"].directory)
-    return settings.is_paid(list(Directory(base).rows()), [base], Ledger(out.child("ledger")), limit)
-
-
-def test_where_the_ledger_has_every_answer_no_server_is_started(made):
-    recipe, out, manifests = made
-    again = run(recipe, out, "scores.shard_size=3", "scores.engine.server=judge")["scores"]
-    assert again.hash != manifests["scores"].hash
-    assert again.books.made == 8
+    assert manifests[step].stats["counts"]["requests"]
+    out.delete(manifests[step].directory)  # nothing is copied from it
+    servers = [f"{step}.{model}.server=servers" for model in models]
+    again = run(recipe, out, f"{step}.shard_size=3", *servers)[step]
+    assert again.hash != manifests[step].hash
+    assert again.books.made == manifests[step].books.made
     assert not again.stats.get("counts", {}).get("requests")
     assert not (recipe.parent / "mark").exists()
     assert not ray_is_up()
 
 
-def test_all_is_paid_only_while_questions_judge_and_controls_are_the_same(made):
-    assert paid(made)
-    assert paid(made, "scores.questions=[presence]", "scores.controls=1")
-    assert not paid(made, "scores.questions=[consistency, presence, copy_paste]")
-    assert not paid(made, "scores.engine.revision=r2")
-    assert not paid(made, "scores.controls=3")
-
-
-def test_only_the_samples_that_a_limit_leaves_are_looked_at(made, tmp_path):
-    recipe, out, manifests = made
-    more = Storage(str(tmp_path / "out"))
-    base = run_until(recipe, more, "base", "base.samples=12")
-    settings = load_recipe(recipe).steps["scores"].settings
-    storage, ledger = more.child(base.directory), Ledger(out.child("ledger"))
-    rows = sorted(Directory(storage).rows(), key=lambda row: not row_is_known(row, out, manifests))
-    assert not settings.is_paid(rows, [storage], ledger)
-    plain = settings.model_copy(update={"controls": 0})
-    known = sum(row_is_known(row, out, manifests) for row in rows)
-    assert 0 < known < len(rows)
-    assert plain.is_paid(rows, [storage], ledger, known)
-    assert not plain.is_paid(rows, [storage], ledger, known + 1)
-
-
-def row_is_known(row, out, manifests):
-    return row.digest in {r.digest for r in Directory(out.child(manifests["base"].directory)).rows()}
-
-
-def run_until(recipe, out, until, *changes):
-    with Run(load_recipe(recipe, changes), out, Display(Console(quiet=True), out, "paid")) as made:
-        return made.execute(until=until)[until]
-
-
-def test_no_image_is_read_to_know_it(made, monkeypatch):
-    names = []
-    read = Directory.read_members
-
-    def noted(self, shard, rows):
-        names.extend(row["name"] for row in rows)
-        return read(self, shard, rows)
-
-    monkeypatch.setattr(Directory, "read_members", noted)
-    monkeypatch.setattr(Directory, "members", None)
-    recipe, out, manifests = made
-    settings = load_recipe(recipe, ["scores.controls=0"]).steps["scores"].settings
-    base = out.child(manifests["base"].directory)
-    assert settings.is_paid(list(Directory(base).rows()), [base], Ledger(out.child("ledger")))
-    assert len(names) == 8
-    assert all(name.endswith(".json") for name in names)
+@pytest.mark.ray
+@pytest.mark.parametrize("engine", ["local", "ray"])
+@pytest.mark.parametrize(
+    "asked", ["scores.questions=[consistency, presence, copy_paste]", "scores.controls=3"]
+)
+def test_the_first_question_that_was_never_asked_starts_them(made, engine, asked):
+    """Whether it is asked about a sample, by a worker, or about a control, by the driver."""
+    recipe, out, _ = made
+    with pytest.raises(EngineError, match="no server starts"):
+        run(recipe, out, f"run.engine={engine}", "scores.engine.server=servers", asked)
+    assert (recipe.parent / "mark").exists()
+    (recipe.parent / "mark").unlink()
+    assert not ray_is_up()

@@ -11,6 +11,8 @@ from recipes.display import Display
 from recipes.retry import check_status, count_statuses, retry
 from recipes.run import Run
 from recipes.schema import RecipeError, load_recipe
+from shards.http_client import EndpointError, EndpointsDownError
+from shards.manifest import ManifestError
 from shards.storage import Storage
 
 RECIPE = """
@@ -94,6 +96,41 @@ def test_a_plan_that_was_made_from_spoilt_replies_is_not_gone_on_with(server, sp
         after = run.execute()
     assert before["kept"].books.made < after["kept"].books.made == 10
     assert after["packed"].books.read == after["packed"].books.made == 10
+
+
+def test_where_no_endpoint_answers_nothing_is_forgotten(server, spoilt):
+    with opened(spoilt) as run:
+        before = run.execute()
+    names = spoilt[1].folders()
+    recipe = spoilt[0].path
+    recipe.write_text(
+        recipe.read_text().replace(server.url, "http://127.0.0.1:9").replace("attempts", "outage_s")
+    )
+    spoilt = load_recipe(recipe), spoilt[1]
+    with opened(spoilt) as run, pytest.raises(EndpointsDownError, match=r"http://127\.0\.0\.1:9: "):
+        retry(run, *spoilt, "scores", "error")
+    assert spoilt[1].folders() == names
+    assert count_statuses(spoilt[1].child(before["scores"].directory))["error"] == 10
+
+
+def test_where_an_endpoint_is_another_judge_nothing_is_forgotten(server, spoilt):
+    with opened(spoilt) as run:
+        run.execute()
+    names = spoilt[1].folders()
+    server.judge.behaviour.model = "another"
+    with opened(spoilt) as run, pytest.raises(EndpointError, match="got one of another"):
+        retry(run, *spoilt, "scores", "error")
+    assert spoilt[1].folders() == names
+
+
+def test_where_an_input_is_gone_nothing_is_forgotten(server, spoilt):
+    with opened(spoilt) as run:
+        made = run.execute()
+    spoilt[1].delete(made["base"].directory)
+    names = spoilt[1].folders()
+    with opened(spoilt) as run, pytest.raises(ManifestError, match="run its step first"):
+        retry(run, *spoilt, "scores", "error")
+    assert spoilt[1].folders() == names
 
 
 def test_nothing_spoilt_is_nothing_done(server, spoilt):

@@ -13,6 +13,7 @@ from filters.fake_server import MODEL
 from recipes.display import Display
 from recipes.run import Run, ray_is_up
 from recipes.schema import RecipeError, load_recipe
+from recipes.servers import Servers
 from shards.executor import EngineError
 from shards.storage import Storage
 
@@ -104,3 +105,11 @@ def test_an_unknown_server_is_refused_with_those_there_are(recipe):
 def test_how_many_servers_there_are_stays_out_of_the_hash(recipe):
     plain = load_recipe(recipe).steps["scores"].settings.computed()
     assert load_recipe(recipe, ["resources.judge.replicas=9"]).steps["scores"].settings.computed() == plain
+
+
+def test_a_server_that_dies_is_waited_for_as_long_as_its_start_may_take(recipe):
+    out = Storage(str(recipe.parent / "out"))
+    loaded = load_recipe(recipe, ["resources.judge.start_s=900", "scores.engine.outage_s=60"])
+    engine = Servers(loaded, out).settled(loaded.steps["scores"].settings).engine
+    assert engine.outage_s == 900
+    assert engine.endpoints == ()

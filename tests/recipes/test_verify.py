@@ -180,7 +180,7 @@ def test_a_second_run_asks_nothing(made):
     before = len(server.asked)
     out.delete(manifests["checked"].directory)
     (bill,) = bills(recipe, out, 6)
-    assert (bill.asked, bill.counts.get("requests", 0)) == (6, 0)
+    assert (bill.drawn, bill.asked, bill.counts.get("requests", 0)) == (6, 0, 0)
     with Run(recipe, out, Display(Console(quiet=True), out, "verified")) as run:
         again = run.execute()
     assert again["checked"].files == manifests["checked"].files
