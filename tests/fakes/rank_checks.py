@@ -50,6 +50,7 @@ def narrow_adamw(world):
 def timeouts(world):
     """A rank that waits for one that never comes fails after the time that was last set, not the first."""
     world.wait()
+    assert world.mesh().get_group() is dist.group.WORLD
     world.wait_at_most(1)
     begin_s = time.perf_counter()
     if world.is_first:
