@@ -23,7 +23,7 @@ class Ema:
         """After optimizer step `step` (from 0). Early steps forget faster, as a mean over few would."""
         keep = min(self.decay, (1 + step) / (10 + step))
         for name, mean in self.means.items():
-            mean.lerp_(self.parameters[name].detach().float(), 1 - keep)
+            mean.lerp_(self.parameters[name].detach(), 1 - keep)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
