@@ -2,6 +2,7 @@
 
 import sys
 import time
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -10,6 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from train.optimizer import make_optimizer
 from train.parallel import joined_world
+from train.settings import TrainSettings
+from train.stage_run import open_run
 from train.stages import stage_preset
 
 SIZES = ((5, 3), (4,), (1, 2), (8, 6))
@@ -64,8 +67,36 @@ def timeouts(world):
     time.sleep(6)
 
 
+def measured_means(world, data, base, out):
+    """What is looked at are the means; what is gathered of them is not trained with afterwards."""
+    settings = TrainSettings.model_validate(
+        {
+            "base": base, "out": out, "data": {"base": [data]}, "stages": ["stage1_base"], "budget": 400,
+            "packs_per_step": 2, "device": "cpu", "validation": {"samples": 2},
+            "overrides": {"all": {"ema": 0.9}},
+        }
+    )  # fmt: skip
+    run = open_run(settings, "stage1_base", Path(base), world)
+    inputs = run.encode(run.data.held_batch(run.data.held[0], (0.5,)))
+
+    @torch.no_grad()
+    def seen():
+        return run.model(inputs).velocity_MC.clone()
+
+    with torch.no_grad():
+        run.parameters["llm2vae.bias"].add_(1.0)  # a parameter of the root, which no layer holds
+    with run.measured_weights() as weights:
+        means = seen()
+    assert weights == "ema"
+    assert torch.equal(seen(), means + 1.0)
+    with run.measured_weights():
+        assert torch.equal(seen(), means)
+
+
+CHECKS = {"narrow_adamw": narrow_adamw, "timeouts": timeouts, "measured_means": measured_means}
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     with joined_world("cpu") as world:
-        {"narrow_adamw": narrow_adamw, "timeouts": timeouts}[sys.argv[1]](world)
+        CHECKS[sys.argv[1]](world, *sys.argv[2:])
         assert dist.is_initialized()

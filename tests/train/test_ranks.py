@@ -12,14 +12,14 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def run_ranks(name, ranks=2):
+def run_ranks(*arguments, ranks=2):
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     shared = {"WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     processes = [
         subprocess.Popen(
-            [sys.executable, str(ROOT / "tests/fakes/rank_checks.py"), name],
+            [sys.executable, str(ROOT / "tests/fakes/rank_checks.py"), *map(str, arguments)],
             env=os.environ | shared | {"RANK": str(rank), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -33,3 +33,7 @@ def run_ranks(name, ranks=2):
 @pytest.mark.parametrize("name", ["narrow_adamw", "timeouts"])
 def test_two_ranks(name):
     run_ranks(name)
+
+
+def test_two_ranks_look_at_their_means_and_go_on_with_their_weights(data, tiny, tmp_path):
+    run_ranks("measured_means", data, tiny, tmp_path)
