@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from train.parallel import FIRST_STEP_TIMEOUT, World
+from train.parallel import World
 from train.run import prepare, run_stages
 from train.settings import TINY_BASE, TrainSettings
 
@@ -51,7 +51,7 @@ def launch_ray(settings: TrainSettings) -> int:
         train_loop_config=settings.model_dump(mode="json") | {"device": device},
         scaling_config=ScalingConfig(num_workers=settings.ranks, use_gpu=device == "cuda"),
         torch_config=TorchConfig(
-            backend="nccl" if device == "cuda" else "gloo", timeout_s=int(FIRST_STEP_TIMEOUT.total_seconds())
+            backend="nccl" if device == "cuda" else "gloo", timeout_s=settings.load_timeout_s
         ),
         run_config=RunConfig(
             name="train",

@@ -4,146 +4,137 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
-from shards.listing import listing_digest
-from shards.storage import Storage
-from train.batch import Batch, to_device
-from train.bridge_config import BridgeConfig
-from train.build import build_model, compute_dtype, flex_block
-from train.checkpoint import restore, save, versions
-from train.config_files import read_config
-from train.dataset import Dataset, open_dataset
-from train.draw import Studio
-from train.ema import Ema
+from train.batch import Batch
 from train.flow import pack_loss
-from train.groups import ADAPTER, table_text, training_table
-from train.inputs import PackInputs
+from train.groups import table_text, training_table
 from train.loader import load_steps
 from train.log import Log
-from train.lora import merged
-from train.measure import Gauge, Measure
 from train.meter import Meter
-from train.model import Bagel
-from train.optimizer import make_optimizer, optimizer_state, set_lr
+from train.optimizer import set_lr
 from train.parallel import World
-from train.plan import Plan
-from train.pretrained import export_model, load_autoencoder
+from train.plan import Step
 from train.settings import TrainSettings
-from train.stages import Stage, warmed_lr
+from train.stage_run import StageRun, open_run
+from train.stages import warmed_lr
 from train.stopping import Stopping
-from train.tokenizer import load_tokenizer
-from train.weights import weight_file, whole_tensor
+from train.weights import whole_tensor
 
 COLLECT_EVERY = 1000  # steps
 
 
-def train_stage(  # noqa: C901 - the algorithm, in one straight line
+def train_stage(
     settings: TrainSettings, name: str, base: Path, world: World, stopping: Stopping
 ) -> Path | None:
     """Train one stage, or go on with it; return the directory of its model, None where it was stopped."""
-    stage, folder, config = settings.stage(name), Path(settings.out) / name, read_config(base)
-    bridge, block = settings.bridge_of(stage), flex_block(world.device)
-    if (folder / "model" / "bakery.json").exists():
-        return folder / "model"
+    made = Path(settings.out) / name / "model"
+    if (made / "bakery.json").exists():
+        return made
 
-    tokenizer = load_tokenizer(base, config)
-    data = open_dataset(settings, stage, config, tokenizer, world, block or 1)
-    plan = data.plan(settings).check()
-    compute = compute_dtype(settings, world)
-    autoencoder = load_autoencoder(base, config, world.device, compute)
-    model, parameters = build_model(settings, stage, base, config, world, compute)
-    optimizer = make_optimizer(parameters, stage, getattr(torch, settings.moments))
-    ema = Ema(parameters, stage.ema) if stage.ema else None
-    state: dict[str, Any] = {"weights": dict(parameters), "optimizer": optimizer_state(optimizer, parameters)}
-    if ema is not None:
-        state["ema"] = ema.means
-    run = _run_facts(settings, stage, bridge, base, data)
-    first = restore(folder / "checkpoints", state, run)
-
-    def encode(batch: Batch) -> PackInputs:
-        return to_device(batch, autoencoder, config, world.device, block)
-
-    studio = Studio(
-        model=model,
-        autoencoder=autoencoder,
-        tokenizer=tokenizer,
-        config=config,
-        device=world.device,
-    )
-    measure = Measure(settings=settings, data=data, studio=studio, bridge=bridge, world=world, encode=encode)
-    gauge = Gauge(config=config, trains=() if settings.lora else stage.trains, world=world)
-
-    with Log(folder, is_written=world.is_first) as log, stopping, uncollected():
-        log.say(f"{name}: {len(data.training)} samples, {len(data.held)} held out, fill {plan.fill():.3f}")
-        log.write("data", first, data.counts())
-        log.say(table_text(training_table(_sizes(model), parameters.keys(), config.language.layers)))
-        rehearse(model, data, plan, encode, bridge, passes=min(2, settings.packs_per_step // world.size))
-        optimizer.zero_grad()
+    world.wait_at_most(settings.load_timeout_s)
+    run = open_run(settings, name, base, world)
+    first, steps = run.restore(), run.stage.steps
+    with Log(run.folder, is_written=world.is_first) as log, stopping, uncollected():
+        introduce(run, log, first)
+        rehearse(run)
         meter, begin_s = Meter(world), time.perf_counter()
         gc.collect()
 
         for step, batches in load_steps(
-            plan, first, stage.steps, world, data.training_batch, settings.loaders
+            run.plan, first, steps, world, run.data.training_batch, settings.loaders
         ):
             waited_s = time.perf_counter() - begin_s
-            set_lr(optimizer, warmed_lr(stage, step.number))
-            for batch in batches:
-                inputs = encode(batch)
-                found = model(inputs, bridge)
-                loss = pack_loss(found, inputs, step.targets)
-                loss.backward()
-                meter.add_pack(loss, found.stats, batch.tokens, gauge.flops(batch))
-            norm = clip_gradients(parameters, stage.clip_norm)
-            torch._assert_async(norm.isfinite(), f"step {step.number}: gradient norm is not finite")
-            optimizer.step()
-            optimizer.zero_grad()
-            if ema is not None:
-                ema.update(step.number)
+            norm = take_step(run, step, batches, meter)
             meter.add_step(waited_s)
-            done, is_last = step.number + 1, step.number + 1 == stage.steps
-
+            done, is_last = step.number + 1, step.number + 1 == steps
+            if done == first + 1:
+                world.wait_at_most(settings.step_timeout_s)
             if done % settings.log_every == 0 or is_last:
-                values, is_stopped = meter.read(is_stopping=stopping.is_asked)
-                lr = warmed_lr(stage, step.number)
-                log.write(
-                    "train", done, {**gauge.add(values), "lr": lr, "norm": norm.item(), "epoch": step.epoch}
-                )
-                stopping.is_agreed = is_stopped
+                stopping.is_agreed = tell(run, log, step, norm, meter, is_stopping=stopping.is_asked)
             trained_s = time.perf_counter()
             if done % settings.validation.every == 0 or is_last:
-                measure.losses(log, done)
-                measure.images(log, done)
+                with run.measured_weights() as weights:
+                    run.measure.losses(log, done, weights)
+                    run.measure.images(log, done)
             if done % COLLECT_EVERY == 0:
                 gc.collect()
             if done % settings.save_every == 0 or is_last or stopping.is_agreed:
-                about = {"run": run, "settings": settings.model_dump(mode="json"), "versions": versions()}
-                save(folder / "checkpoints", done, state, about, settings.keep, world)
+                run.save(done)
             meter.forget(time.perf_counter() - trained_s)
             if stopping.is_agreed and not is_last:
                 log.say(f"{name}: stopped after step {done}; run the same command to go on")
                 return None
             begin_s = time.perf_counter()
 
-    if ema is not None:
-        ema.apply()
-    about = {
-        "train": {**run, "versions": versions()},
-        "bridge": None if bridge is None else dict(vars(bridge)),
-    }
-    tensors = {key: value for key, value in model.state_dict().items() if ADAPTER not in key}
-    export_model(
-        tensors, base, folder / "model", config, about, gather=lambda key, value: merged(model, key, value)
+    world.wait_at_most(settings.load_timeout_s)
+    return run.export()
+
+
+def introduce(run: StageRun, log: Log, first: int) -> None:
+    """What trains, and on what."""
+    data, sizes = run.data, {name: value.numel() for name, value in run.model.named_parameters()}
+    log.say(
+        f"{run.stage.name}: {len(data.training)} samples, {len(data.held)} held out, "
+        f"fill {run.plan.fill():.3f}"
     )
-    world.wait()
-    return folder / "model"
+    log.write("data", first, data.counts())
+    log.say(table_text(training_table(sizes, run.parameters.keys(), run.config.language.layers)))
+
+
+def rehearse(run: StageRun) -> None:
+    """The dearest pack, forward and backward: if memory does not suffice, it fails here.
+
+    Twice where gradients add up over packs: the second one has them to hold from its beginning.
+
+    Raises:
+        torch.OutOfMemoryError: with what to change.
+    """
+    pack, passes = run.plan.dearest(), min(2, run.settings.packs_per_step // run.world.size)
+    try:
+        inputs = run.encode(run.data.rehearsal_batch(pack))
+        for _ in range(passes):
+            pack_loss(run.model(inputs, run.bridge), inputs, pack.targets).backward()
+    except torch.OutOfMemoryError as error:
+        error.add_note(
+            f"the dearest pack has {pack.tokens} tokens of a budget of {run.plan.budget}: lower budget, set "
+            "checkpointing: full, train with lora, or use more ranks"
+        )
+        raise
+    run.optimizer.zero_grad()
+
+
+def take_step(run: StageRun, step: Step, batches: Sequence[Batch], meter: Meter) -> Tensor:
+    """One optimizer step over this rank's packs; the gradients' norm before clipping."""
+    set_lr(run.optimizer, warmed_lr(run.stage, step.number))
+    for batch in batches:
+        inputs = run.encode(batch)
+        found = run.model(inputs, run.bridge)
+        loss = pack_loss(found, inputs, step.targets)
+        loss.backward()
+        meter.add_pack(loss, found.stats, batch.tokens, run.gauge.flops(batch))
+    norm = clip_gradients(run.parameters, run.stage.clip_norm)
+    torch._assert_async(norm.isfinite(), f"step {step.number}: gradient norm is not finite")
+    run.optimizer.step()
+    run.optimizer.zero_grad()
+    if run.ema is not None:
+        run.ema.update(step.number)
+    return norm
+
+
+def tell(run: StageRun, log: Log, step: Step, norm: Tensor, meter: Meter, *, is_stopping: bool) -> bool:
+    """Log the figures since the last telling; return whether any rank is to stop."""
+    values, is_stopped = meter.read(is_stopping=is_stopping)
+    lr = warmed_lr(run.stage, step.number)
+    facts = {"lr": lr, "norm": norm.item(), "epoch": step.epoch}
+    log.write("train", step.number + 1, {**run.gauge.add(values), **facts})
+    return is_stopped
 
 
 @contextmanager
@@ -159,65 +150,3 @@ def uncollected() -> Iterator[None]:
 def clip_gradients(parameters: Mapping[str, nn.Parameter], most: float) -> Tensor:
     """Scale all gradients down to a joint norm of `most`; return the norm before."""
     return whole_tensor(clip_grad_norm_(list(parameters.values()), most))
-
-
-def rehearse(
-    model: Bagel,
-    data: Dataset,
-    plan: Plan,
-    encode: Callable[[Batch], PackInputs],
-    bridge: BridgeConfig | None,
-    passes: int,
-) -> None:
-    """The dearest pack, forward and backward: if memory does not suffice, it fails here.
-
-    Args:
-        passes: 2 where gradients add up over packs: the second one has them to hold from its beginning.
-
-    Raises:
-        torch.OutOfMemoryError: with what to change.
-    """
-    pack = plan.dearest()
-    try:
-        inputs = encode(data.rehearsal_batch(pack))
-        for _ in range(passes):
-            pack_loss(model(inputs, bridge), inputs, pack.targets).backward()
-    except torch.OutOfMemoryError as error:
-        error.add_note(
-            f"the dearest pack has {pack.tokens} tokens of a budget of {plan.budget}: lower budget, set "
-            "checkpointing: full, train with lora, or use more ranks"
-        )
-        raise
-
-
-def _sizes(model: nn.Module) -> dict[str, int]:
-    return {name: parameter.numel() for name, parameter in model.named_parameters()}
-
-
-def _base_name(base: Path, out: Path) -> str:
-    """What a stage starts from: a place in the run's own directory, which may move, or what the weights are.
-
-    Never a path outside: the same run may be given another one, and the exported model says this name.
-    """
-    if base.is_relative_to(out):
-        return str(base.relative_to(out))
-    file = weight_file(base)
-    return listing_digest(Storage(str(base)), {file.name: file.stat().st_size})
-
-
-def _run_facts(
-    settings: TrainSettings, stage: Stage, bridge: BridgeConfig | None, base: Path, data: Dataset
-) -> dict[str, Any]:
-    """What must stay as it is for a resumed run to be the same run. The number of ranks may change."""
-    return {
-        "base": _base_name(base, Path(settings.out)),
-        "stage": stage.model_dump(mode="json"),
-        "bridge": None if bridge is None else dict(vars(bridge)),
-        "data": [source.given for source in data.sources],
-        "samples": len(data.training),
-        **{
-            name: getattr(settings, name)
-            for name in ("seed", "budget", "packs_per_step", "window", "moments")
-        },
-        "lora": settings.lora and settings.lora.model_dump(),
-    }

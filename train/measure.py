@@ -37,8 +37,12 @@ class Measure:
     world: World
     encode: Callable[[Batch], PackInputs]
 
-    def losses(self, log: Log, done: int) -> None:
-        """Validation losses after `done` steps; see `train.validate`."""
+    def losses(self, log: Log, done: int, weights: str) -> None:
+        """Validation losses after `done` steps; see `train.validate`.
+
+        Args:
+            weights: what is measured, `ema` or `raw`.
+        """
         if not self.data.held:
             return
         times = self.settings.validation.times
@@ -51,8 +55,8 @@ class Measure:
             self.bridge,
             self.world,
         )
-        log.write("held", done, found)
-        log.say(f"  after step {done}: held-out loss {found['loss']:.4f}")
+        log.write("held", done, {"weights": weights, **found})
+        log.say(f"  after step {done}: held-out loss {found['loss']:.4f} ({weights} weights)")
 
     def images(self, log: Log, done: int) -> None:
         """Held-out samples drawn as pictures, spread over the ranks."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.optim import AdamW
 
 from train.groups import trained_names
@@ -44,10 +45,13 @@ class NarrowAdamW(AdamW):
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is not None:
-                    self._update(weight, weight.grad, group)
+                    state = {name: _local(value) for name, value in self.state[weight].items()}
+                    self._update(_local(weight), _local(weight.grad), state, group)
 
-    def _update(self, weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
-        state, (beta1, beta2) = self.state[weight], group["betas"]
+    @staticmethod
+    def _update(weight: Tensor, gradient: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> None:
+        """All of it is number by number, so a rank works on its own shards as on plain tensors."""
+        beta1, beta2 = group["betas"]
         state["step"] += 1
         mean = state["exp_avg"].to(weight.dtype, copy=True).lerp_(gradient, 1 - beta1)
         square = state["exp_avg_sq"].to(weight.dtype, copy=True).mul_(beta2)
@@ -59,6 +63,10 @@ class NarrowAdamW(AdamW):
         scale = square.div_(unbias2.to(square.device)).sqrt_().add_(group["eps"])
         weight.mul_(1 - group["lr"] * group["weight_decay"])
         weight.sub_(mean.div_(unbias1.to(mean.device)).div_(scale).mul_(group["lr"]))
+
+
+def _local(value: Tensor) -> Tensor:
+    return value.to_local() if isinstance(value, DTensor) else value
 
 
 def make_optimizer(

@@ -105,7 +105,13 @@ def _held(held: Sequence[Line]) -> str:
         if any(cell is not None for cell in cells):
             rows.append(f"<tr><th>{title}</th>{''.join(_cell(cell) for cell in cells)}</tr>")
     head = "".join(f"<th>{escape(_bin_name(name))}</th>" for name in bins)
-    return f"<table><tr><th>held out, step {last['step']}</th>{head}</tr>{''.join(rows)}</table>"
+    return (
+        f"<table><tr><th>held out, step {last['step']}{_weights(last)}</th>{head}</tr>{''.join(rows)}</table>"
+    )
+
+
+def _weights(line: Line) -> str:
+    return f" ({escape(str(line['weights']))} weights)" if "weights" in line else ""
 
 
 def _cell(value: float | None) -> str:

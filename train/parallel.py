@@ -18,7 +18,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from train.config import ConfigError
 from train.model import Bagel
 
-FIRST_STEP_TIMEOUT = timedelta(minutes=60)  # loading and compiling; ranks differ widely there
+LOAD_TIMEOUT_S = 3600  # until a run's own settings are applied
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,11 @@ class World:
         if self.size > 1:
             dist.barrier()
 
+    def wait_at_most(self, timeout_s: int) -> None:
+        """How long, from now on, a rank waits for the slowest in a collective before all of them fail."""
+        if self.size > 1:
+            dist.group.WORLD.set_timeout(timedelta(seconds=timeout_s))  # FSDP's mesh has no other group
+
     def total(self, values: Tensor) -> Tensor:
         """The sum over ranks, on every rank."""
         if self.size > 1:
@@ -55,7 +60,7 @@ class World:
 
 
 @contextmanager
-def joined_world(device: str = "auto") -> Iterator[World]:
+def joined_world(device: str = "auto", timeout_s: int = LOAD_TIMEOUT_S) -> Iterator[World]:
     """Join the processes that torchrun or Ray started, or be the only one; leave again at the end."""
     kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     if kind == "cuda" and not torch.cuda.is_available():
@@ -68,7 +73,7 @@ def joined_world(device: str = "auto") -> Iterator[World]:
     if kind == "cuda":
         torch.cuda.set_device(place)
     if not is_joined:
-        _join(kind, rank, size)
+        _join(kind, rank, size, timeout_s)
     try:
         yield World(rank, size, place)
     finally:
@@ -76,10 +81,11 @@ def joined_world(device: str = "auto") -> Iterator[World]:
             dist.destroy_process_group()
 
 
-def _join(kind: str, rank: int, size: int) -> None:
+def _join(kind: str, rank: int, size: int, timeout_s: int) -> None:
     backend = "cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo"
     store: dict[str, Any] = {} if size > 1 else {"store": dist.HashStore()}
-    dist.init_process_group(backend, rank=rank, world_size=size, timeout=FIRST_STEP_TIMEOUT, **store)
+    timeout = timedelta(seconds=timeout_s)
+    dist.init_process_group(backend, rank=rank, world_size=size, timeout=timeout, **store)
 
 
 def shard(model: Bagel, world: World, compute: torch.dtype) -> None:
@@ -105,6 +111,13 @@ def _units(model: Bagel) -> Iterable[nn.Module]:
     language = model.language_model
     # The text head is a unit of its own: no image loss calls it, so it is never gathered.
     return (*language.model.layers, language.model.embed_tokens, language.lm_head, model.vit_model)
+
+
+def reshard(model: nn.Module) -> None:
+    """Let go of what FSDP has gathered, everywhere: the next pass gathers the weights as they are then."""
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
 
 
 @contextmanager

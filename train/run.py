@@ -23,7 +23,10 @@ from train.tokenizer import load_tokenizer
 
 def run_stages(settings: TrainSettings) -> int:
     """Train all stages as one of the processes that train together; 0 when all are done, 3 if stopped."""
-    with joined_world(settings.device) as world, limited_threads(settings.cpu_threads):
+    with (
+        joined_world(settings.device, settings.load_timeout_s) as world,
+        limited_threads(settings.cpu_threads),
+    ):
         base, stopping = prepare(settings, world), Stopping()
         for name in settings.stages:
             made = train_stage(settings, name, base, world, stopping)

@@ -69,6 +69,12 @@ class Training(Settings):
     loaders: int = Field(default=4, gt=0, description="threads that read and resize images, per rank", **RUN)
     ranks: int = Field(default=1, gt=0, description="processes, one a GPU; several are started by Ray", **RUN)
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", **RUN)
+    load_timeout_s: int = Field(
+        default=3600, gt=0, description="a rank waits so long for another: loading, first step, export", **RUN
+    )
+    step_timeout_s: int = Field(
+        default=1200, gt=0, description="and so long: later steps, validation, checkpoints", **RUN
+    )
     cpu_threads: int | None = Field(
         default=None, gt=0, description="that multiply, per rank; another number may round sums otherwise"
     )

@@ -28,6 +28,8 @@ from train.parallel import World, joined_world
 from train.pretrained import load_model, write_tiny
 from train.run import prepare, run_stages
 from train.settings import TrainSettings
+from train.stage_run import open_run
+from train.validate import validate
 
 ROOT = Path(__file__).parents[2]
 BRIDGE = {"relevance_layer": 0, "first_layer": 1, "last_layer": 2, "threshold": 0.05}
@@ -131,7 +133,7 @@ def test_a_stage_is_let_go_before_the_next_is_built(data, tiny, tmp_path, monkey
         made.append(weakref.ref(found[0]))
         return found
 
-    monkeypatch.setattr("train.loop.build_model", build)
+    monkeypatch.setattr("train.stage_run.build_model", build)
     # As on a GPU: FSDP's hooks and its modules hold each other.
     monkeypatch.setattr(World, "is_sharded", True)
     assert run_stages(two_stages(data, tiny, tmp_path)) == 0
@@ -189,6 +191,44 @@ def test_stopped_and_resumed_gives_the_same_losses_bit_for_bit(whole, data, tiny
     assert losses(tmp_path) == losses(whole)
     name = "stage1_base/model/model.safetensors"
     assert (tmp_path / name).read_bytes() == (whole / name).read_bytes()
+
+
+def with_means(data, tiny, out, images):
+    """The ten steps of `whole`, means kept of them, looked at every other step."""
+    change = {"steps": 10, "warmup_steps": 0, "lr": 3e-3, "data": ["base"], "ema": 0.9}
+    looks = {"samples": 2, "every": 2, "images": images, "image_steps": 3, "times": [0.3, 0.7]}
+    return values(data, tiny, out, overrides={"all": change}, validation=looks)
+
+
+def test_what_is_measured_and_drawn_is_what_the_export_holds(whole, data, tiny, tmp_path):
+    run = TrainSettings.model_validate(with_means(data, tiny, tmp_path, images=1))
+    assert run_stages(run) == 0
+    assert losses(tmp_path) == losses(whole), "looking at the means leaves no trace in training"
+    (raw,), held = lines(whole, kind="held"), lines(tmp_path, kind="held")[-1]
+    assert (raw["weights"], held["weights"]) == ("raw", "ema")
+    with joined_world("cpu") as world:
+        again = settings(data, tmp_path / "stage1_base/model", tmp_path / "again")
+        opened = open_run(again, "stage1_base", Path(again.base), world)
+        exported = validate(
+            opened.model, opened.data.held, lambda place: opened.data.held_batch(place, (0.3, 0.7)),
+            opened.encode, (0.3, 0.7), None, world,
+        )  # fmt: skip
+    assert held["loss"] == pytest.approx(exported["loss"], rel=2e-3)  # the export is in bfloat16
+    assert abs(held["loss"] - raw["loss"]) > 5 * abs(held["loss"] - exported["loss"])
+
+
+def test_how_long_ranks_wait_is_set_before_loading_after_the_first_step_and_before_the_export(
+    data, tiny, tmp_path, monkeypatch
+):
+    told = []
+    monkeypatch.setattr(World, "wait_at_most", lambda _world, seconds: told.append(seconds))
+    change = {"steps": 2, "warmup_steps": 0, "data": ["base"]}
+    run = settings(
+        data, tiny, tmp_path, overrides={"all": change}, load_timeout_s=77, step_timeout_s=5,
+        validation=NOTHING,
+    )  # fmt: skip
+    assert run_stages(run) == 0
+    assert told == [77, 5, 77]
 
 
 def test_bfloat16_moments_are_kept_in_checkpoints_and_resumed_bit_for_bit(data, tiny, tmp_path):
@@ -299,6 +339,19 @@ def test_two_ranks_equal_one_over_ten_steps(whole, whole_by_two):
         assert ours == pytest.approx(theirs, rel=1e-5)
     one, two = (load_model(out / "stage1_base/model").state_dict() for out in (whole, whole_by_two))
     assert all(torch.allclose(one[name], two[name], atol=1e-2) for name in one)
+
+
+def test_two_ranks_measure_their_means_and_train_as_if_they_had_not(whole_by_two, data, tiny, tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(with_means(data, tiny, tmp_path / "two", images=0)))
+    ended(torchrun(path, 2))
+    assert losses(tmp_path / "two") == losses(whole_by_two)
+    alone = TrainSettings.model_validate(with_means(data, tiny, tmp_path / "one", images=0))
+    assert run_stages(alone) == 0
+    for ours, theirs in zip(*(lines(tmp_path / n, kind="held") for n in ("two", "one")), strict=True):
+        assert ours.pop("weights") == theirs.pop("weights") == "ema"
+        assert ours.pop("kind") == theirs.pop("kind")
+        assert ours == pytest.approx(theirs, rel=1e-4)
 
 
 def test_two_ranks_asked_to_stop_go_on_bit_for_bit_and_one_rank_can_take_over(

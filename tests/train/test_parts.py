@@ -45,6 +45,19 @@ def test_mean_of_weights_follows_them_and_can_take_their_place():
     torch.testing.assert_close(weight.detach(), torch.ones(3))
 
 
+def test_means_in_place_of_the_weights_leave_both_as_they_were():
+    weight = torch.nn.Parameter(torch.tensor([0.1, 1e-30, 3.0]))
+    ema = Ema({"w": weight}, 0.9)
+    with torch.no_grad():
+        weight.mul_(7.7)
+    ema.update(3)
+    raw, mean = weight.detach().clone(), ema.means["w"].clone()
+    with ema.in_place():
+        assert torch.equal(weight.detach(), mean)
+    assert torch.equal(weight.detach(), raw)
+    assert torch.equal(ema.means["w"], mean)
+
+
 def test_fresh_adapters_change_nothing_and_merging_them_changes_nothing_more():
     model = Bagel(TINY)
     layer = model.language_model.model.layers[0].mlp

@@ -1,0 +1,102 @@
+"""What only several processes show: `python rank_checks.py NAME`, started with torchrun's variables."""
+
+import sys
+import time
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch.distributed.tensor import DTensor, Shard, distribute_tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from train.optimizer import make_optimizer
+from train.parallel import joined_world
+from train.settings import TrainSettings
+from train.stage_run import open_run
+from train.stages import stage_preset
+
+SIZES = ((5, 3), (4,), (1, 2), (8, 6))
+
+
+class Watched(TorchDispatchMode):
+    """Refuses work on sharded tensors: each such call costs DTensor's dispatcher many times the work."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        assert not any(issubclass(kind, DTensor) for kind in types), f"{func} of a sharded tensor"
+        return func(*args, **(kwargs or {}))
+
+
+def narrow_steps(place):
+    """Weights after three steps with bfloat16 moments; `place` says how each tensor is held."""
+    random = torch.Generator().manual_seed(1)
+    weights = {f"w{n}": place(torch.randn(size, generator=random)) for n, size in enumerate(SIZES)}
+    stage = stage_preset("paper", "stage1_base").model_copy(update={"lr": 0.1, "weight_decay": 0.01})
+    optimizer = make_optimizer(weights, stage, torch.bfloat16)
+    for _ in range(3):
+        for weight in weights.values():
+            weight.grad = place(torch.randn(weight.shape, generator=random))
+        with Watched():
+            optimizer.step()
+    return list(weights.values())
+
+
+def narrow_adamw(world):
+    """Shards (some of them empty) are stepped as whole tensors are, as the plain tensors that they hold."""
+    mesh = world.mesh()
+    whole = narrow_steps(lambda value: value)
+    sharded = narrow_steps(lambda value: distribute_tensor(value, mesh, [Shard(0)]))
+    assert all(isinstance(value, DTensor) for value in sharded)
+    for expected, value in zip(whole, sharded, strict=True):
+        assert torch.equal(value.full_tensor(), expected)
+
+
+def timeouts(world):
+    """A rank that waits for one that never comes fails after the time that was last set, not the first."""
+    world.wait()
+    assert world.mesh().get_group() is dist.group.WORLD
+    world.wait_at_most(1)
+    begin_s = time.perf_counter()
+    if world.is_first:
+        try:
+            world.total(torch.ones(2))
+        except RuntimeError as error:
+            assert "imed out" in str(error), error
+            assert time.perf_counter() - begin_s < 60
+            return
+        raise AssertionError("expected a timeout")
+    time.sleep(6)
+
+
+def measured_means(world, data, base, out):
+    """What is looked at are the means; what is gathered of them is not trained with afterwards."""
+    settings = TrainSettings.model_validate(
+        {
+            "base": base, "out": out, "data": {"base": [data]}, "stages": ["stage1_base"], "budget": 400,
+            "packs_per_step": 2, "device": "cpu", "validation": {"samples": 2},
+            "overrides": {"all": {"ema": 0.9}},
+        }
+    )  # fmt: skip
+    run = open_run(settings, "stage1_base", Path(base), world)
+    inputs = run.encode(run.data.held_batch(run.data.held[0], (0.5,)))
+
+    @torch.no_grad()
+    def seen():
+        return run.model(inputs).velocity_MC.clone()
+
+    with torch.no_grad():
+        run.parameters["llm2vae.bias"].add_(1.0)  # a parameter of the root, which no layer holds
+    with run.measured_weights() as weights:
+        means = seen()
+    assert weights == "ema"
+    assert torch.equal(seen(), means + 1.0)
+    with run.measured_weights():
+        assert torch.equal(seen(), means)
+
+
+CHECKS = {"narrow_adamw": narrow_adamw, "timeouts": timeouts, "measured_means": measured_means}
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    with joined_world("cpu") as world:
+        CHECKS[sys.argv[1]](world, *sys.argv[2:])
+        assert dist.is_initialized()
