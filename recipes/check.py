@@ -115,7 +115,8 @@ def differing(old: Recipe, new: Recipe) -> list[tuple[str, list[str]]]:
             found.append((name, ["a new step"]))
             continue
         why = list(differences(computed(old.steps[name]), computed(step)))
-        why += [f"reads {read}, which changed" for read in step.reads if before.get(read) != after[read]]
+        changed = [read for read in step.reads if before.get(read) != after[read]]
+        why += [f"reads {', '.join(changed)}, which changed"] if changed else []
         if old.steps[name].inputs != step.inputs:
             why.append(f"reads {', '.join(step.reads)} instead of {', '.join(old.steps[name].reads)}")
         found.append((name, why or ["its inputs come in another order"]))

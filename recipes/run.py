@@ -41,7 +41,7 @@ from shards.production import Production, Progress
 from shards.sample import Json
 from shards.settings import Settings
 from shards.stage import Planned
-from shards.storage import Storage
+from shards.storage import SCRATCH, Storage
 from shards.worker import Job
 
 LEDGER = FOLDER
@@ -99,7 +99,7 @@ class Run:
         Raises:
             RecipeError: a source of a step that is not finished is not there.
         """
-        self._check_sources(only, until)
+        self.check_sources(only, until)
         Ledger(self._out.child(LEDGER)).compact()
         manifests = {}
         for name, step in self._recipe.steps.items():
@@ -112,7 +112,7 @@ class Run:
                 break
         return manifests
 
-    def _check_sources(self, only: Sequence[str], until: str | None) -> None:
+    def check_sources(self, only: Sequence[str], until: str | None) -> None:
         """All that is missing at once, before the first step: a later step's source would be missed in hours.
 
         Raises:
@@ -176,7 +176,7 @@ class Run:
 
     def _produce(self, step: Step, began: float) -> Manifest:
         storage = self.storage(step.name)
-        storage.delete(".tmp")
+        storage.delete(SCRATCH)
         draft = self._draft(step)
         inputs = [samples_of(self._out, name) for names in draft.parents.values() for name in names]
         plan = self._plan(step, inputs, contents(self._out, draft.parents))
@@ -282,7 +282,7 @@ class Run:
         stats = {**result.stats, "seconds": round(time.perf_counter() - began, 3)}
         manifest = replace(draft, files=result.files, books=result.books, stats=stats)
         write_manifest(storage, manifest)
-        storage.delete(".tmp")
+        storage.delete(SCRATCH)
         return manifest
 
     def _input(self, name: str) -> Input:

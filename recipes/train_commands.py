@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-import yaml
 from rich.console import Console
 
 from recipes.schema import RecipeError
+from shards.yaml_file import YamlError, parse_yaml
 
 commands = typer.Typer()
 console = Console()
@@ -38,7 +38,10 @@ def _changes(changes: list[str]) -> dict[str, object]:
         name, equals, text = change.partition("=")
         if not equals:
             raise RecipeError([f"--set {change}: expected KEY=VALUE, got no value"])
-        found[name] = yaml.safe_load(text)
+        try:
+            found[name] = parse_yaml(text)
+        except YamlError as error:
+            raise RecipeError([f"--set {change}: expected a value in YAML, got: {error}"]) from error
     return found
 
 

@@ -24,7 +24,7 @@ from train.dataset import Dataset, open_dataset
 from train.draw import Studio
 from train.ema import Ema
 from train.flow import pack_loss
-from train.groups import ADAPTER, table_text, training_table
+from train.groups import ADAPTER, line_text, table_text, training_table
 from train.inputs import PackInputs
 from train.loader import load_steps
 from train.log import Log
@@ -36,7 +36,7 @@ from train.optimizer import make_optimizer, optimizer_state, set_lr
 from train.parallel import World
 from train.plan import Plan
 from train.pretrained import export_model, load_autoencoder
-from train.settings import TrainSettings
+from train.settings import TINY_BASE, TrainSettings
 from train.stages import Stage, warmed_lr
 from train.stopping import Stopping
 from train.tokenizer import load_tokenizer
@@ -84,7 +84,8 @@ def train_stage(  # noqa: C901 - the algorithm, in one straight line
     with Log(folder, is_written=world.is_first) as log, stopping, uncollected():
         log.say(f"{name}: {len(data.training)} samples, {len(data.held)} held out, fill {plan.fill():.3f}")
         log.write("data", first, data.counts())
-        log.say(table_text(training_table(_sizes(model), parameters.keys(), config.language.layers)))
+        rows = training_table(_sizes(model), parameters.keys(), config.language.layers)
+        log.say(f"  {line_text(rows)}" if settings.base == TINY_BASE else table_text(rows))
         rehearse(model, data, plan, encode, bridge, passes=min(2, settings.packs_per_step // world.size))
         optimizer.zero_grad()
         meter, begin_s = Meter(world), time.perf_counter()

@@ -47,7 +47,7 @@ steps:
     assert "sed: unknown; did you mean 'seed'?" in errors
     assert "steps.base.step: single_candidat: unknown; did you mean 'single_candidate'?" in errors
     assert "steps.more.sampels: unknown; did you mean 'samples'?" in errors
-    assert "steps.more.samples: expected Field required" in errors or "steps.more.samples" in errors
+    assert "steps.more.samples: expected a value, got none" in errors
     assert "steps.packed.input: bas: unknown; did you mean 'base'?" in errors
 
 
@@ -141,6 +141,44 @@ def test_set_of_an_unknown_step_names_the_step_that_was_meant(tmp_path: Path) ->
 )
 def test_what_cannot_be_is_told_in_words(tmp_path: Path, text: str, words: str) -> None:
     assert words in "\n".join(errors_of(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"name: t\nsteps:\n\tbase:\n", r"in YAML, got: line 3, column 1: .*; indent by spaces$"),
+        (GOOD.encode("utf-16"), "expected text in UTF-8, got byte 0xff at 0; save it as UTF-8$"),
+        ("name: größe".encode("latin-1"), "expected text in UTF-8, got byte 0xf6 at 8; save it as UTF-8$"),
+    ],
+)
+def test_a_file_from_another_editor_is_told_with_the_way_out(tmp_path: Path, data: bytes, words: str) -> None:
+    (tmp_path / "recipe.yaml").write_bytes(data)
+    with pytest.raises(RecipeError, match=words):
+        load_recipe(tmp_path / "recipe.yaml")
+
+
+@pytest.mark.parametrize("change", [lambda text: text.replace("\n", "\r\n"), lambda text: "\ufeff" + text])
+def test_line_ends_and_marks_of_other_systems_change_nothing(tmp_path: Path, change) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_bytes(change(GOOD).encode())
+    assert load_recipe(path).steps == load_recipe(write(tmp_path, GOOD)).steps
+
+
+def test_a_folder_is_no_recipe(tmp_path: Path) -> None:
+    write(tmp_path, GOOD)
+    with pytest.raises(RecipeError, match=r"expected a recipe, got a folder; there are .*recipe\.yaml"):
+        load_recipe(tmp_path)
+
+
+def test_a_bad_seed_is_told_once(tmp_path: Path) -> None:
+    (error,) = errors_of(tmp_path, GOOD.replace("seed: 3", "seed: 1.5"))
+    assert error.endswith("seed: expected a whole number, got 1.5")
+
+
+def test_a_check_of_ours_is_told_in_its_own_words(tmp_path: Path) -> None:
+    (error,) = errors_of(tmp_path, GOOD.replace("samples: 4", "samples: 4, faults: {blur: 0.1}"))
+    assert "steps.base: faults: expected names of" in error
+    assert error.endswith("got 'blur'")
 
 
 def test_set_of_what_is_no_yaml_is_an_error(tmp_path: Path) -> None:
