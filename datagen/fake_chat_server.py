@@ -7,7 +7,6 @@ have to start it: `python -m datagen.fake_chat_server --port 8000 --log requests
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import base64
 import hashlib
@@ -25,7 +24,7 @@ from PIL import Image
 
 from datagen.template_writer import WRITES
 from datagen.text_checks import BadTextError
-from shards.server_thread import ServerThread
+from shards.server_thread import ServerThread, server_arguments
 from shards.stage import keyed_random
 
 MODEL = "fake-chat"
@@ -285,13 +284,8 @@ class FakeChatServer(ServerThread):
 
 def main() -> None:
     """Serve until killed."""
-    parser = argparse.ArgumentParser(description="A language model's server that is no model.")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--model", default=MODEL)
-    parser.add_argument("--latency-s", type=float, default=0.0)
+    parser = server_arguments("A language model's server that is no model.", MODEL)
     parser.add_argument("--always", default="", choices=("", *FAULTS), help="fault of every answer")
-    parser.add_argument("--log", type=Path, help="file that gets a line a request")
     given = parser.parse_args()
     behaviour = Behaviour(model=given.model, latency_s=given.latency_s, always=given.always)
     FakeChatServer(behaviour, given.host, given.port, given.log).serve_forever()

@@ -6,7 +6,6 @@ It ships with the package, as a Ray worker or a recipe's `command` may have to s
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import base64
 import hashlib
@@ -21,7 +20,7 @@ from aiohttp import web
 from PIL import Image
 
 from shards.sample import canonical_json
-from shards.server_thread import ServerThread
+from shards.server_thread import ServerThread, server_arguments
 
 MODEL = "fake-images"
 FAULTS = (
@@ -244,13 +243,8 @@ class FakeImagesServer(ServerThread):
 
 def main() -> None:
     """Serve until killed."""
-    parser = argparse.ArgumentParser(description="An images server that is no model.")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--model", default=MODEL)
-    parser.add_argument("--latency-s", type=float, default=0.0)
+    parser = server_arguments("An images server that is no model.", MODEL)
     parser.add_argument("--always", default="", choices=("", *FAULTS), help="fault of every picture")
-    parser.add_argument("--log", type=Path, help="file that gets a line a request")
     given = parser.parse_args()
     behaviour = Behaviour(model=given.model, latency_s=given.latency_s, always=given.always)
     FakeImagesServer(behaviour, given.host, given.port, given.log).serve_forever()

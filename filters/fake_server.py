@@ -6,7 +6,6 @@ It ships with the package, as a Ray worker or a recipe's `command` may have to s
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import hashlib
 import json
@@ -28,7 +27,9 @@ from filters.fake_answers import (
     shifted,
     tokenize,
 )
-from shards.server_thread import ServerThread
+from shards.manifest import ManifestError
+from shards.server_thread import ServerThread, server_arguments
+from shards.storage import StorageError
 
 MODEL = "fake-judge"
 FAULTS = (
@@ -272,20 +273,20 @@ class FakeServer(ServerThread):
 
 def main() -> None:
     """Serve until killed."""
-    parser = argparse.ArgumentParser(description="A judge server that is no model.")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--model", default=MODEL)
-    parser.add_argument("--latency-s", type=float, default=0.0)
-    parser.add_argument("--start-s", type=float, default=0.0)
-    parser.add_argument("--log", type=Path, help="file that gets a line a request")
+    parser = server_arguments("A judge server that is no model.", MODEL)
+    parser.add_argument("--start-s", type=float, default=0.0, help="seconds until it is healthy")
     parser.add_argument(
-        "--truth", help="a finished directory of rendered samples; answers come from its truth"
+        "--truth",
+        help="a finished directory of rendered samples; answers about them come from their truth, about "
+        "others from a hash of what was asked, as all do without it",
     )
     given = parser.parse_args()
     behaviour = Behaviour(model=given.model, latency_s=given.latency_s, start_s=given.start_s)
     if given.truth:
-        behaviour.answer = answer_from_truth(given.truth)
+        try:
+            behaviour.answer = answer_from_truth(given.truth)
+        except (ManifestError, StorageError) as error:
+            parser.error(f"--truth: {error}")
     FakeServer(behaviour, given.host, given.port, given.log).serve_forever()
 
 

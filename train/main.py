@@ -87,7 +87,7 @@ def main_generate(
         ConfigError: the directory is no model, or a setting cannot be sampled.
     """
     from train.draw import draw
-    from train.pixels import open_upright
+    from train.pixels import open_picture
 
     sampler = SamplerConfig(steps=steps, uses_bridge=uses_bridge)
     if sampler.problems():
@@ -96,7 +96,7 @@ def main_generate(
     if vit_px is not None:
         rule = replace(studio.config.vit_resize, max_px=vit_px)
         studio = replace(studio, config=replace(studio.config, vit_resize=rule).check())
-    images = [open_upright(path.read_bytes()) for path in references]
+    images = [open_picture(path) for path in references]
     image = draw(studio, images, instruction, size, "generate", sampler, bridge, seed)
     into.parent.mkdir(parents=True, exist_ok=True)
     image.save(into)
@@ -150,10 +150,11 @@ def _open_studio(checkpoint: Path, device: str) -> Studio:
     import torch
 
     from train.draw import Studio
+    from train.parallel import kind_of
     from train.pretrained import load_autoencoder, load_model
     from train.tokenizer import load_tokenizer
 
-    kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    kind = kind_of(device)
     dtype = torch.bfloat16 if kind == "cuda" else torch.float32
     config = read_config(checkpoint)
     return Studio(

@@ -170,6 +170,24 @@ def test_a_folder_is_no_recipe(tmp_path: Path) -> None:
         load_recipe(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("engine", "words"),
+    [
+        (
+            "{kind: served, model: m, revision: r, dtype: d, quantization: none, endpoint: [http://h:1]}",
+            "steps.judged.engine.endpoint: unknown; did you mean 'endpoints'?",
+        ),
+        ("{kind: served, model: m, in_flight: 0}", "steps.judged.engine.in_flight: expected greater than"),
+        ("{kind: serve}", "steps.judged.engine: expected "),
+    ],
+)
+def test_a_setting_of_a_setting_is_named_as_a_person_writes_it(
+    tmp_path: Path, engine: str, words: str
+) -> None:
+    judged = f"  judged: {{step: judge, input: base, questions: [consistency], engine: {engine}}}\n"
+    assert words in "\n".join(errors_of(tmp_path, GOOD + judged))
+
+
 def test_a_bad_seed_is_told_once(tmp_path: Path) -> None:
     (error,) = errors_of(tmp_path, GOOD.replace("seed: 3", "seed: 1.5"))
     assert error.endswith("seed: expected a whole number, got 1.5")
