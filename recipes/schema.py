@@ -147,8 +147,9 @@ def _resources(
     for step in steps.values():
         for setting, served in asked_servers(step.settings):
             if served.server not in found:
-                hint = next(unknown({served.server: 0}, found, ""))
-                errors.append(f"{path}: steps.{step.name}.{setting}.server: {hint} under resources")
+                place = f"{path}: steps.{step.name}.{setting}.server"
+                hint = f"{next(unknown({served.server: 0}, found, ''))} under resources" if found else ""
+                errors.append(f"{place}: {hint or f'expected resources with {served.server}, got none'}")
     return found
 
 
