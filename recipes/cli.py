@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from recipes import removal_commands, topup_commands, train_commands
 from recipes.judge_commands import commands, print_bills
 from recipes.schema import Recipe, RecipeError, load_recipe
+from recipes.terminal import console, problems, ready
 from shards.storage import Storage
 
 app = typer.Typer(
@@ -26,9 +25,6 @@ app.add_typer(removal_commands.commands)
 app.add_typer(commands)
 app.add_typer(topup_commands.commands)
 app.add_typer(train_commands.commands)
-# Where nobody draws a window, names are not to be cut to 80 columns.
-console = Console(width=None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "160")))
-problems = Console(stderr=True)
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="a recipe, e.g. recipes/demo.yaml")]
 OutOption = Annotated[
@@ -81,8 +77,10 @@ def _out(recipe: Recipe, out: str | None) -> Storage:
 def run(
     recipe: RecipePath,
     out: OutOption = None,
-    only: Annotated[list[str] | None, typer.Option(help="make these steps alone; repeatable")] = None,
-    until: Annotated[str | None, typer.Option(help="make steps up to this one")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="make this step alone, by its name; repeatable")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="make steps up to this one, by its name")] = None,
     limit: LimitOption = None,
     changes: SetOption = None,
 ) -> None:
@@ -235,11 +233,16 @@ def select(
         list[str] | None,
         typer.Option("--max", metavar="SCORE=VALUE", help="keep up to this value; repeatable"),
     ] = None,
-    best: Annotated[int | None, typer.Option(min=1, help="keep the best so many")] = None,
+    best: Annotated[int | None, typer.Option(min=1, help="keep so many samples, the best by --order")] = None,
     order: Annotated[
-        list[str] | None, typer.Option(help="score that says what is better; repeatable")
+        list[str] | None,
+        typer.Option(
+            help="score that says what is better, the first one first; those of --min if unset; repeatable"
+        ),
     ] = None,
-    by: Annotated[str | None, typer.Option(help="index column: `best` counts in each group")] = None,
+    by: Annotated[
+        str | None, typer.Option(help="column of the samples' index, e.g. case: --best counts in each group")
+    ] = None,
     policy: Annotated[str | None, typer.Option(help="rules by name: paper, refined or verified")] = None,
 ) -> None:
     """Decide anew over scores that exist: no image is opened, no model is asked."""
@@ -263,7 +266,7 @@ def report(
     directories = [Input(storage=d.storage, manifest=d.manifest) for d in finished(existing(out))]
     if not directories:
         raise RecipeError([f"{out}: expected an output with finished directories, got none; run a recipe"])
-    write_page(directories, to)
+    write_page(directories, ready(to))
     console.print(f"{to}", highlight=False)
 
 
@@ -310,7 +313,7 @@ def show(
         raise RecipeError([unknown_key(existing(out), key)])
     for line in describe(found[1]):
         console.print(line, highlight=False)
-    path = to or Path(f"{key}.png")
+    path = ready(to or Path(f"{key}.png"))
     contact_sheet(found[1]).save(path)
     console.print(f"{path}", highlight=False)
 
@@ -334,7 +337,9 @@ def why(
 @app.command()
 def doctor(
     out: Annotated[str, typer.Option("--out", help="where output will go")] = "out",
-    ray_address: Annotated[str | None, typer.Option(help="of a cluster to look at")] = None,
+    ray_address: Annotated[
+        str | None, typer.Option(help="of a cluster whose nodes to look at too, e.g. auto")
+    ] = None,
 ) -> None:
     """Look for what would go wrong: versions on every node, shadowed modules, space, ports."""
     from recipes.doctor import examine

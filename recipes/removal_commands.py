@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from recipes.schema import RecipeError, load_recipe
+from recipes.terminal import console
 from shards.storage import Storage
 
 commands = typer.Typer()
-console = Console()
 
 OutPath = Annotated[str, typer.Argument(metavar="OUT", help="an output directory, e.g. out/demo")]
 

@@ -160,6 +160,10 @@ def _read(path: Path) -> dict[str, Any]:
         raise RecipeError([str(error)]) from error
     if not isinstance(value, dict):
         raise RecipeError([f"{path}: expected a recipe with {', '.join(TOP)}, got {value!r:.60}"])
+    if "steps" not in value and {"stages", "out", "data"} & set(value):
+        raise RecipeError(
+            [f"{path}: expected a recipe of steps, got one of training; `bakery train` runs it"]
+        )
     return value
 
 

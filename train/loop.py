@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from shards.storage import Storage
 from train.batch import Batch, to_device
 from train.bridge_config import BridgeConfig
 from train.build import build_model, compute_dtype, flex_block
-from train.checkpoint import restore, save, versions
+from train.checkpoint import check_same, restore, save, versions
 from train.config_files import read_config
 from train.dataset import Dataset, open_dataset
 from train.draw import Studio
@@ -51,11 +52,13 @@ def train_stage(  # noqa: C901 - the algorithm, in one straight line
     """Train one stage, or go on with it; return the directory of its model, None where it was stopped."""
     stage, folder, config = settings.stage(name), Path(settings.out) / name, read_config(base)
     bridge, block = settings.bridge_of(stage), flex_block(world.device)
-    if (folder / "model" / "bakery.json").exists():
-        return folder / "model"
-
     tokenizer = load_tokenizer(base, config)
     data = open_dataset(settings, stage, config, tokenizer, world, block or 1)
+    run, about = _run_facts(settings, stage, bridge, base, data), folder / "model" / "bakery.json"
+    if about.exists():
+        check_same(folder, json.loads(about.read_text("utf-8"))["train"], run)
+        return folder / "model"
+
     plan = data.plan(settings).check()
     compute = compute_dtype(settings, world)
     autoencoder = load_autoencoder(base, config, world.device, compute)
@@ -65,7 +68,6 @@ def train_stage(  # noqa: C901 - the algorithm, in one straight line
     state: dict[str, Any] = {"weights": dict(parameters), "optimizer": optimizer_state(optimizer, parameters)}
     if ema is not None:
         state["ema"] = ema.means
-    run = _run_facts(settings, stage, bridge, base, data)
     first = restore(folder / "checkpoints", state, run)
 
     def encode(batch: Batch) -> PackInputs:

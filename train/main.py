@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ from train.bridge_config import BridgeConfig, bridge_preset
 from train.config import TINY, ConfigError
 from train.config_files import read_config
 from train.guidance import SamplerConfig
+from train.page import PAGE
 from train.settings import TINY_BASE, TrainSettings, load_settings
 
 if TYPE_CHECKING:
@@ -38,7 +40,12 @@ def main_train(path: Path, changes: Mapping[str, Any] | None = None) -> int:
     settings = check_recipe(path, changes)
     from train.launch import launch
 
-    return launch(settings)
+    code = launch(settings)
+    if code == 0 and os.environ.get("RANK", "0") == "0":
+        sys.stdout.write(
+            f"{Path(settings.out) / settings.stages[-1] / 'model'}\n{Path(settings.out) / PAGE}\n"
+        )
+    return code
 
 
 def check_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> TrainSettings:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 WIDTH, HEIGHT, LEFT, BOTTOM = 460, 180, 46, 22
+PAGE = "page.html"
 GIVEN = "given"  # in place of a step: a sample's references and target, as they are
 COLOURS = ("#3f77c9", "#c2571a")
 CURVES = (
@@ -43,7 +44,7 @@ Line = Mapping[str, Any]
 def write_page(out: Path, stages: Sequence[str]) -> Path:
     """Write `page.html` over the stages that have begun, and return where it is."""
     parts = [_stage(out / name, name) for name in stages if (out / name / "log.jsonl").exists()]
-    page = out / "page.html"
+    page = out / PAGE
     title = "Training"
     page.write_text(
         "<!doctype html><html lang=en><meta charset=utf-8>"

@@ -167,6 +167,8 @@ def load_settings(path: Path, changes: Mapping[str, Any] | None = None) -> Train
         raise ConfigError(str(error)) from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected settings by name, got {values!r:.60}")
+    if "steps" in values:
+        raise ConfigError(f"{path}: expected a training recipe, got a recipe of steps; `bakery run` runs it")
     try:
         return TrainSettings.model_validate(_changed(values, changes or {}))
     except ValidationError as error:

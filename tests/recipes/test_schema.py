@@ -164,6 +164,11 @@ def test_line_ends_and_marks_of_other_systems_change_nothing(tmp_path: Path, cha
     assert load_recipe(path).steps == load_recipe(write(tmp_path, GOOD)).steps
 
 
+def test_a_training_recipe_is_no_recipe_of_steps(tmp_path: Path) -> None:
+    (error,) = errors_of(tmp_path, "base: tiny\nout: out\nstages: [stage1_base]\n")
+    assert error.endswith("expected a recipe of steps, got one of training; `bakery train` runs it")
+
+
 def test_a_folder_is_no_recipe(tmp_path: Path) -> None:
     write(tmp_path, GOOD)
     with pytest.raises(RecipeError, match=r"expected a recipe, got a folder; there are .*recipe\.yaml"):

@@ -95,8 +95,14 @@ def test_a_mistake_is_named_with_its_place(write, change, words):
 def test_missing_recipe_and_missing_base_are_named(tmp_path, write):
     with pytest.raises(ConfigError, match="expected a training recipe, got no file"):
         check_recipe(tmp_path / "none.yaml")
-    with pytest.raises(ConfigError, match="expected a model directory"):
+    with pytest.raises(ConfigError, match=r"nowhere: expected a model directory .*, got no folder"):
         check_recipe(write(base=str(tmp_path / "nowhere")))
+
+
+def test_a_recipe_of_steps_is_told_from_one_of_training(tmp_path):
+    (tmp_path / "demo.yaml").write_text("steps: {base: {step: single_candidate, samples: 4}}")
+    with pytest.raises(ConfigError, match="got a recipe of steps; `bakery run` runs it"):
+        check_recipe(tmp_path / "demo.yaml")
 
 
 def test_generate_draws_the_same_image_for_the_same_seed(tiny, samples, tmp_path):
