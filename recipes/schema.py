@@ -323,16 +323,13 @@ def _ordered(path: Path, steps: Mapping[str, Step], errors: list[str]) -> dict[s
     """Steps after what they read, otherwise as written."""
     if errors:
         return dict(steps)
-    sorter = TopologicalSorter({name: step.reads for name, step in steps.items()})
     try:
-        sorter.prepare()
+        TopologicalSorter({name: step.reads for name, step in steps.items()}).prepare()
     except CycleError as error:
         errors.append(f"{path}: steps: expected no cycle, got {' -> '.join(error.args[1])}")
         return {}
     ordered: dict[str, Step] = {}
-    place = {name: number for number, name in enumerate(steps)}
-    while sorter.is_active():
-        for name in sorted(sorter.get_ready(), key=place.__getitem__):
-            ordered[name] = steps[name]
-            sorter.done(name)
+    while len(ordered) < len(steps):
+        name = next(n for n in steps if n not in ordered and all(r in ordered for r in steps[n].reads))
+        ordered[name] = steps[name]
     return ordered

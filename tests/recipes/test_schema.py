@@ -224,6 +224,18 @@ def test_steps_come_after_what_they_read(tmp_path: Path) -> None:
     assert list(load_recipe(write(tmp_path, text)).steps) == ["base", "packed"]
 
 
+def test_steps_stay_as_written_where_that_can_be(tmp_path: Path) -> None:
+    names = ["one", "packed", "again", "two"]
+    text = """
+steps:
+  one: {step: single_candidate, samples: 2}
+  packed: {step: pack, input: one}
+  again: {step: pack, input: packed}
+  two: {step: single_candidate, samples: 2}
+"""
+    assert list(load_recipe(write(tmp_path, text)).steps) == names
+
+
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 def test_no_file_makes_anything_but_an_error_in_words(data: bytes) -> None:
     import tempfile
