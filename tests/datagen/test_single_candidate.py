@@ -306,8 +306,8 @@ def test_catalogue_without_a_kind_that_the_cases_need_is_refused(folder: Path):
 
 
 def test_bad_rows_of_a_catalogue_are_told_before_a_run(folder: Path):
-    with (folder / "subjects.csv").open("a") as file:
-        file.write("gone.png,a,b,,\ncup.png,,b,,\n")
+    with (folder / "table.csv").open("a") as file:
+        file.write("\ngone.png,a,b,,\nred.png,,b,,\n")
     told = SingleCandidateConfig(samples=6, catalogue=str(folder), cases={"object": 1}).missing()
     assert ["gone.png" in told[0], "name: expected text" in told[1], len(told)] == [True, True, 2]
 
