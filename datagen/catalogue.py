@@ -271,7 +271,12 @@ def _load(where: str) -> tuple[Subject, ...]:
 
 
 def _read_table(path: Path, pictures: Pictures) -> tuple[Subject, ...]:
-    return parse_table(path.name, path.read_text(encoding="utf-8-sig"), pictures)
+    try:
+        return parse_table(str(path), path.read_text(encoding="utf-8-sig"), pictures)
+    except UnicodeDecodeError as error:
+        raise CatalogueError(f"{path}: expected text in UTF-8, got: {error}; save it as UTF-8") from error
+    except csv.Error as error:
+        raise CatalogueError(f"{path}: expected rows between commas, got: {error}") from error
 
 
 def parse_table(where: str, text: str, pictures: Pictures) -> tuple[Subject, ...]:

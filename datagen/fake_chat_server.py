@@ -28,8 +28,8 @@ from datagen.candidate_boxes import SIDE
 from datagen.fake_images_server import added_at
 from datagen.template_writer import WRITES
 from datagen.text_checks import BadTextError
-from shards.fake_model import FakeBehaviour, FakeModel, arguments, broken
-from shards.server_thread import ServerThread
+from shards.fake_model import FakeBehaviour, FakeModel, broken
+from shards.server_thread import ServerThread, server_arguments
 from shards.stage import keyed_random
 
 MODEL = "fake-chat"
@@ -289,7 +289,7 @@ class FakeChatServer(ServerThread):
 
 def main() -> None:
     """Serve until killed."""
-    given = arguments("A language model's server that is no model.", MODEL, FAULTS).parse_args()
+    given = server_arguments("A language model's server that is no model.", MODEL, FAULTS).parse_args()
     behaviour = Behaviour(model=given.model, latency_s=given.latency_s, always=given.always)
     FakeChatServer(behaviour, given.host, given.port, given.log).serve_forever()
 

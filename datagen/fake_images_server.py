@@ -18,9 +18,9 @@ import numpy as np
 from aiohttp import web
 from PIL import Image
 
-from shards.fake_model import FakeBehaviour, FakeModel, arguments, broken
+from shards.fake_model import FakeBehaviour, FakeModel, broken
 from shards.sample import canonical_json
-from shards.server_thread import ServerThread
+from shards.server_thread import ServerThread, server_arguments
 
 MODEL = "fake-images"
 FAULTS = (
@@ -202,7 +202,7 @@ class FakeImagesServer(ServerThread):
 
 def main() -> None:
     """Serve until killed."""
-    given = arguments("An images server that is no model.", MODEL, FAULTS).parse_args()
+    given = server_arguments("An images server that is no model.", MODEL, FAULTS).parse_args()
     behaviour = Behaviour(model=given.model, latency_s=given.latency_s, always=given.always)
     FakeImagesServer(behaviour, given.host, given.port, given.log).serve_forever()
 

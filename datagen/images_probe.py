@@ -13,7 +13,7 @@ from PIL import Image
 from datagen.encoding import decode_image, encode_jpeg
 from datagen.generators import PictureRequest
 from datagen.paid import check_model
-from datagen.picture_check import is_same_picture, named_by_content
+from datagen.picture_check import is_black, is_same_picture, named_by_content
 from shards.endpoints import Ask
 from shards.http_client import EndpointError, TransientError
 from shards.image import ImageError
@@ -32,6 +32,10 @@ class SeedNotRepeatedError(EndpointError):
 
 class SeedIgnoredError(EndpointError):
     """Another seed gave the same picture."""
+
+
+class BlackPictureError(EndpointError):
+    """The picture is black."""
 
 
 class SizeIgnoredError(EndpointError):
@@ -90,6 +94,11 @@ class Probe:
             raise SizeIgnoredError(
                 f"{url}: expected {request.size_px} pixels, got {first.size}; serve a model that takes a "
                 "size, with a server that passes it on"
+            )
+        if is_black(first):
+            raise BlackPictureError(
+                f"{url}: expected a picture, got a black one; serve the model in bfloat16 or float32, "
+                "without a filter that blackens pictures"
             )
         if not is_same_picture(first, await self._picture(ask, request)):
             raise SeedNotRepeatedError(

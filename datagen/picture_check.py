@@ -47,7 +47,7 @@ def check_usable(data: bytes, request: PictureRequest) -> EncodedImage:
     picture = decode_image(image)
     if picture.size != request.size_px:
         raise ImageError("wrong_size", f"expected {request.size_px} pixels, got {picture.size}")
-    if max(int(high) for _, high in picture.getextrema()) <= DARK:  # type: ignore[misc]
+    if is_black(picture):
         raise ImageError("black", "expected a picture, got a black one")
     for number, reference in enumerate(request.references, start=1):
         if is_same_picture(picture, decode_image(reference)):
@@ -55,6 +55,11 @@ def check_usable(data: bytes, request: PictureRequest) -> EncodedImage:
     if request.keeps_scene and (kept := kept_share(picture, decode_image(request.references[0]))) < KEPT:
         raise ImageError("other_scene", f"expected {KEPT:.0%} of the picture to be kept, got {kept:.0%}")
     return image
+
+
+def is_black(picture: Image.Image) -> bool:
+    """Whether nothing can be seen."""
+    return max(int(high) for _, high in picture.getextrema()) <= DARK  # type: ignore[misc]
 
 
 def kept_share(edited: Image.Image, original: Image.Image) -> float:

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, TypeVar
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from datagen.catalogue import EMBEDDED, Split, fingerprint
+from datagen.catalogue import EMBEDDED, CatalogueError, Split, fingerprint, load_catalogue
 from shards.sample import Json
 from shards.settings import PLAN, PlanInt
 from shards.worker_step import WorkerStep
@@ -42,6 +42,22 @@ class BuilderSettings(WorkerStep):
     def pictures_licence(self) -> str:
         """Of what is made from the catalogue's pictures and the panoramas."""
         return EMBEDDED_LICENCE if self.catalogue == EMBEDDED else f"{self.licence} AND CC0-1.0"
+
+    def missing(self) -> list[str]:
+        """What a catalogue of one's own lacks: every bad row of its table. Its pictures are not opened."""
+        try:
+            self.check_catalogue()
+        except CatalogueError as error:
+            return str(error).splitlines()
+        return []
+
+    def check_catalogue(self) -> None:
+        """Refuse a catalogue that cannot be built from.
+
+        Raises:
+            CatalogueError: the folder, its table or rows of it cannot be used.
+        """
+        load_catalogue(self.catalogue, self.split)
 
     def computed(self) -> dict[str, Json]:
         """As `Settings`; a catalogue counts by its content, wherever it lies."""

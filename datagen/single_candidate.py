@@ -75,18 +75,18 @@ class SingleCandidateConfig(BuilderSettings):
 
     def plan(self, rows: Iterable[IndexRow] = ()) -> Iterator[Planned]:  # noqa: ARG002, made from nothing
         """`samples` samples. Of a longer plan the first ones are the same."""
-        self._check_catalogue()
+        self.check_catalogue()
+        if self.catalogue != EMBEDDED:
+            load_catalogue(self.catalogue, self.split).check_pictures()
         faults = share_out(self.faults, rest=CLEAN)
         for number in range(self.samples):
             yield Planned(
                 key=content_key(self.prefix, self.seed, number), spec=self._spec(number, next(faults))
             )
 
-    def _check_catalogue(self) -> None:
-        """Refuse a catalogue with a bad picture, or without a kind of subject that the cases need."""
+    def check_catalogue(self) -> None:
+        """As `BuilderSettings`; nor one without a kind of subject that the cases need."""
         catalogue = load_catalogue(self.catalogue, self.split)
-        if self.catalogue != EMBEDDED:
-            catalogue.check_pictures()
         for case, weight in self.cases.items():
             for kind in CASES[case]:
                 if weight and kind != "scene" and not catalogue.of_kind(kind):

@@ -27,8 +27,10 @@ from filters.fake_answers import (
     shifted,
     tokenize,
 )
-from shards.fake_model import FakeBehaviour, FakeModel, arguments, broken
-from shards.server_thread import ServerThread
+from shards.fake_model import FakeBehaviour, FakeModel, broken
+from shards.manifest import ManifestError
+from shards.server_thread import ServerThread, server_arguments
+from shards.storage import StorageError
 
 MODEL = "fake-judge"
 FAULTS = (
@@ -237,17 +239,22 @@ class FakeServer(ServerThread):
 
 def main() -> None:
     """Serve until killed."""
-    parser = arguments("A judge server that is no model.", MODEL, FAULTS)
-    parser.add_argument("--start-s", type=float, default=0.0)
+    parser = server_arguments("A judge server that is no model.", MODEL, FAULTS)
+    parser.add_argument("--start-s", type=float, default=0.0, help="seconds until it is healthy")
     parser.add_argument(
-        "--truth", help="a finished directory of rendered samples; answers come from its truth"
+        "--truth",
+        help="a finished directory of rendered samples; answers about them come from their truth, about "
+        "others from a hash of what was asked, as all do without it",
     )
     given = parser.parse_args()
     behaviour = Behaviour(
         model=given.model, latency_s=given.latency_s, always=given.always, start_s=given.start_s
     )
     if given.truth:
-        behaviour.answer = answer_from_truth(given.truth)
+        try:
+            behaviour.answer = answer_from_truth(given.truth)
+        except (ManifestError, StorageError) as error:
+            parser.error(f"--truth: {error}")
     FakeServer(behaviour, given.host, given.port, given.log).serve_forever()
 
 

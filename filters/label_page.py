@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,10 +29,14 @@ HEADERS = {  # nothing of another site in the page, and the page in none: a fram
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
-PAGE = """<!doctype html><meta charset="utf-8"><title>bakery label</title>
-<style>body{{font:16px/1.4 system-ui;margin:2em;max-width:70em}}img{{height:16em;margin:.3em}}
-figure{{display:inline-block;margin:0}}pre{{white-space:pre-wrap;background:#f4f4f4;padding:1em}}
-button{{font-size:1.2em;margin:.3em;padding:.4em 1.2em}}</style>{body}"""
+PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>bakery label</title>
+<meta name="viewport" content="width=device-width,initial-scale=1">
+<style>:root{{color-scheme:light dark}}
+body{{font:16px/1.4 system-ui;margin:1em auto;padding:0 1em;max-width:70em}}
+figure{{display:inline-block;margin:.3em;max-width:100%}}img{{height:16em;max-width:100%;object-fit:contain}}
+pre{{white-space:pre-wrap;overflow-wrap:anywhere;background:light-dark(#f4f4f4,#26292d);padding:1em}}
+form{{position:sticky;bottom:0;padding:.4em 0;background:Canvas}}
+button{{font-size:1.2em;margin:.3em;padding:.4em 1.2em}}</style>{body}</html>"""
 
 
 class LabelError(ValueError):
@@ -127,6 +132,10 @@ def _read_answered(path: Path) -> set[tuple[str, str, str, str]]:
     """
     if not path.parent.is_dir():
         raise LabelError(f"{path}: expected a folder to write into, got none; make {path.parent} first")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise LabelError(
+            f"{path}: expected a CSV that may be written, got one that may not; name another (--to)"
+        )
     if not path.exists() or not path.stat().st_size:
         return set()
     try:
@@ -155,7 +164,10 @@ class LabelServer(ThreadingHTTPServer):
     """Serves the page on loopback only; a form of another site has no token and is refused."""
 
     def __init__(self, labelling: Labelling, port: int) -> None:
-        super().__init__((HOST, port), _Handler)
+        try:
+            super().__init__((HOST, port), _Handler)
+        except OSError as error:
+            raise LabelError(f"--port {port}: expected a free port, got: {error}; 0 takes any") from error
         self.labelling = labelling
         self.token = secrets.token_urlsafe(16)
 
@@ -182,7 +194,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(403, b"expected a form of this page", "text/plain")
             return
         key, question, reference, candidate = (given.get(name, "") for name in PLACE)
-        self.server.labelling.answer((key, question, reference, candidate), given.get("label", ""))
+        try:
+            self.server.labelling.answer((key, question, reference, candidate), given.get("label", ""))
+        except OSError as error:
+            told = (
+                f"expected to write the label, got: {error}; go back and answer again once it can be written"
+            )
+            self._send(500, told.encode(), "text/plain; charset=utf-8")
+            return
         self.send_response(303)
         self.send_header("Location", "/")
         self.end_headers()
@@ -240,6 +259,7 @@ def page(labelling: Labelling, token: str) -> str:
         for label in asked.request.labels
     )
     return PAGE.format(
-        body=f"<p>{len(left)} left</p>{pictures}<pre>{escape(asked.request.text)}</pre>"
+        body=f"<p>{escape(asked.request.question)} · {escape(asked.key)} · {len(left)} left</p>"
+        f"{pictures}<pre>{escape(asked.request.text)}</pre>"
         f'<form method="post" action="/">{hidden}{buttons}</form>'
     )

@@ -109,8 +109,8 @@ def pick_questions(names: Iterable[str], path: Path = SHIPPED) -> tuple[Question
 
 def _refuse_name(name: str, known: Mapping[str, Question], path: Path) -> Question:
     close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    raise RubricError(f"{path}: expected a question of {', '.join(known)}, got {name!r}; {hint}add it there")
+    hint = f"did you mean {close[0]!r}?" if close else "add it there"
+    raise RubricError(f"{path}: expected a question of {', '.join(known)}, got {name!r}; {hint}")
 
 
 def _question(name: str, entry: Mapping[str, Any]) -> Question:

@@ -95,14 +95,20 @@ class SelectConfig(DriverStep):
             raise ValueError("`best` beside `exact`: how many there are to be")
         if self.best and not self.order:
             raise ValueError("`order` beside `best`: which scores say what is better")
+        self._check_scores()
+        return self
+
+    def _check_scores(self) -> None:
         for name in self.scores:
             if name.partition(".")[2] not in ("", *VALUES):
-                raise ValueError(f"a score as question or question.{{{', '.join(VALUES)}}}, not {name!r}")
-        for name, value in [*self.min_scores.items(), *self.max_scores.items()]:
-            low, high = _scale(name)
-            if not low <= value <= high:
-                raise ValueError(f"{low:g} to {high:g} for {name}, not {value:g}: it would decide nothing")
-        return self
+                parts = ", ".join(VALUES)
+                raise ValueError(f"expected a score as question or question.{{{parts}}}, got {name!r}")
+        for rule, bounds in (("min_scores", self.min_scores), ("max_scores", self.max_scores)):
+            for name, value in bounds.items():
+                low, high = _scale(name)
+                if not low <= value <= high:
+                    words = f"expected {low:g} to {high:g}, got {value:g}: it would decide nothing"
+                    raise ValueError(f"{rule}.{name}: {words}")
 
     @property
     def scores(self) -> list[str]:

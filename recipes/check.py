@@ -94,11 +94,12 @@ def _sample_bytes(step: Step, found: Mapping[str, Expectation]) -> float:
     side_px = getattr(step.settings, "size_px", None)
     if side_px:
         return float(side_px**2 * BYTES_A_PIXEL * IMAGES_A_SAMPLE)
-    below = [found[name] for name in step.reads if found[name].size_bytes and found[name].most]
-    sizes = [
-        e.size_bytes / e.most for e in below if e.size_bytes and e.most and e.step.step_type.kind == "samples"
-    ]
-    return sizes[0] if sizes else 512**2 * BYTES_A_PIXEL * IMAGES_A_SAMPLE
+    for each in (found[name] for name in step.reads):
+        if each.step.step_type.kind == "selection":  # its samples are those of what it selects from
+            return _sample_bytes(each.step, found)
+        if each.step.step_type.kind == "samples" and each.size_bytes and each.most:
+            return each.size_bytes / each.most
+    return 512**2 * BYTES_A_PIXEL * IMAGES_A_SAMPLE
 
 
 def differing(old: Recipe, new: Recipe) -> list[tuple[str, list[str]]]:
@@ -115,7 +116,8 @@ def differing(old: Recipe, new: Recipe) -> list[tuple[str, list[str]]]:
             found.append((name, ["a new step"]))
             continue
         why = list(differences(computed(old.steps[name]), computed(step)))
-        why += [f"reads {read}, which changed" for read in step.reads if before.get(read) != after[read]]
+        changed = [read for read in step.reads if before.get(read) != after[read]]
+        why += [f"reads {', '.join(changed)}, which changed"] if changed else []
         if old.steps[name].inputs != step.inputs:
             why.append(f"reads {', '.join(step.reads)} instead of {', '.join(old.steps[name].reads)}")
         found.append((name, why or ["its inputs come in another order"]))

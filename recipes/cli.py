@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from recipes import topup_commands, train_commands
+from recipes import removal_commands, topup_commands, train_commands
 from recipes.judge_commands import commands, print_bills
 from recipes.schema import Recipe, RecipeError, load_recipe
+from recipes.terminal import console, problems, ready
 from shards.storage import Storage
 
 app = typer.Typer(
@@ -22,12 +21,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Builds, judges and curates training data for subject-driven image generation.",
 )
-# Where nobody draws a window, names are not to be cut to 80 columns.
+app.add_typer(removal_commands.commands)
 app.add_typer(commands)
 app.add_typer(topup_commands.commands)
 app.add_typer(train_commands.commands)
-console = Console(width=None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "160")))
-problems = Console(stderr=True)
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="a recipe, e.g. recipes/demo.yaml")]
 OutOption = Annotated[
@@ -39,6 +36,23 @@ SetOption = Annotated[
 LimitOption = Annotated[
     int | None, typer.Option("--limit", min=1, help="plan at most so many samples in each step")
 ]
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        from importlib.metadata import version
+
+        console.print(f"bakery {version('scone-bakery')}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    is_asked: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="print it and end")
+    ] = False,
+) -> None:
+    """Nothing but the options that no command has."""
 
 
 def main() -> None:
@@ -63,8 +77,10 @@ def _out(recipe: Recipe, out: str | None) -> Storage:
 def run(
     recipe: RecipePath,
     out: OutOption = None,
-    only: Annotated[list[str] | None, typer.Option(help="make these steps alone; repeatable")] = None,
-    until: Annotated[str | None, typer.Option(help="make steps up to this one")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="make this step alone, by its name; repeatable")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="make steps up to this one, by its name")] = None,
     limit: LimitOption = None,
     changes: SetOption = None,
 ) -> None:
@@ -76,8 +92,10 @@ def run(
     loaded = _load(recipe, changes, limit)
     _check_names(loaded, [*(only or []), *([until] if until else [])])
     storage = _out(loaded, out)
+    made = Run(loaded, storage, Display(console, storage, loaded.name))
+    made.check_sources(only or (), until)  # before anything is written: a run that cannot be leaves nothing
     try:
-        with Run(loaded, storage, Display(console, storage, loaded.name)) as made:
+        with made:
             manifests = made.execute(only=only or (), until=until)
     except KeyboardInterrupt:
         problems.print("\nstopped; the same command goes on from here")
@@ -113,11 +131,12 @@ def check(
         is_number = name in ("samples", "size")
         table.add_column(name, justify="right" if is_number else "left", no_wrap=name == "directory")
     for found in expectations(loaded, _out(loaded, out)):
+        is_counted = found.step.step_type.kind != "page"
         table.add_row(
             found.step.name,
             found.step.type,
             ", ".join(found.step.reads),
-            _count(found.most, is_exact=found.manifest is not None),
+            _count(found.most, is_exact=found.manifest is not None) if is_counted else "",
             f"{'' if found.manifest else '~'}{found.size_bytes / 1e6:.1f} MB" if found.size_bytes else "",
             "finished" if found.manifest else "to make",
             found.directory,
@@ -158,13 +177,16 @@ def list_directories(
     """List what is finished in an output."""
     from recipes.trace import existing, finished
 
+    directories = finished(existing(out))
+    if not directories:
+        raise RecipeError([f"{out}: expected an output with finished directories, got none in it"])
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("directory", no_wrap=True)
     table.add_column("type", no_wrap=True)
     for name in ("made", "rejected", "size", "seconds"):
         table.add_column(name, justify="right")
     table.add_column("reads")
-    for found in finished(existing(out)):
+    for found in directories:
         manifest = found.manifest
         table.add_row(
             found.name,
@@ -211,11 +233,16 @@ def select(
         list[str] | None,
         typer.Option("--max", metavar="SCORE=VALUE", help="keep up to this value; repeatable"),
     ] = None,
-    best: Annotated[int | None, typer.Option(min=1, help="keep the best so many")] = None,
+    best: Annotated[int | None, typer.Option(min=1, help="keep so many samples, the best by --order")] = None,
     order: Annotated[
-        list[str] | None, typer.Option(help="score that says what is better; repeatable")
+        list[str] | None,
+        typer.Option(
+            help="score that says what is better, the first one first; those of --min if unset; repeatable"
+        ),
     ] = None,
-    by: Annotated[str | None, typer.Option(help="index column: `best` counts in each group")] = None,
+    by: Annotated[
+        str | None, typer.Option(help="column of the samples' index, e.g. case: --best counts in each group")
+    ] = None,
     policy: Annotated[str | None, typer.Option(help="rules by name: paper, refined or verified")] = None,
 ) -> None:
     """Decide anew over scores that exist: no image is opened, no model is asked."""
@@ -239,7 +266,7 @@ def report(
     directories = [Input(storage=d.storage, manifest=d.manifest) for d in finished(existing(out))]
     if not directories:
         raise RecipeError([f"{out}: expected an output with finished directories, got none; run a recipe"])
-    write_page(directories, to)
+    write_page(directories, ready(to))
     console.print(f"{to}", highlight=False)
 
 
@@ -286,7 +313,7 @@ def show(
         raise RecipeError([unknown_key(existing(out), key)])
     for line in describe(found[1]):
         console.print(line, highlight=False)
-    path = to or Path(f"{key}.png")
+    path = ready(to or Path(f"{key}.png"))
     contact_sheet(found[1]).save(path)
     console.print(f"{path}", highlight=False)
 
@@ -308,75 +335,11 @@ def why(
 
 
 @app.command()
-def gc(
-    out: Annotated[str, typer.Argument(metavar="OUT", help="an output directory, e.g. out/demo")],
-    recipes: Annotated[
-        list[Path], typer.Argument(metavar="RECIPE...", help="recipes whose directories are kept")
-    ],
-    is_real: Annotated[
-        bool, typer.Option("--delete", help="delete; without it only say what would go")
-    ] = False,
-) -> None:
-    """Drop directories that no given recipe names, and work that was broken off. Paid replies stay."""
-    from recipes.gc import collect, waste
-    from recipes.trace import existing
-    from shards.lease import Lease
-
-    storage = existing(out)
-    with Lease(storage):
-        found = waste(storage, [_load(path, None) for path in recipes])
-        for entry in found:
-            console.print(f"{entry.name}: {entry.why}, {entry.size_bytes / 1e6:.1f} MB", highlight=False)
-        total = sum(entry.size_bytes for entry in found) / 1e6
-        if is_real:
-            collect(storage, found)
-        console.print(f"{total:.1f} MB {'deleted' if is_real else 'could go: say --delete'}", highlight=False)
-
-
-@app.command()
-def forget(
-    out: Annotated[str, typer.Argument(metavar="OUT", help="an output directory, e.g. out/demo")],
-    keys: Annotated[Path | None, typer.Option(help="a file with a key a line")] = None,
-    source: Annotated[str | None, typer.Option(help="a source as `bakery why` and the index name it")] = None,
-    is_real: Annotated[
-        bool, typer.Option("--delete", help="do it; without it only say what would go")
-    ] = False,
-) -> None:
-    """Take samples down: what holds them or was made of them goes, and they never come back."""
-    from recipes import forget as takedown
-    from recipes.trace import existing
-    from shards.lease import Lease
-
-    if (keys is None) == (source is None):
-        raise RecipeError(["forget: expected either --keys FILE or --source NAME"])
-    storage = existing(out)
-    with Lease(storage):
-        named = takedown.read_keys(Storage(str(keys.absolute().parent)), keys.name) if keys else []
-        found = takedown.descendants(storage, named, source)
-        gone = takedown.affected(storage, found)
-        if source and not found:
-            known = ", ".join(sorted(takedown.sources(storage))) or "no source"
-            console.print(f"nothing here is of {source}; there are {known}", highlight=False)
-        if missing := takedown.unseen(storage, named):
-            shown = ", ".join(missing[: takedown.SHOWN])
-            console.print(f"in no directory: {len(missing)} of the keys, like {shown}", highlight=False)
-        for entry in gone:
-            why = f"{entry.rows} of {entry.of} rows" if entry.rows else "made from one that goes"
-            console.print(f"{entry.name}: {why}", highlight=False)
-        if is_real:
-            takedown.forget(storage, found, source, gone)
-        told = "taken down" if is_real else "would be taken down: say --delete"
-        console.print(
-            f"{len(found)} samples in {len(gone)} directories {told}; `bakery run` makes the directories "
-            "again without them. Exports lie elsewhere: make them again.",
-            highlight=False,
-        )
-
-
-@app.command()
 def doctor(
     out: Annotated[str, typer.Option("--out", help="where output will go")] = "out",
-    ray_address: Annotated[str | None, typer.Option(help="of a cluster to look at")] = None,
+    ray_address: Annotated[
+        str | None, typer.Option(help="of a cluster whose nodes to look at too, e.g. auto")
+    ] = None,
 ) -> None:
     """Look for what would go wrong: versions on every node, shadowed modules, space, ports."""
     from recipes.doctor import examine

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import errno
+import re
 import traceback
 
 import pydantic
 from rich.console import Console
 from rich.markup import escape
 
+ANOTHER_FOLDER = "; name a folder that may be written, for output with --out"
 WAYS_OUT = {
-    errno.EACCES: "; name a folder that may be written, for output with --out",
-    errno.EROFS: "; name a folder that may be written, for output with --out",
+    errno.EACCES: ANOTHER_FOLDER,
+    errno.EROFS: ANOTHER_FOLDER,
+    errno.ENOTDIR: "; a file lies where a folder is wanted: name another, for output with --out",
+    errno.EISDIR: "; a folder lies where a file is wanted: name another",
     errno.ENOSPC: "; free some space (`bakery gc` drops what no recipe names) and run it again",
 }
+ARROW_DETAIL = re.compile(r"\. Detail: \[errno \d+\] (.*)", re.DOTALL)  # how pyarrow tells the system's error
 
 
 def explain(error: BaseException, console: Console) -> int:
@@ -37,9 +42,9 @@ def explain(error: BaseException, console: Console) -> int:
 
 def _text(error: BaseException) -> str:
     words = str(error)
-    if (
-        isinstance(error, OSError) and error.strerror and error.filename
-    ):  # bare of our words: the system's own
-        words = f"{error.filename}: {error.strerror}{WAYS_OUT.get(error.errno or 0, '')}"
+    if isinstance(error, OSError) and error.errno and error.strerror:  # bare of our words: the system's own
+        told = ARROW_DETAIL.sub(r": \1", error.strerror)
+        where = f"{error.filename}: " if error.filename else ""
+        words = f"{where}{told}{WAYS_OUT.get(error.errno, '')}"
     notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", ()))
     return escape(f"{words}{notes}")

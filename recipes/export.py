@@ -14,6 +14,7 @@ from datagen.exporters.omnigen2_jsonl import export_jsonl
 from datagen.exporters.scone_parquet import SconeOptions, export_scone
 from recipes.calibration import Calibration
 from recipes.card import card_of, read_calibration
+from shards.storage import SCRATCH
 
 Exporter: TypeAlias = Callable[[Kept, Target, SconeOptions, Sequence[Calibration]], list[str]]
 
@@ -42,7 +43,7 @@ def export_directory(
     options = options if options.name else replace(options, name=kept.name)
     target = Target(to)
     told = FORMATS[form](kept, target, options, found)
-    target.storage.delete(".tmp")
+    target.storage.delete(SCRATCH)
     return told
 
 

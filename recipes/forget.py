@@ -75,7 +75,7 @@ def read_keys(path: Storage, name: str) -> list[str]:
     Raises:
         SampleError: a line is no key.
     """
-    lines = path.read(name).decode(errors="replace").split("\n")
+    lines = path.read(name).decode("utf-8-sig", errors="replace").split("\n")
     found = []
     for number, line in enumerate(lines, start=1):
         if line.strip():

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from recipes.identity import directories
-from recipes.schema import Recipe
+from recipes.schema import Recipe, RecipeError
 from recipes.trace import broken_off, delete_directory, finished
 from shards.ledger import FOLDER, Ledger
-from shards.storage import Storage
+from shards.storage import SCRATCH, Storage
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,24 @@ class Waste:
     size_bytes: int
 
 
+def check_all_there(recipes: Iterable[Recipe]) -> None:
+    """Refuse recipes whose sources are not there: what was made of them could not be told from waste.
+
+    Raises:
+        RecipeError: naming each step and what it lacks.
+    """
+    lacking = [
+        f"{recipe.path}: steps.{step.name}: {what}"
+        for recipe in recipes
+        for step in recipe.steps.values()
+        for what in step.settings.missing()
+    ]
+    if lacking:
+        raise RecipeError(
+            [*lacking, "gc: expected all of these, as they name what is to stay; nothing was dropped"]
+        )
+
+
 def waste(out: Storage, recipes: Iterable[Recipe]) -> list[Waste]:
     """Folders that none of the recipes needs: the steps of each, finished or not, are needed.
 
@@ -29,7 +47,7 @@ def waste(out: Storage, recipes: Iterable[Recipe]) -> list[Waste]:
     needed = {directory for recipe in recipes for directory in directories(recipe).values()}
     known = [each.name for each in finished(out) if each.name == each.manifest.directory]
     found = [(name, "no recipe given names it") for name in known]
-    found += [(name, "broken off") for name in [*broken_off(out), ".tmp"] if out.exists(name)]
+    found += [(name, "broken off") for name in broken_off(out)]
     return [Waste(name, why, out.child(name).total_size()) for name, why in found if name not in needed]
 
 
@@ -38,5 +56,5 @@ def collect(out: Storage, found: Iterable[Waste]) -> None:
     for entry in found:
         delete_directory(out, entry.name)
     ledger = out.child(FOLDER)
-    ledger.delete(".tmp")
+    ledger.delete(SCRATCH)
     Ledger(ledger).compact(minimum=2)

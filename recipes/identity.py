@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeGuard
 
 from recipes.schema import Recipe, Step
 from shards.index import FORMAT
 from shards.manifest import directory_name
 from shards.sample import Json, canonical_json
+
+DIGEST = re.compile(r"\b[0-9a-f]{64}\b")
 
 
 def version_of(step: Step) -> int:
@@ -46,9 +50,12 @@ def hashes(recipe: Recipe) -> dict[str, str]:
     """The hash of every step of a recipe, by name."""
     found: dict[str, str] = {}
     for name, step in recipe.steps.items():
-        found[name] = step_hash(
-            step, {role: [found[n] for n in names] for role, names in step.inputs.items()}
-        )
+        parents = {role: [found[n] for n in names] for role, names in step.inputs.items()}
+        try:
+            found[name] = step_hash(step, parents)
+        except ValueError as error:  # a source that is not there, or not what it should be
+            error.add_note(f"in {recipe.path}: steps.{name}")
+            raise
     return found
 
 
@@ -58,20 +65,43 @@ def directories(recipe: Recipe) -> dict[str, str]:
 
 
 def differences(old: Json, new: Json, path: str = "") -> Iterator[str]:
-    """What differs between two settings, a line each.
+    """What differs between two settings, a line each; a digest is told by its first digits.
 
     >>> list(differences({"a": {"b": 1}, "c": 2}, {"a": {"b": 3}, "d": 4}))
     ['a.b: 1 -> 3', 'c: 2 -> (none)', 'd: (none) -> 4']
+    >>> list(differences([["presence", "0" * 64]], [["presence", "1" * 64]], "rubric"))
+    ["rubric.presence: '000000000000' -> '111111111111'"]
     """
-    if not isinstance(old, Mapping) or not isinstance(new, Mapping):
+    before, after = _by_name(old), _by_name(new)
+    if before is None or after is None:
         if old != new:
-            yield f"{path}: {old!r} -> {new!r}"
+            yield f"{path}: {_short(old)} -> {_short(new)}"
         return
-    for name in sorted({*old, *new}):
+    for name in sorted({*before, *after}):
         place = f"{path}.{name}" if path else name
-        if name not in new:
-            yield f"{place}: {old[name]!r} -> (none)"
-        elif name not in old:
-            yield f"{place}: (none) -> {new[name]!r}"
+        if name not in after:
+            yield f"{place}: {_short(before[name])} -> (none)"
+        elif name not in before:
+            yield f"{place}: (none) -> {_short(after[name])}"
         else:
-            yield from differences(old[name], new[name], place)
+            yield from differences(before[name], after[name], place)
+    if before == after and old != new:
+        yield f"{path}: {', '.join(before)} -> {', '.join(after)}"
+
+
+def _by_name(value: Json) -> Mapping[str, Json] | None:
+    """A mapping, or the same written as pairs where order counts."""
+    if isinstance(value, Mapping):
+        return value
+    if not isinstance(value, list | tuple) or not value:
+        return None
+    pairs = [each for each in value if _is_pair(each)]
+    return {str(name): each for name, each in pairs} if len(pairs) == len(value) else None
+
+
+def _is_pair(value: Json) -> TypeGuard[Sequence[Json]]:
+    return isinstance(value, list | tuple) and len(value) == 2 and isinstance(value[0], str)
+
+
+def _short(value: Json) -> str:
+    return DIGEST.sub(lambda found: found[0][:12], repr(value))

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from recipes.schema import RecipeError, load_recipe
+from recipes.terminal import console, ready
 from shards.storage import Storage
 
 commands = typer.Typer()
-console = Console()
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="a recipe, e.g. recipes/demo_vllm.yaml")]
 StepName = Annotated[str, typer.Argument(metavar="STEP", help="a judged step of it")]
@@ -73,7 +72,9 @@ def calibrate(
     labels: Annotated[
         Path | None, typer.Option(help="CSV of key,question,label; the truth of rendered samples if unset")
     ] = None,
-    again: Annotated[int, typer.Option(min=0, help="samples to ask a second time")] = 0,
+    again: Annotated[
+        int, typer.Option(min=0, help="ask so many samples a second time, to see how far answers are off")
+    ] = 0,
     to: Annotated[Path | None, typer.Option("--to", help="JSON to write")] = None,
     out: OutOption = None,
     changes: SetOption = None,
@@ -87,16 +88,23 @@ def calibrate(
     for line in describe(found):
         console.print(line, highlight=False, soft_wrap=True)
     if to:
-        found.write(to)
+        found.write(ready(to))
 
 
 @commands.command()
 def explain(
     recipe: RecipePath,
     step: StepName,
-    near: Annotated[str, typer.Option(metavar="QUESTION=VALUE", help="a score and a threshold")],
-    within: Annotated[float, typer.Option(min=0, help="of the threshold")] = 0.5,
-    most: Annotated[int, typer.Option(min=1, help="samples")] = 20,
+    near: Annotated[
+        str,
+        typer.Option(
+            metavar="QUESTION=VALUE", help="a question and the threshold of its score, e.g. consistency=3.5"
+        ),
+    ],
+    within: Annotated[
+        float, typer.Option(min=0, help="how far from the threshold, in the score's own unit")
+    ] = 0.5,
+    most: Annotated[int, typer.Option(min=1, help="ask about so many samples, the nearest ones")] = 20,
     to: Annotated[Path | None, typer.Option("--to", help="JSON lines to write")] = None,
     out: OutOption = None,
     changes: SetOption = None,
@@ -115,15 +123,17 @@ def explain(
     for line in describe(found):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     if to:
-        write_jsonl(found, to)
+        write_jsonl(found, ready(to))
 
 
 @commands.command()
 def label(
     directory: Annotated[str, typer.Argument(metavar="DIR", help="a finished directory of samples")],
-    questions: Annotated[list[str], typer.Option("--question", help="of the rubric; repeatable")],
+    questions: Annotated[
+        list[str], typer.Option("--question", help="id of a question of the rubric; repeatable")
+    ],
     to: Annotated[Path, typer.Option("--to", help="CSV to write or go on with")] = Path("labels.csv"),
-    samples: Annotated[int, typer.Option(min=1, help="how many samples")] = 50,
+    samples: Annotated[int, typer.Option(min=1, help="how many samples, from all over the set")] = 50,
     port: Annotated[int, typer.Option(min=0, max=65535, help="of the page; 0 for any")] = 0,
 ) -> None:
     """Serve a page on this machine where a person answers a rubric's questions; it writes a CSV."""

@@ -46,8 +46,9 @@ def explain(
     """
     step, scores, samples = open_judged(recipe, out, name)
     engine = step.settings.engine  # type: ignore[attr-defined]
-    if score not in step.settings.questions:  # type: ignore[attr-defined]
-        raise RecipeError([f"{name}: expected a question that it asks, got {score!r}"])
+    questions = step.settings.questions  # type: ignore[attr-defined]
+    if score not in questions:
+        raise RecipeError([f"{name}: expected a question of {', '.join(questions)}, got {score!r}"])
     if "raw" in pick_questions([score])[0].images:
         raise RecipeError([f"{name}: expected a question about a sample's own images, got {score!r}"])
     if not isinstance(engine, ServedEngineConfig):

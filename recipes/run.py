@@ -41,7 +41,7 @@ from shards.plan import Place, PlanSummary, Refused, Unused, plan_sizes, read_su
 from shards.production import Production, Progress
 from shards.sample import Json
 from shards.stage import Planned
-from shards.storage import Storage
+from shards.storage import SCRATCH, Storage
 from shards.worker import Job
 from shards.worker_step import WorkerStep
 
@@ -100,7 +100,7 @@ class Run:
         Raises:
             RecipeError: a source of a step that is not finished is not there.
         """
-        self._check_sources(only, until)
+        self.check_sources(only, until)
         Ledger(self._out.child(LEDGER)).compact()
         manifests = {}
         for name, step in self._recipe.steps.items():
@@ -113,7 +113,7 @@ class Run:
                 break
         return manifests
 
-    def _check_sources(self, only: Sequence[str], until: str | None) -> None:
+    def check_sources(self, only: Sequence[str], until: str | None) -> None:
         """All that is missing at once, before the first step: a later step's source would be missed in hours.
 
         Raises:
@@ -177,7 +177,7 @@ class Run:
 
     def _produce(self, step: Step, began: float) -> Manifest:
         storage = self.storage(step.name)
-        storage.delete(".tmp")
+        storage.delete(SCRATCH)
         draft = self._draft(step)
         inputs = [samples_of(self._out, name) for names in draft.parents.values() for name in names]
         plan = self._plan(step, inputs, contents(self._out, draft.parents))
@@ -314,7 +314,7 @@ class Run:
         stats = {**result.stats, "seconds": round(time.perf_counter() - began, 3)}
         manifest = replace(draft, files=result.files, books=result.books, stats=stats)
         write_manifest(storage, manifest)
-        storage.delete(".tmp")
+        storage.delete(SCRATCH)
         return manifest
 
     def _input(self, name: str) -> Input:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any, Literal, cast
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from recipes.servers import ServerSettings, asked_servers
 from recipes.steps import STEPS, StepType
 from shards.sample import KEY_PATTERN
+from shards.setting_faults import fault_lines, unknown
 from shards.step import StepSettings
+from shards.yaml_file import YamlError, parse_yaml, read_yaml
 
 
 class RecipeError(ValueError):
@@ -89,8 +88,6 @@ class Recipe:
 
 TOP = ("name", "seed", "run", "resources", "steps")
 OWN = ("step", "shard_size", "run")
-# What may be a key in an address, before a host or in a query: no message repeats it.
-KEY_IN_URL = re.compile(r"""[^\s'"/(\[]+(?=@)|(?<=\?)[^\s'"]+""")
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = (), limit: int | None = None) -> Recipe:
@@ -105,15 +102,16 @@ def load_recipe(path: Path, overrides: Sequence[str] = (), limit: int | None = N
         RecipeError: all that is wrong with it.
     """
     value = _apply(_read(path), overrides)
-    errors = [f"{path}: {hint}" for hint in _unknown(value, TOP, "")]
+    errors = [f"{path}: {hint}" for hint in unknown(value, TOP, "")]
     name = value.get("name", path.stem)
     if not isinstance(name, str) or not name.strip() or "/" in name or name in (".", ".."):
         errors.append(f"{path}: name: expected a name for a folder of out/, got {name!r:.80}")
     seed = value.get("seed", 0)
     if not isinstance(seed, int) or isinstance(seed, bool):
         errors.append(f"{path}: seed: expected a whole number, got {seed!r}")
+        seed = 0  # once is enough: steps take it over
     shared_run = value.get("run") or {}
-    run = _settings(RunSettings, shared_run, f"{path}: run", errors)
+    run = read_settings(RunSettings, shared_run, f"{path}: run", errors)
     shared = {"seed": seed, "limit": limit, "run": shared_run if run else {}}
     steps = _steps(path, value.get("steps"), shared, errors)
     resources = _resources(path, value.get("resources") or {}, steps, errors)
@@ -138,7 +136,7 @@ def _resources(
         errors.append(f"{path}: resources: expected servers by name, got {value!r:.60}")
         return {}
     found = {
-        str(name): _settings(ServerSettings, entry, f"{path}: resources.{name}", errors)
+        str(name): read_settings(ServerSettings, entry, f"{path}: resources.{name}", errors)
         for name, entry in value.items()
     }
     errors.extend(
@@ -149,48 +147,24 @@ def _resources(
     for step in steps.values():
         for setting, served in asked_servers(step.settings):
             if served.server not in found:
-                hint = next(_unknown({served.server: 0}, found, ""))
-                errors.append(f"{path}: steps.{step.name}.{setting}.server: {hint} under resources")
+                place = f"{path}: steps.{step.name}.{setting}.server"
+                hint = f"{next(unknown({served.server: 0}, found, ''))} under resources" if found else ""
+                errors.append(f"{place}: {hint or f'expected resources with {served.server}, got none'}")
     return found
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        value = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506, a SafeLoader
-    except FileNotFoundError as error:
-        raise RecipeError([f"{path}: expected a recipe, got no file; {_nearby(path)}"]) from error
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        raise RecipeError([f"{path}: expected a recipe in YAML, got: {error}"]) from error
+        value = read_yaml(path, "a recipe")
+    except YamlError as error:
+        raise RecipeError([str(error)]) from error
     if not isinstance(value, dict):
         raise RecipeError([f"{path}: expected a recipe with {', '.join(TOP)}, got {value!r:.60}"])
+    if "steps" not in value and {"stages", "out", "data"} & set(value):
+        raise RecipeError(
+            [f"{path}: expected a recipe of steps, got one of training; `bakery train` runs it"]
+        )
     return value
-
-
-def _nearby(path: Path) -> str:
-    found = sorted(str(found) for found in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
-    return f"there are {', '.join(found)}" if found else f"there is no recipe in {path.parent}"
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 as PyYAML reads it, but `1e-4` is a number and a repeated key is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            name = str(getattr(key, "value", key))
-            if name in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"expected {name!r} once, got it twice", key.start_mark
-                )
-            seen.add(name)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$"),
-    list("-+0123456789."),
-)
 
 
 def _apply(value: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -203,7 +177,7 @@ def _apply(value: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
         if names[0] not in TOP:
             steps = value.get("steps")
             if isinstance(steps, dict) and names[0] not in steps:
-                hint = next(_unknown({names[0]: 0}, [*map(str, steps), *TOP], ""))
+                hint = next(unknown({names[0]: 0}, [*map(str, steps), *TOP], ""))
                 raise RecipeError([f"--set {override}: {hint}"])
             names = ["steps", *names]
         at = value
@@ -212,22 +186,13 @@ def _apply(value: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
             if not isinstance(at, dict):
                 raise RecipeError([f"--set {override}: expected {name} to hold settings, got {at!r:.60}"])
         try:
-            at[names[-1]] = yaml.load(text, Loader=_Loader)  # noqa: S506, a SafeLoader
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            at[names[-1]] = parse_yaml(text)
+        except YamlError as error:
             raise RecipeError([f"--set {override}: expected a value in YAML, got: {error}"]) from error
     return value
 
 
-def _unknown(value: Mapping[Any, Any], known: Iterable[str], where: str) -> Iterator[str]:
-    known = sorted(known)
-    for name in value:
-        if name not in known:
-            close = difflib.get_close_matches(str(name), known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
-            yield f"{where}{name}: unknown; {hint}"
-
-
-def _settings(model: type[Any], value: object, where: str, errors: list[str]) -> Any:  # noqa: ANN401, a `model`
+def read_settings(model: type[Any], value: object, where: str, errors: list[str]) -> Any:  # noqa: ANN401, a `model`
     """The model of a mapping, or None with its errors noted."""
     if not isinstance(value, Mapping):
         errors.append(f"{where}: expected settings, got {value!r:.60}")
@@ -235,17 +200,8 @@ def _settings(model: type[Any], value: object, where: str, errors: list[str]) ->
     try:
         return model.model_validate(dict(value))
     except ValidationError as error:
-        errors.extend(_line(where, model, fault) for fault in error.errors())
+        errors.extend(fault_lines(f"{where}.", model.model_fields, error))
         return None
-
-
-def _line(where: str, model: type[BaseModel], fault: Any) -> str:  # noqa: ANN401, pydantic's ErrorDetails
-    place = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] == "extra_forbidden" and len(fault["loc"]) == 1:
-        return next(_unknown({place: 0}, model.model_fields, f"{where}."))
-    message = fault["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-    got = KEY_IN_URL.sub("***", repr(fault["input"]))
-    return f"{where}{'.' if place else ''}{place}: expected {message}, got {got:.80}"
 
 
 def _steps(path: Path, value: object, shared: Mapping[str, Any], errors: list[str]) -> dict[str, Step]:
@@ -282,18 +238,18 @@ def _step(where: str, name: str, entry: object, shared: Mapping[str, Any], error
         errors.append(f"{where}.step: expected a type of step, got {kind!r:.60}; known: {', '.join(STEPS)}")
         return None
     if kind not in STEPS:
-        errors.extend(f"{where}.step: {hint}" for hint in _unknown({kind: 0}, STEPS, ""))
+        errors.extend(f"{where}.step: {hint}" for hint in unknown({kind: 0}, STEPS, ""))
         return None
     step_type = STEPS[kind]
     roles = {role.rstrip("*?"): role for role in step_type.inputs}
     model = step_type.settings_class()
     own = {key: each for key, each in entry.items() if key not in (*OWN, *roles)}
-    errors.extend(_unknown(own, [*model.model_fields, *OWN, *roles], f"{where}."))
+    errors.extend(unknown(own, [*model.model_fields, *OWN, *roles], f"{where}."))
     own = {key: each for key, each in own.items() if key in model.model_fields}
     if "seed" in model.model_fields:
         own.setdefault("seed", shared["seed"])
     before = len(errors)
-    settings = _settings(model, own, where, errors)
+    settings = read_settings(model, own, where, errors)
     run = _run(f"{where}.run", entry.get("run") or {}, shared["run"], errors)
     inputs = {role: _names(f"{where}.{role}", entry.get(role), errors) for role in roles}
     shard_size = entry.get("shard_size", 500)
@@ -318,7 +274,7 @@ def _run(where: str, own: object, shared: Mapping[str, Any], errors: list[str]) 
         if own.get("ray_address", shared.get("ray_address")) != shared.get("ray_address"):
             errors.append(f"{where}.ray_address: expected the recipe's own, as a run joins one cluster")
         own = {**shared, **own}
-    return _settings(RunSettings, own, where, errors)
+    return read_settings(RunSettings, own, where, errors)
 
 
 def _names(where: str, value: object, errors: list[str]) -> tuple[str, ...]:
@@ -343,7 +299,7 @@ def _bad_inputs(
             yield f"{place}: expected one step, got {', '.join(names)}"
         for name in names:
             if name not in written:
-                yield f"{place}: {next(_unknown({name: 0}, [n for n in written if n != step.name], ''))}"
+                yield f"{place}: {next(unknown({name: 0}, [n for n in written if n != step.name], ''))}"
             elif name in steps and steps[name].step_type.kind not in kinds:
                 made = steps[name].step_type.kind
                 wanted = " or ".join(kinds)
@@ -360,23 +316,20 @@ def _unscored(where: str, step: Step, steps: Mapping[str, Step]) -> Iterator[str
     ]
     if asked and made and None not in made:
         known = [name for names in made if names is not None for name in names]
-        yield from (f"{where}: score {hint}" for hint in _unknown(dict.fromkeys(asked), known, ""))
+        yield from (f"{where}: score {hint}" for hint in unknown(dict.fromkeys(asked), known, ""))
 
 
 def _ordered(path: Path, steps: Mapping[str, Step], errors: list[str]) -> dict[str, Step]:
     """Steps after what they read, otherwise as written."""
     if errors:
         return dict(steps)
-    sorter = TopologicalSorter({name: step.reads for name, step in steps.items()})
     try:
-        sorter.prepare()
+        TopologicalSorter({name: step.reads for name, step in steps.items()}).prepare()
     except CycleError as error:
         errors.append(f"{path}: steps: expected no cycle, got {' -> '.join(error.args[1])}")
         return {}
     ordered: dict[str, Step] = {}
-    place = {name: number for number, name in enumerate(steps)}
-    while sorter.is_active():
-        for name in sorted(sorter.get_ready(), key=place.__getitem__):
-            ordered[name] = steps[name]
-            sorter.done(name)
+    while len(ordered) < len(steps):
+        name = next(n for n in steps if n not in ordered and all(r in ordered for r in steps[n].reads))
+        ordered[name] = steps[name]
     return ordered

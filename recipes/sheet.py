@@ -70,10 +70,11 @@ def describe(sample: Sample) -> list[str]:
         shown = [
             f"{c.phrase or c.name} ({c.category}){'' if c.is_target else ', not to be shown'}"
             for c in candidates
-        ]
+        ] or ["not named"]
         lines.append(f"image {number}: {'; '.join(shown)}")
     found = sample.provenance
-    lines.append(f"{found.task}, {found.case}; from {found.source}, licence {found.licence}")
+    what = ", ".join(word for word in (found.task, found.case) if word)
+    lines.append(f"{what}; from {found.source}, licence {found.licence}")
     if found.parents:
         lines.append(f"made from {', '.join(found.parents)}")
     return lines

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pyarrow as pa
-from pydantic import ValidationError
 
 from filters.select import SelectConfig, changes
-from recipes.schema import RecipeError
+from recipes.schema import RecipeError, read_settings
 from shards.driver_step import Input
 from shards.manifest import FILE as MANIFEST
 from shards.manifest import Manifest, read_manifest, versions, write_manifest
 from shards.selection import FILE, read_selection
 from shards.stage import content_key
-from shards.storage import Storage
+from shards.storage import SCRATCH, Storage
 
 
 def select_directory(
@@ -40,11 +39,10 @@ def select_directory(
         "order": tuple(order) or _default_order(least, best),
         "by": by,
     }
-    try:
-        config = SelectConfig.model_validate({name: value for name, value in rules.items() if value})
-    except ValidationError as error:
-        told = [each["msg"].removeprefix("Value error, ") for each in error.errors()]
-        raise RecipeError([f"select: expected {each}" for each in told]) from error
+    errors: list[str] = []
+    config = read_settings(SelectConfig, {n: value for n, value in rules.items() if value}, "select", errors)
+    if errors:
+        raise RecipeError(errors)
     judged = [_scores(name) for name in scores]
     of = {name for found in judged for name in found.manifest.parents["input"]}
     if len(of) != 1:
@@ -57,7 +55,7 @@ def select_directory(
     result = config.make({"input": [samples], "scores": judged}, target)
     digest = content_key("", config.computed(), [found.manifest.hash for found in judged]).lstrip("-")
     draft = Manifest(
-        name="select",
+        name=_folder_name(target),
         type="select",
         hash=digest,
         kind="selection",
@@ -68,6 +66,7 @@ def select_directory(
         versions=versions(),
     )
     write_manifest(target, draft)
+    target.delete(SCRATCH)
     share = result.books.made / max(result.books.read, 1)
     lines = [f"kept {result.books.made} of {result.books.read} ({share:.1%})"]
     lines += [f"  {count} {reason}" for reason, count in result.books.reasons.items()]
@@ -85,13 +84,18 @@ def _selected_before(target: Storage) -> pa.Table | None:
     """
     held = {name for name in target.names() if not name.startswith(".")}  # scratch is no content
     manifest = read_manifest(target)
-    name = target.uri.partition("?")[0].rstrip("/").rpartition("/")[2]
-    is_of_a_recipe = manifest is not None and (manifest.type != "select" or name == manifest.directory)
+    is_of_a_recipe = manifest is not None and (
+        manifest.type != "select" or _folder_name(target) == manifest.directory
+    )
     if held - {FILE, MANIFEST} or is_of_a_recipe:
         what = "a step of a recipe" if is_of_a_recipe else ", ".join(sorted(held))
         wanted = "an empty folder, or one that `bakery select` wrote"
         raise RecipeError([f"--out {target.uri}: expected {wanted}, got {what:.80}; name another"])
     return read_selection(target) if FILE in held else None
+
+
+def _folder_name(target: Storage) -> str:
+    return target.path().rstrip("/").rpartition("/")[2]
 
 
 def _default_order(least: Sequence[str], best: int | None) -> tuple[str, ...]:
@@ -121,5 +125,7 @@ def _scores(name: str) -> Input:
 def _input(storage: Storage) -> Input:
     manifest = read_manifest(storage)
     if manifest is None:
-        raise RecipeError([f"{storage.uri}: expected a finished directory, got none"])
+        raise RecipeError(
+            [f"{storage.uri}: expected a finished directory, got none; `bakery ls OUT` lists them"]
+        )
     return Input(storage=storage, manifest=manifest)

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from recipes.schema import Recipe, RecipeError, load_recipe
+from recipes.terminal import console
 from shards.storage import Storage
 
 commands = typer.Typer()
-console = Console()
 
 
 @commands.command()

@@ -119,7 +119,8 @@ def _made(directory: Finished, key: str) -> Iterator[str]:
         shard, row = opened.places[key]
         sample = opened.sample(shard, row)
         found = sample.provenance
-        yield f"in shard {shard:05d}, row {row}: {found.task}, {found.case}"
+        what = ", ".join(word for word in (found.task, found.case) if word)
+        yield f"in shard {shard:05d}, row {row}: {what}"
         yield f"from {found.source} ({found.licence})"
         if found.parents:
             yield f"made from {', '.join(found.parents)}"

@@ -6,17 +6,21 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-import yaml
-from rich.console import Console
 
 from recipes.schema import RecipeError
+from recipes.terminal import console
+from shards.yaml_file import YamlError, parse_yaml
 
 commands = typer.Typer()
-console = Console()
 
 Checkpoint = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="a model directory")]
-Device = Annotated[str, typer.Option(help="cpu, cuda or auto")]
-Size = Annotated[int, typer.Option(min=64, max=1024, help="pixels a side; the model's resize rule decides")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, or auto for whichever there is")]
+Size = Annotated[
+    int,
+    typer.Option(
+        min=64, max=1024, help="pixels a side, as wished; the model's resize rule has the last word"
+    ),
+]
 
 
 @commands.command()
@@ -38,7 +42,10 @@ def _changes(changes: list[str]) -> dict[str, object]:
         name, equals, text = change.partition("=")
         if not equals:
             raise RecipeError([f"--set {change}: expected KEY=VALUE, got no value"])
-        found[name] = yaml.safe_load(text)
+        try:
+            found[name] = parse_yaml(text)
+        except YamlError as error:
+            raise RecipeError([f"--set {change}: expected a value in YAML, got: {error}"]) from error
     return found
 
 
@@ -49,8 +56,8 @@ def generate(
     references: Annotated[list[Path], typer.Option("--ref", help="reference image; repeatable, in order")],
     to: Annotated[Path, typer.Option("--to", help="PNG to write")] = Path("generated.png"),
     size_px: Size = 1024,
-    seed: int = 0,
-    steps: Annotated[int, typer.Option(min=2, help="points in time")] = 50,
+    seed: Annotated[int, typer.Option(help="of the noise: the same seed draws the same picture")] = 0,
+    steps: Annotated[int, typer.Option(min=2, help="points in time of the sampler; more take longer")] = 50,
     bridge: Annotated[bool, typer.Option(help="apply the bridge while sampling")] = False,
     device: Device = "auto",
 ) -> None:

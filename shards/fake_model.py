@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -97,15 +96,3 @@ def broken(fault: str) -> web.Response | None:
     if fault == "garbage":
         return web.Response(text="<html>it works!", content_type="application/json")
     return None
-
-
-def arguments(description: str, model: str, faults: Sequence[str]) -> argparse.ArgumentParser:
-    """What every fake can be told on the command line."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--model", default=model)
-    parser.add_argument("--latency-s", type=float, default=0.0)
-    parser.add_argument("--always", default="", choices=("", *faults), help="fault of every request")
-    parser.add_argument("--log", type=Path, help="file that gets a line a request")
-    return parser

@@ -17,7 +17,7 @@ from shards.books import Books
 from shards.index import shard_name
 from shards.manifest import FileRecord, Manifest, record, write_manifest
 from shards.plan import PlanSummary, reasons_of
-from shards.storage import Storage
+from shards.storage import SCRATCH, Storage
 from shards.tables import SCHEMA as TABLE_SCHEMA
 
 REJECTS = "rejects.parquet"
@@ -55,7 +55,7 @@ def finish(
     manifest = replace(draft, files=files, shards=[shard.made for shard in records], books=books)
     write_manifest(storage, manifest)
     storage.delete("work")
-    storage.delete(".tmp")
+    storage.delete(SCRATCH)
     return manifest
 
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
-from shards.storage import Storage, StorageError
+from shards.storage import SCRATCH, Storage, StorageError
 
 FILE = "lease.json"
 HEARTBEAT_S = 5.0
@@ -70,6 +70,7 @@ class Lease:
         self._thread.join()
         owner = read_owner(self._storage)
         if owner and owner.token == self.token:  # another run may have taken it while this one slept
+            self._storage.delete(SCRATCH)  # first, while nobody else may write here
             self._storage.delete(FILE)
 
     def check(self) -> None:

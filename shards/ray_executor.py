@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import socket
 import threading
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,7 @@ SERVER_RESTARTS = 3
 PLACED_S = 600.0  # for a place on the cluster; a node that is added for it takes minutes
 LOOPBACK = "127.0.0.1"
 OBJECT_STORE_BYTES = 100 << 20  # tasks and receipts only; Ray's own default is a third of the memory
+CONNECT_S = 5.0
 
 
 class WorkerActor:
@@ -234,10 +236,26 @@ def _start(workers: int, address: str | None, cpus: float) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the default of later versions
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address:
+        check_address(address)
         ray.init(address=address, **quiet)
     else:
         cores = math.ceil(workers * cpus)
         ray.init(num_cpus=cores, include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
+
+
+def check_address(address: str) -> None:
+    """Whether something listens at an address of the form host:port: Ray itself would try for many minutes.
+
+    Raises:
+        EngineError: nothing does.
+    """
+    host, colon, port = address.rpartition(":")
+    if "/" in address or not colon or not port.isdecimal():
+        return  # `auto`, or a client's address
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        raise EngineError(f"ray: expected a cluster at {address}, got: {error}; see `ray status`") from error
 
 
 def _check_fits(cpus: float, gpus: float) -> None:

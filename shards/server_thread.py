@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import sys
 import threading
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Self
 
 from aiohttp import web
@@ -50,7 +53,35 @@ class ServerThread:
 
     def serve_forever(self) -> None:
         """Serve until killed; the address is the first line of stdout."""
-        with self:
-            sys.stdout.write(json.dumps({"url": self.url}) + "\n")
-            sys.stdout.flush()
+        try:
+            self.__enter__()
+        except OSError as error:
+            sys.exit(f"--host {self._host} --port {self._port}: expected a free port, got: {error.strerror}")
+        sys.stdout.write(json.dumps({"url": self.url}) + "\n")
+        sys.stdout.flush()
+        try:
             threading.Event().wait()
+        except KeyboardInterrupt:
+            self.__exit__()
+
+
+def server_arguments(about: str, model: str, faults: Sequence[str]) -> argparse.ArgumentParser:
+    """The command line that the fakes share."""
+    parser = argparse.ArgumentParser(
+        description=about, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="to listen at; only this machine reaches the default"
+    )
+    parser.add_argument("--port", type=_port, default=8000, help="0 for any; the first line tells it")
+    parser.add_argument("--model", default=model, help="name it says that it serves")
+    parser.add_argument("--latency-s", type=float, default=0.0, help="seconds before each answer")
+    parser.add_argument("--always", default="", choices=("", *faults), help="fault of every answer")
+    parser.add_argument("--log", type=Path, help="file that gets a line a request")
+    return parser
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"expected a port of 0 to 65535, got {text!r}")
+    return int(text)

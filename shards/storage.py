@@ -16,6 +16,7 @@ from typing import Any
 from pyarrow import fs
 
 UPLOAD_BYTES = 8 << 20
+SCRATCH = ".tmp"  # folder of files that are not whole yet, in each folder that is written into
 
 
 class StorageError(OSError):
@@ -151,7 +152,7 @@ class Storage:
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         """A local file name for `publish`, on the target's own disk where that is local."""
-        folder = Path(self.path(".tmp")) if self.is_local else Path(tempfile.gettempdir())
+        folder = Path(self.path(SCRATCH)) if self.is_local else Path(tempfile.gettempdir())
         _make_folder(folder)
         path = folder / f"bakery-{uuid.uuid4().hex}"
         try:

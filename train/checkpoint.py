@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -83,13 +83,38 @@ def restore(root: Path, state: dict[str, Any], run: Mapping[str, Any]) -> int:
     if not found:
         return 0
     about = json.loads((found[-1] / ABOUT).read_text("utf-8"))
-    changed = {name: (about.get("run", {}).get(name), value) for name, value in run.items()}
-    changed = {name: pair for name, pair in changed.items() if pair[0] != pair[1]}
-    if changed:
-        lines = "; ".join(f"{name}: expected {was!r}, got {now!r}" for name, (was, now) in changed.items())
-        raise ConfigError(f"{found[-1]}: {lines}; train into another directory, or set it back")
+    check_same(found[-1], about.get("run", {}), run)
     dcp.load(state, checkpoint_id=found[-1])
     return int(about["step"])
+
+
+def check_same(where: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse to go on with what other settings or data made.
+
+    Args:
+        where: it lies.
+        before: the run that made it.
+        now: the run that would go on.
+
+    Raises:
+        ConfigError: naming every difference.
+    """
+    lines = [line for name, value in now.items() for line in _changes(name, before.get(name), value)]
+    if lines:
+        raise ConfigError(f"{where}: {'; '.join(lines)}; train into another directory, or set it back")
+
+
+def _changes(name: str, was: object, now: object) -> Iterator[str]:
+    """What differs, by the smallest setting that does.
+
+    >>> list(_changes("stage", {"lr": 1, "steps": 2}, {"lr": 1, "steps": 3}))
+    ['stage.steps: expected 2, got 3']
+    """
+    if isinstance(was, Mapping) and isinstance(now, Mapping):
+        for key in sorted({*was, *now}):
+            yield from _changes(f"{name}.{key}", was.get(key), now.get(key))
+    elif was != now:
+        yield f"{name}: expected {was!r}, got {now!r}"
 
 
 def _write_synced(path: Path, text: str) -> None:

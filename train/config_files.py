@@ -145,10 +145,10 @@ def _read_json(path: Path) -> dict[str, object]:
     try:
         value = json.loads(path.read_text("utf-8"))
     except FileNotFoundError as error:
-        raise ConfigError(
-            f"{path}: expected a model directory with {', '.join(SIDECARS[:2])}, found no such file; "
-            "copy it from the base model"
-        ) from error
+        wanted = f"expected a model directory with {', '.join(SIDECARS[:2])}"
+        if not path.parent.is_dir():
+            raise ConfigError(f"{path.parent}: {wanted}, got no folder; see where the model is") from error
+        raise ConfigError(f"{path}: {wanted}, found no such file; copy it from the base model") from error
     except ValueError as error:
         raise ConfigError(f"{path}: expected JSON, got {error}") from error
     if not isinstance(value, dict):

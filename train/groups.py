@@ -124,6 +124,18 @@ def trained_names(names: Iterable[str], trains: Collection[str], layers: int, *,
     return {name for name in names if group_of(name, layers) in trains and (not is_lora or ADAPTER in name)}
 
 
+def line_text(rows: Sequence[TrainingRow]) -> str:
+    """The table in one line, for a model whose groups nobody tunes.
+
+    >>> rows = [TrainingRow(group="vit", tensors=1, trained=0, frozen=1000)]
+    >>> line_text([*rows, TrainingRow(group="und_layers", tensors=2, trained=3000, frozen=0)])
+    'trains 3,000 of 4,000 weights: und_layers'
+    """
+    trained, frozen = (sum(getattr(row, name) for row in rows) for name in ("trained", "frozen"))
+    names = ", ".join(row.group for row in rows if row.trained)
+    return f"trains {trained:,} of {trained + frozen:,} weights: {names}"
+
+
 def table_text(rows: Sequence[TrainingRow]) -> str:
     """The table as printed at the start of a stage."""
     lines = [f"{'group':20} {'tensors':>8} {'trained':>16} {'frozen':>16}"]

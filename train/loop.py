@@ -22,7 +22,7 @@ from train.optimizer import set_lr
 from train.parallel import World
 from train.plan import Step
 from train.settings import TrainSettings
-from train.stage_run import StageRun, open_run
+from train.stage_run import StageRun, made_model, open_run
 from train.stages import warmed_lr
 from train.stopping import Stopping
 from train.weights import whole_tensor
@@ -34,8 +34,7 @@ def train_stage(
     settings: TrainSettings, name: str, base: Path, world: World, stopping: Stopping
 ) -> Path | None:
     """Train one stage, or go on with it; return the directory of its model, None where it was stopped."""
-    made = Path(settings.out) / name / "model"
-    if (made / "bakery.json").exists():
+    if made := made_model(settings, name, base, world):
         return made
 
     world.wait_at_most(settings.load_timeout_s)
@@ -85,7 +84,8 @@ def introduce(run: StageRun, log: Log, first: int) -> None:
         f"fill {run.plan.fill():.3f}"
     )
     log.write("data", first, data.counts())
-    log.say(table_text(training_table(sizes, run.parameters.keys(), run.config.language.layers)))
+    rows = training_table(sizes, run.parameters.keys(), run.config.language.layers)
+    log.say(f"  {line_text(rows)}" if run.settings.base == TINY_BASE else table_text(rows))
 
 
 def rehearse(run: StageRun) -> None:

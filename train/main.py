@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ from train.bridge_config import BridgeConfig, bridge_preset
 from train.config import TINY, ConfigError
 from train.config_files import read_config
 from train.guidance import SamplerConfig
+from train.page import PAGE
 from train.settings import TINY_BASE, TrainSettings, load_settings
 
 if TYPE_CHECKING:
@@ -38,7 +40,12 @@ def main_train(path: Path, changes: Mapping[str, Any] | None = None) -> int:
     settings = check_recipe(path, changes)
     from train.launch import launch
 
-    return launch(settings)
+    code = launch(settings)
+    if code == 0 and os.environ.get("RANK", "0") == "0":
+        sys.stdout.write(
+            f"{Path(settings.out) / settings.stages[-1] / 'model'}\n{Path(settings.out) / PAGE}\n"
+        )
+    return code
 
 
 def check_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> TrainSettings:
@@ -87,7 +94,7 @@ def main_generate(
         ConfigError: the directory is no model, or a setting cannot be sampled.
     """
     from train.draw import draw
-    from train.pixels import open_upright
+    from train.pixels import open_picture
 
     sampler = SamplerConfig(steps=steps, uses_bridge=uses_bridge)
     if sampler.problems():
@@ -96,7 +103,7 @@ def main_generate(
     if vit_px is not None:
         rule = replace(studio.config.vit_resize, max_px=vit_px)
         studio = replace(studio, config=replace(studio.config, vit_resize=rule).check())
-    images = [open_upright(path.read_bytes()) for path in references]
+    images = [open_picture(path) for path in references]
     image = draw(studio, images, instruction, size, "generate", sampler, bridge, seed)
     into.parent.mkdir(parents=True, exist_ok=True)
     image.save(into)
@@ -150,10 +157,11 @@ def _open_studio(checkpoint: Path, device: str) -> Studio:
     import torch
 
     from train.draw import Studio
+    from train.parallel import kind_of
     from train.pretrained import load_autoencoder, load_model
     from train.tokenizer import load_tokenizer
 
-    kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    kind = kind_of(device)
     dtype = torch.bfloat16 if kind == "cuda" else torch.float32
     config = read_config(checkpoint)
     return Studio(

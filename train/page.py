@@ -10,22 +10,32 @@ from pathlib import Path
 from typing import Any
 
 WIDTH, HEIGHT, LEFT, BOTTOM = 460, 180, 46, 22
+PAGE = "page.html"
 GIVEN = "given"  # in place of a step: a sample's references and target, as they are
-COLOURS = ("#2456a6", "#c2571a", "#2f8f4e", "#8a3fa0", "#777777")
+COLOURS = ("#3f77c9", "#c2571a")
 CURVES = (
-    ("loss", ("loss",)),
-    ("gradient norm", ("norm",)),
-    ("bridge: mean relevance", ("bridge_relevance",)),
-    ("bridge: reference tokens kept, references hidden", ("bridge_keep_frac", "bridge_hidden_frac")),
+    {"loss": "loss"},
+    {"norm": "gradient norm"},
+    {"bridge_relevance": "bridge: mean relevance"},
+    {
+        "bridge_keep_frac": "bridge: share of reference tokens kept",
+        "bridge_hidden_frac": "share of references hidden",
+    },
 )
 STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; max-width: 1000px; margin: 2rem auto; padding: 0 1rem }
-h2 { margin: 2.2rem 0 .6rem; border-top: 1px solid #ddd; padding-top: 1rem }
-figure { display: inline-block; margin: 0 1rem 1rem 0 }
-figcaption { color: #555; font-size: 13px }
-td, th { padding: .15rem .8rem; text-align: right; font-weight: normal }
-img { height: 144px; margin-right: 4px }
-svg { background: #fafafa }
+:root { color-scheme: light dark; --line: light-dark(#ddd, #3a3f45); --dim: light-dark(#555, #a3a9b0);
+        --plane: light-dark(#fafafa, #1d2126) }
+body { font: 15px/1.45 system-ui, sans-serif; max-width: 1000px; margin: 2rem auto; padding: 0 1rem;
+       color: light-dark(#1b1b1b, #e6e6e6); background: light-dark(#fff, #131619) }
+h2 { margin: 2.2rem 0 .6rem; border-top: 1px solid var(--line); padding-top: 1rem }
+figure { display: inline-block; margin: 0 1rem 1rem 0; max-width: 100% }
+figcaption { color: var(--dim); font-size: 13px }
+.wide { overflow-x: auto }
+td, th { padding: .15rem .8rem; text-align: right; font-weight: normal; white-space: nowrap }
+img { height: 144px; margin-right: 4px; max-width: 100%; object-fit: contain }
+svg { background: var(--plane); max-width: 100%; height: auto }
+text { fill: var(--dim) }
+.key { display: inline-block; width: .8em; height: .8em; border-radius: 2px }
 """
 
 Line = Mapping[str, Any]
@@ -34,10 +44,12 @@ Line = Mapping[str, Any]
 def write_page(out: Path, stages: Sequence[str]) -> Path:
     """Write `page.html` over the stages that have begun, and return where it is."""
     parts = [_stage(out / name, name) for name in stages if (out / name / "log.jsonl").exists()]
-    page = out / "page.html"
+    page = out / PAGE
     title = "Training"
     page.write_text(
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><style>{STYLE}</style>"
+        "<!doctype html><html lang=en><meta charset=utf-8>"
+        "<meta name=viewport content='width=device-width,initial-scale=1'>"
+        f"<title>{title}</title><style>{STYLE}</style>"
         f"<h1>{title}</h1>{''.join(parts)}</html>\n",
         "utf-8",
     )
@@ -56,13 +68,14 @@ def read_log(path: Path) -> dict[str, list[dict[str, Any]]]:
 def _stage(folder: Path, name: str) -> str:
     log = read_log(folder / "log.jsonl")
     lines, held = log.get("train", []), log.get("held", [])
-    curves = "".join(_curve(title, names, lines) for title, names in CURVES)
+    curves = "".join(_curve(names, lines) for names in CURVES)
     last = lines[-1] if lines else {}
     facts = f"{last.get('step', 0)} steps, {last.get('tokens_per_s', 0):,.0f} tokens a second at the end"
     return f"<h2>{escape(name)}</h2><p>{facts}</p>{curves}{_held(held)}{_pictures(folder / 'samples')}"
 
 
-def _curve(title: str, names: Sequence[str], lines: Sequence[Line]) -> str:
+def _curve(names: Mapping[str, str], lines: Sequence[Line]) -> str:
+    """A figure of what these names of the log have, each with its words below."""
     series = {
         name: [(line["step"], line[name]) for line in lines if line.get(name) is not None] for name in names
     }
@@ -80,8 +93,13 @@ def _curve(title: str, names: Sequence[str], lines: Sequence[Line]) -> str:
         f'<text x="{LEFT}" y="{HEIGHT - 4}">{first}</text>'
         f'<text x="{WIDTH - 40}" y="{HEIGHT - 4}">{last}</text>'
     )
-    svg = f'<svg width="{WIDTH}" height="{HEIGHT}" font-size="11" fill="#555">{labels}{drawn}</svg>'
-    return f"<figure>{svg}<figcaption>{escape(title)}</figcaption></figure>"
+    svg = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" font-size="11">{labels}{drawn}</svg>'
+    keys = (f'<span class="key" style="background:{colour}"></span> ' for colour in COLOURS)
+    told = ", ".join(
+        f"{key if len(names) > 1 else ''}{escape(words)}"
+        for key, words in zip(keys, names.values(), strict=False)
+    )
+    return f"<figure>{svg}<figcaption>{told}</figcaption></figure>"
 
 
 def _path(points: Sequence[tuple[int, float]], across: tuple[int, int], up: tuple[float, float]) -> str:
@@ -105,9 +123,8 @@ def _held(held: Sequence[Line]) -> str:
         if any(cell is not None for cell in cells):
             rows.append(f"<tr><th>{title}</th>{''.join(_cell(cell) for cell in cells)}</tr>")
     head = "".join(f"<th>{escape(_bin_name(name))}</th>" for name in bins)
-    return (
-        f"<table><tr><th>held out, step {last['step']}{_weights(last)}</th>{head}</tr>{''.join(rows)}</table>"
-    )
+    first = f"<tr><th>held out, step {last['step']}{_weights(last)}</th>{head}</tr>"
+    return f"<div class=wide><table>{first}{''.join(rows)}</table></div>"
 
 
 def _weights(line: Line) -> str:

@@ -59,12 +59,24 @@ class World:
         return values
 
 
+def kind_of(device: str) -> str:
+    """The kind of device that is asked for: `cpu`, `cuda`, or `auto` for whichever this machine has.
+
+    Raises:
+        ConfigError: there is no such kind, or this machine has none of it.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"device: expected auto, cpu or cuda, got {device!r}")
+    has_gpu = torch.cuda.is_available()
+    if device == "cuda" and not has_gpu:
+        raise ConfigError("device: expected a GPU, found none; say cpu")
+    return ("cuda" if has_gpu else "cpu") if device == "auto" else device
+
+
 @contextmanager
 def joined_world(device: str = "auto", timeout_s: int = LOAD_TIMEOUT_S) -> Iterator[World]:
     """Join the processes that torchrun or Ray started, or be the only one; leave again at the end."""
-    kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device: expected a GPU, found none; set device: cpu")
+    kind = kind_of(device)
     rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     place = (
         torch.device(kind, int(os.environ.get("LOCAL_RANK", "0"))) if kind == "cuda" else torch.device(kind)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from shards.sample import EncodedImage
-from train.config import ResizeRule
+from train.config import ConfigError, ResizeRule
 from train.resize import resized_hw
 
 # C channels, H and W pixels
@@ -26,9 +27,19 @@ def open_rgb(data: bytes) -> Image.Image:
     return _rgb(Image.open(io.BytesIO(data)))
 
 
-def open_upright(data: bytes) -> Image.Image:
-    """The same of a user's own picture, turned as its EXIF says; those of sets are upright already."""
-    return _rgb(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
+def open_picture(path: Path) -> Image.Image:
+    """The same of a user's own file, turned as its EXIF says; those of sets are upright already.
+
+    Raises:
+        ConfigError: the file is no picture that can be used.
+    """
+    try:
+        with Image.open(path) as opened:
+            return _rgb(ImageOps.exif_transpose(opened))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: expected a picture, got no file") from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ConfigError(f"{path}: expected a picture, got: {error}") from error
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -6,10 +6,11 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
+from shards.setting_faults import fault_lines, unknown
 from shards.settings import RUN, Settings
+from shards.yaml_file import YamlError, read_yaml
 from train.bridge_config import BRIDGE_PRESETS, BridgeConfig
 from train.config import ConfigError, ModelConfig
 from train.guidance import SamplerConfig
@@ -90,20 +91,21 @@ class Training(Settings):
         try:
             return Stage.model_validate(preset.model_dump() | changes)
         except ValidationError as error:
-            raise ConfigError("\n".join(_lines(f"overrides.{name}", error))) from error
+            raise ConfigError(
+                "\n".join(fault_lines(f"overrides.{name}.", Stage.model_fields, error))
+            ) from error
 
     def bridge_of(self, stage: Stage) -> BridgeConfig | None:
         """The bridge of a stage, or None."""
         if stage.bridge is None:
             return None
         preset = BRIDGE_PRESETS[stage.bridge]
-        unknown = sorted(set(self.bridge) - set(vars(preset)))
-        if unknown:
-            raise ConfigError(f"bridge: expected {', '.join(vars(preset))}, got {', '.join(unknown)}")
+        if faults := list(unknown(self.bridge, vars(preset), "bridge.")):
+            raise ConfigError("\n".join(faults))
         try:
             return TypeAdapter(BridgeConfig).validate_python(vars(preset) | self.bridge)
         except ValidationError as error:
-            raise ConfigError("\n".join(_lines("bridge", error))) from error
+            raise ConfigError("\n".join(fault_lines("bridge.", vars(preset), error))) from error
 
     def sampler(self) -> SamplerConfig:
         """How the run draws its sample images."""
@@ -166,17 +168,17 @@ def load_settings(path: Path, changes: Mapping[str, Any] | None = None) -> Train
         ConfigError: with every unknown name and impossible value, one a line.
     """
     try:
-        values = yaml.safe_load(path.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path}: expected a training recipe, found no such file") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: expected YAML, got {error}") from error
+        values = read_yaml(path, "a training recipe")
+    except YamlError as error:
+        raise ConfigError(str(error)) from error
     if not isinstance(values, dict):
-        raise ConfigError(f"{path}: expected settings by name, got {values!r}")
+        raise ConfigError(f"{path}: expected settings by name, got {values!r:.60}")
+    if "steps" in values:
+        raise ConfigError(f"{path}: expected a training recipe, got a recipe of steps; `bakery run` runs it")
     try:
         return TrainSettings.model_validate(_changed(values, changes or {}))
     except ValidationError as error:
-        raise ConfigError("\n".join(_lines(str(path), error))) from error
+        raise ConfigError("\n".join(fault_lines(f"{path}: ", TrainSettings.model_fields, error))) from error
 
 
 def _changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -191,10 +193,3 @@ def _changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
         below = found.get(first)
         found[first] = _changed(below if isinstance(below, Mapping) else {}, {rest: value}) if dot else value
     return found
-
-
-def _lines(where: str, error: ValidationError) -> list[str]:
-    return [
-        f"{where}: {'.'.join(map(str, one['loc']))}: {one['msg'].lower()}, got {one['input']!r}"
-        for one in error.errors()
-    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from shards.storage import Storage
 from train.batch import Batch, to_device
 from train.bridge_config import BridgeConfig
 from train.build import build_model, compute_dtype, flex_block
-from train.checkpoint import restore, save, versions
+from train.checkpoint import check_same, restore, save, versions
 from train.config import ModelConfig
 from train.config_files import read_config
 from train.dataset import Dataset, open_dataset
@@ -143,6 +144,27 @@ class StageRun:
         return state if self.ema is None else state | {"ema": self.ema.means}
 
 
+def made_model(settings: TrainSettings, name: str, base: Path, world: World) -> Path | None:
+    """Directory of the model that an earlier run made of a stage; None where there is none.
+
+    Raises:
+        ConfigError: it was made with other settings or data.
+    """
+    folder, stage = Path(settings.out) / name, settings.stage(name)
+    about = folder / "model" / "bakery.json"
+    if not about.exists():
+        return None
+    facts = _run_facts(settings, stage, base, _open_data(settings, stage, base, world))
+    check_same(folder, json.loads(about.read_text("utf-8"))["train"], facts)
+    return folder / "model"
+
+
+def _open_data(settings: TrainSettings, stage: Stage, base: Path, world: World) -> Dataset:
+    config = read_config(base)
+    block = flex_block(world.device) or 1
+    return open_dataset(settings, stage, config, load_tokenizer(base, config), world, block)
+
+
 def open_run(settings: TrainSettings, name: str, base: Path, world: World) -> StageRun:
     """Open a stage's data and build its model; nothing is restored yet.
 
@@ -151,28 +173,27 @@ def open_run(settings: TrainSettings, name: str, base: Path, world: World) -> St
     """
     stage, config = settings.stage(name), read_config(base)
     tokenizer, compute = load_tokenizer(base, config), compute_dtype(settings, world)
-    data = open_dataset(settings, stage, config, tokenizer, world, flex_block(world.device) or 1)
+    data = _open_data(settings, stage, base, world)
     plan = data.plan(settings).check()
     autoencoder = load_autoencoder(base, config, world.device, compute)
     model, parameters = build_model(settings, stage, base, config, world, compute)
     studio = Studio(
         model=model, autoencoder=autoencoder, tokenizer=tokenizer, config=config, device=world.device
     )
-    bridge = settings.bridge_of(stage)
     return StageRun(
         settings=settings,
         stage=stage,
         base=base,
         world=world,
         config=config,
-        bridge=bridge,
+        bridge=settings.bridge_of(stage),
         data=data,
         plan=plan,
         studio=studio,
         parameters=parameters,
         optimizer=make_optimizer(parameters, stage, getattr(torch, settings.moments)),
         ema=Ema(parameters, stage.ema) if stage.ema else None,
-        facts=_run_facts(settings, stage, bridge, base, data),
+        facts=_run_facts(settings, stage, base, data),
     )
 
 
@@ -187,10 +208,9 @@ def _base_name(base: Path, out: Path) -> str:
     return listing_digest(Storage(str(base)), {file.name: file.stat().st_size})
 
 
-def _run_facts(
-    settings: TrainSettings, stage: Stage, bridge: BridgeConfig | None, base: Path, data: Dataset
-) -> dict[str, Any]:
+def _run_facts(settings: TrainSettings, stage: Stage, base: Path, data: Dataset) -> dict[str, Any]:
     """What must stay as it is for a resumed run to be the same run. The number of ranks may change."""
+    bridge = settings.bridge_of(stage)
     return {
         "base": _base_name(base, Path(settings.out)),
         "stage": stage.model_dump(mode="json"),

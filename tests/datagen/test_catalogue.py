@@ -80,8 +80,9 @@ def test_every_bad_row_is_named_at_once(folder: Path):
     with pytest.raises(CatalogueError) as caught:
         load_catalogue(write(folder, rows))
     lines = str(caught.value).splitlines()
+    table = str(folder / "subjects.csv")
     assert [line.split(": ")[0] for line in lines] == [
-        "subjects.csv:2", "subjects.csv:3", "subjects.csv:4", "subjects.csv:5", "subjects.csv",
+        f"{table}:2", f"{table}:3", f"{table}:4", f"{table}:5", table,
     ]  # fmt: skip
     assert "gone.png" in lines[0]
     assert "ghost" in lines[2]
@@ -118,6 +119,12 @@ def test_missing_column_and_missing_table_say_what_to_add(tmp_path: Path):
         load_catalogue(str(tmp_path / "."))
     with pytest.raises(CatalogueError, match="no such folder"):
         load_catalogue(str(tmp_path / "nowhere"))
+
+
+def test_a_table_in_another_encoding_says_to_save_it_as_utf_8(folder: Path):
+    (folder / "subjects.csv").write_bytes((HEADER + "cup.png,Kännchen,küche,,\r\n").encode("latin-1"))
+    with pytest.raises(CatalogueError, match=r"subjects\.csv: expected text in UTF-8, .*save it as UTF-8"):
+        load_catalogue(str(folder))
 
 
 def test_fingerprint_follows_content_not_place(folder: Path, tmp_path_factory: pytest.TempPathFactory):

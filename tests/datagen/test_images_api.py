@@ -138,6 +138,7 @@ def test_a_server_that_hangs_costs_one_timeout_not_the_run(serve, draw):
         ("ignored_seed", images_probe.SeedIgnoredError),
         ("random_seed", images_probe.SeedNotRepeatedError),
         ("wrong_size", images_probe.SizeIgnoredError),
+        ("black", images_probe.BlackPictureError),
         ("ignored_references", images_probe.ReferencesIgnoredError),
     ],
 )

@@ -299,8 +299,17 @@ def test_any_folder_of_cutouts_serves(folder: Path):
 
 def test_catalogue_without_a_kind_that_the_cases_need_is_refused(folder: Path):
     config = SingleCandidateConfig(samples=6, catalogue=str(folder))
+    (told,) = config.missing()
+    assert "expected subjects of kind 'character'" in told
     with pytest.raises(CatalogueError, match=r"subjects of kind 'character'.*leave the case out"):
         list(config.plan())
+
+
+def test_bad_rows_of_a_catalogue_are_told_before_a_run(folder: Path):
+    with (folder / "table.csv").open("a") as file:
+        file.write("\ngone.png,a,b,,\nred.png,,b,,\n")
+    told = SingleCandidateConfig(samples=6, catalogue=str(folder), cases={"object": 1}).missing()
+    assert ["gone.png" in told[0], "name: expected text" in told[1], len(told)] == [True, True, 2]
 
 
 def test_fault_that_the_catalogue_cannot_serve_is_a_reject(folder: Path):

@@ -5,6 +5,7 @@ import re
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
+from urllib.parse import urlencode
 
 import pytest
 
@@ -153,3 +154,24 @@ def test_a_path_leads_to_images_of_samples_and_nowhere_else(tmp_path, path):
         connection.request("GET", path)
         answer = connection.getresponse()
         assert (answer.status, answer.read()) == (404, b"no such page")
+
+
+def test_a_label_that_cannot_be_written_is_told_and_asked_again(tmp_path):
+    found = labelling(tmp_path / "labels.csv")
+    (tmp_path / "labels.csv").mkdir()  # in the way, after the start
+    asked = found.left[0]
+    with served(found) as (connection, server):
+        form = dict(zip(("key", "question", "reference", "candidate"), asked.place, strict=True))
+        body = urlencode(form | {"label": "3", "token": server.token})
+        connection.request("POST", "/", body, {"Content-Type": "application/x-www-form-urlencoded"})
+        answer = connection.getresponse()
+        assert answer.status == 500
+        assert b"expected to write the label" in answer.read()
+    assert found.left[0] == asked
+
+
+def test_a_port_in_use_says_what_to_do(tmp_path):
+    found = labelling(tmp_path / "labels.csv")
+    told = r"expected a free port, .*0 takes any"
+    with served(found) as (_, server), pytest.raises(LabelError, match=told):
+        LabelServer(found, server.server_port)

@@ -132,6 +132,33 @@ def test_gc_says_first_and_deletes_when_told(made: Path) -> None:
     assert "finished" in bakery(made, "check", "small.yaml").stdout
 
 
+def test_version_is_told(made: Path) -> None:
+    from importlib.metadata import version
+
+    assert bakery(made, "--version").stdout == f"bakery {version('scone-bakery')}\n"
+
+
+def test_a_run_that_cannot_begin_leaves_nothing_and_gc_drops_nothing_for_it(made: Path) -> None:
+    (made / "away.yaml").write_text(
+        "steps: {away: {step: import_table, path: $NOT_SET_AT_ALL, licence: mit}}"
+    )
+    done = bakery(made, "run", "away.yaml")
+    assert done.returncode == 1
+    assert "steps.away: " in done.stderr
+    assert "NOT_SET_AT_ALL" in done.stderr
+    assert not (made / "out/away").exists()
+    done = bakery(made, "gc", "out/small", "away.yaml", "--delete")
+    assert done.returncode == 1
+    assert "nothing was dropped" in done.stderr
+    assert "finished" in bakery(made, "check", "small.yaml").stdout
+
+
+def test_ls_of_a_folder_without_an_output_is_an_error(made: Path) -> None:
+    done = bakery(made, "ls", ".")
+    assert done.returncode == 1
+    assert "expected an output with finished directories, got none in it" in done.stderr
+
+
 def test_doctor_finds_a_folder_that_shadows_a_package(made: Path) -> None:
     assert bakery(made, "doctor").returncode == 0
     (made / "filters").mkdir()

@@ -81,7 +81,7 @@ def test_a_selection_under_a_name_of_its_own_goes_too_and_gc_leaves_it(recipe: P
 def test_a_key_goes_with_all_that_was_made_of_it_and_does_not_come_back(recipe: Path) -> None:
     made = run(recipe)
     key = sorted(keys(recipe, made["mixed"]) & keys(recipe, made["table"]))[0]
-    (recipe.parent / "keys.txt").write_text(f"{key}\n\n")
+    (recipe.parent / "keys.txt").write_bytes(f"\ufeff{key}\r\n\r\n".encode())  # as other systems write it
     told = forget(recipe, "--keys", str(recipe.parent / "keys.txt"))
     assert "say --delete" in told
     assert len(finished(Storage(str(recipe.parent / "out")))) == 5

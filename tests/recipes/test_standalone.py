@@ -1,5 +1,7 @@
 """`bakery select` on its own: a rule that cannot be is one line, and nothing but its own work is replaced."""
 
+import json
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -14,7 +16,10 @@ from shards.tables import table_of, write_tables
 @pytest.mark.parametrize(
     ("least", "said"),
     [
-        (["consistency=9"], r"select: expected 0 to 4 for consistency, not 9: it would decide nothing$"),
+        (
+            ["consistency=9"],
+            r"select: min_scores.consistency: expected 0 to 4, got 9: it would decide nothing$",
+        ),
         (
             ["consistency=3", "consistency=2"],
             r"--min consistency=2: expected one value for consistency, got 3",
@@ -82,3 +87,19 @@ def test_a_directory_of_a_recipe_and_a_folder_of_other_files_are_never_overwritt
     with pytest.raises(RecipeError, match="a step of a recipe"):
         decide(judged, judged, 3)
     assert not list(tmp_path.rglob("selection.parquet"))
+
+
+def test_a_selection_is_called_what_its_folder_is_called_and_leaves_no_scratch(judged, tmp_path):
+    decide(judged, tmp_path / "mine", 3)
+    assert json.loads((tmp_path / "mine/manifest.json").read_text())["name"] == "mine"
+    assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == [
+        "manifest.json",
+        "selection.parquet",
+    ]
+
+
+def test_an_unknown_policy_lists_the_known(judged, tmp_path):
+    with pytest.raises(
+        RecipeError, match=r"select.policy: expected 'paper', 'refined' or 'verified', got 'papr'"
+    ):
+        select_directory([judged], Storage(str(tmp_path / "to")), [], [], None, [], None, policy="papr")

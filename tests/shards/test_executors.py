@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import socket
 import subprocess
 import sys
 import time
@@ -120,3 +121,14 @@ def test_more_than_any_node_has_is_an_error_that_says_what_there_is(ray_engine):
         RayExecutor(1, cpus=1000)
     with pytest.raises(EngineError, match="needs 1 CPUs and 4 GPUs"):
         RayExecutor(1, gpus=4)
+
+
+def test_a_cluster_that_is_not_there_is_told_at_once() -> None:
+    from shards.ray_executor import check_address
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        check_address(address)
+    with pytest.raises(EngineError, match=f"expected a cluster at {address}, got: .*refused"):
+        check_address(address)
+    check_address("auto")

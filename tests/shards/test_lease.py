@@ -166,3 +166,9 @@ def test_a_process_is_told_from_a_later_one_by_its_birth():
     assert born(os.getpid()) == born(os.getpid()) != born(1)
     assert born(1 << 30) == ""
     assert lease_module.STALE_S > 3 * lease_module.HEARTBEAT_S
+
+
+def test_a_lease_leaves_nothing_behind(disk):
+    with Lease(disk, heartbeat_s=0.01):
+        time.sleep(0.1)
+    assert disk.names() == []

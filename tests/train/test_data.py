@@ -16,8 +16,8 @@ from train.batch import Noising, make_batch, to_device
 from train.config import TINY, ConfigError
 from train.dataset import open_dataset
 from train.dct import DctAutoencoder
-from train.parallel import World
-from train.pixels import as_unit, decode, open_rgb, open_upright, resized_pixels, to_image
+from train.parallel import World, kind_of
+from train.pixels import as_unit, decode, open_picture, open_rgb, resized_pixels, to_image
 from train.segments import token_count
 from train.settings import TrainSettings
 from train.source import Source, place_size, place_tokens
@@ -185,9 +185,32 @@ def test_threads_read_the_same_directory_at_once(data, samples):
     assert found[: len(samples)] == samples
 
 
-def test_a_users_own_picture_is_turned_as_its_exif_says():
-    file, exif = io.BytesIO(), Image.Exif()
+def test_a_users_own_picture_is_turned_as_its_exif_says(tmp_path):
+    path, exif = tmp_path / "mine.jpg", Image.Exif()
     exif[0x0112] = 6
-    Image.new("RGB", (40, 20)).save(file, "JPEG", exif=exif)
-    assert open_rgb(file.getvalue()).size == (40, 20)
-    assert open_upright(file.getvalue()).size == (20, 40)
+    Image.new("RGB", (40, 20)).save(path, "JPEG", exif=exif)
+    assert open_rgb(path.read_bytes()).size == (40, 20)
+    assert open_picture(path).size == (20, 40)
+
+
+def test_a_file_that_is_no_picture_is_named(tmp_path):
+    whole = io.BytesIO()
+    Image.effect_noise((64, 64), 90).save(whole, "PNG")
+    for name, data in (("notes.txt", b"words"), ("cut.png", whole.getvalue()[:900])):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(ConfigError, match=f"{name}: expected a picture, got: "):
+            open_picture(tmp_path / name)
+    with pytest.raises(ConfigError, match=r"none\.png: expected a picture, got no file"):
+        open_picture(tmp_path / "none.png")
+
+
+def test_an_unknown_device_is_told():
+    with pytest.raises(ConfigError, match="expected auto, cpu or cuda, got 'gpu'"):
+        kind_of("gpu")
+
+
+def test_a_gpu_that_is_not_there_is_told(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert kind_of("auto") == "cpu"
+    with pytest.raises(ConfigError, match="expected a GPU, found none; say cpu"):
+        kind_of("cuda")

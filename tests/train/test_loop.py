@@ -118,6 +118,15 @@ def test_a_finished_stage_is_not_trained_again(whole, data, tiny):
     assert (whole / "stage1_base/log.jsonl").read_bytes() == before
 
 
+def test_a_finished_stage_of_other_settings_is_not_taken_for_this_run_s(whole, data, tiny):
+    change = {**settings(data, tiny, whole).overrides["all"], "lr": 1e-5}
+    changed = settings(data, tiny, whole, overrides={"all": change})
+    with pytest.raises(
+        ConfigError, match=r"stage1_base: stage\.lr: expected .*, got 1e-05; train into another"
+    ):
+        run_stages(changed)
+
+
 def two_stages(data, tiny, out):
     change = {"steps": 2, "warmup_steps": 0, "data": ["base"]}
     stages = ["stage1_base", "stage1_refined"]

@@ -65,19 +65,23 @@ PAPER_BRIDGE = {"overrides": {"all": {"bridge": "paper"}}}
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"learning_rate": 1}, "learning_rate: extra inputs are not permitted, got 1"),
-        ({"budget": 0}, "budget: input should be greater than 0, got 0"),
-        ({"overrides": {"all": {"steps": "many"}}}, "overrides.stage1_base: steps"),
-        ({"bridge": {"tau": 1}, "overrides": {"all": {"bridge": "paper"}}}, "got tau"),
+        ({"learning_rate": 1}, r"recipe\.yaml: learning_rate: unknown; known: base, .*budget"),
+        ({"budgt": 1}, r"recipe\.yaml: budgt: unknown; did you mean 'budget'\?"),
+        ({"budget": 0}, r"recipe\.yaml: budget: expected greater than 0, got 0"),
+        ({"overrides": {"all": {"steps": "many"}}}, "overrides.stage1_base.steps: expected a valid integer"),
+        (
+            {"bridge": {"tau": 1}, "overrides": {"all": {"bridge": "paper"}}},
+            "bridge.tau: unknown; known: .*threshold",
+        ),
         (
             {"bridge": {"threshold": "high"}, **PAPER_BRIDGE},
-            "bridge: threshold: .* valid number.*, got 'high'",
+            "bridge.threshold: expected a valid number.*, got 'high'",
         ),
         (
             {"bridge": {"threshold": 88}, **PAPER_BRIDGE},
             "threshold: expected a cosine in -1..1, got 88",
         ),
-        ({"overrides": {"all": {"betas": [0.9, 1]}}}, "betas.1: input should be less than 1, got 1"),
+        ({"overrides": {"all": {"betas": [0.9, 1]}}}, "betas.1: expected less than 1, got 1"),
         ({"validation": {"times": []}}, "validation.times: .* at least 1 item"),
         ({"validation": {"times": [5]}}, "validation.times.0: .* less than or equal to 1, got 5"),
         ({"lora": {}, "overrides": {"all": {"trains": ["vit"]}}}, "expected layers for lora to adapt"),
@@ -89,10 +93,16 @@ def test_a_mistake_is_named_with_its_place(write, change, words):
 
 
 def test_missing_recipe_and_missing_base_are_named(tmp_path, write):
-    with pytest.raises(ConfigError, match="found no such file"):
+    with pytest.raises(ConfigError, match="expected a training recipe, got no file"):
         check_recipe(tmp_path / "none.yaml")
-    with pytest.raises(ConfigError, match="expected a model directory"):
+    with pytest.raises(ConfigError, match=r"nowhere: expected a model directory .*, got no folder"):
         check_recipe(write(base=str(tmp_path / "nowhere")))
+
+
+def test_a_recipe_of_steps_is_told_from_one_of_training(tmp_path):
+    (tmp_path / "demo.yaml").write_text("steps: {base: {step: single_candidate, samples: 4}}")
+    with pytest.raises(ConfigError, match="got a recipe of steps; `bakery run` runs it"):
+        check_recipe(tmp_path / "demo.yaml")
 
 
 def test_generate_draws_the_same_image_for_the_same_seed(tiny, samples, tmp_path):
