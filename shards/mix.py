@@ -42,8 +42,8 @@ class MixConfig(Settings):
 
     @property
     def batch_size(self) -> int:
-        """One sample at a time."""
-        return 1
+        """Samples marked as in hand at once: a mark a sample is two requests to an object store."""
+        return 16
 
     @model_validator(mode="after")
     def _complete(self) -> MixConfig:
