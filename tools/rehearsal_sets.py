@@ -1,7 +1,8 @@
 """Sets of many tiny pictures, for a rehearsal at the real size: as jsonl with tar.gz, as parquet, as tars.
 
 `python -m tools.rehearsal_sets FOLDER --samples 150000`, a third of them in each; then a recipe with
-`import_jsonl`, `import_parquet` (`clean: {min_side_px: 32}`) and `import`. One picture in a hundred is that before it, so that `dedup` has something to find.
+`import_jsonl`, `import_parquet` (`clean: {min_side_px: 32}`) and `import`. One
+picture in a hundred is that before it, so that `dedup` has something to find.
 """
 
 from __future__ import annotations
