@@ -179,13 +179,14 @@ class MultiCandidateConfig(BuilderSettings):
         found = []
         for (method, relation), number in self._numbers().items():
             fitting = [parent for parent in parents if _can_serve(parent, method, relation)]
-            turns = [
-                self._variant(parent, method, relation, turn)
-                for turn in range(self.rounds)
-                for parent in fitting
-            ]
-            turns.sort(key=lambda v: (v.wanted.turn, _rank(v), self._hash("parent", v.wanted.key)))
-            found += turns[:number]
+            taken: list[Variant] = []
+            for turn in range(self.rounds if fitting else 0):
+                if len(taken) >= number:
+                    break
+                variants = [self._variant(parent, method, relation, turn) for parent in fitting]
+                variants.sort(key=lambda v: (_rank(v), self._hash("parent", v.wanted.key)))
+                taken += variants[: number - len(taken)]
+            found += taken
         return found
 
     def _numbers(self) -> dict[tuple[Method, Relation], int]:

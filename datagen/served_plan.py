@@ -125,9 +125,14 @@ def can_serve(kinds: Sequence[str], cell: Cell) -> bool:
 
 
 def _of_cell(shares: Shares, cell: Cell, keys: Sequence[str], number: int) -> list[tuple[Wanted, str]]:
-    turns = [(_wanted(shares, cell, key, turn), key) for turn in range(shares.rounds) for key in keys]
-    turns.sort(key=lambda each: (each[0].turn, _hash(shares.seed, "parent", each[0].key)))
-    return turns[:number]
+    taken: list[tuple[Wanted, str]] = []
+    for turn in range(shares.rounds if keys else 0):
+        if len(taken) >= number:
+            break
+        wanted = [(_wanted(shares, cell, key, turn), key) for key in keys]
+        wanted.sort(key=lambda each: _hash(shares.seed, "parent", each[0].key))
+        taken += wanted[: number - len(taken)]
+    return taken
 
 
 def _wanted(shares: Shares, cell: Cell, parent: str, turn: int) -> Wanted:

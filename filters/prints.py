@@ -55,24 +55,30 @@ def exact_prints(of: Input, keys: pa.Array) -> Prints:
     Among 3 million pictures two different ones share them with a probability of 2 in 10 million.
     """
     storage = samples_below(of).storage
-    parts = []
+    parts, rows, before = [], [], 0
     for name in storage.names("index"):
         with storage.open(f"index/{name}") as file:
             table = pq.read_table(file, columns=["key", "members"]).combine_chunks()
-        members = table.column("members").combine_chunks()
-        flat = members.flatten()
-        rows = table.column("key").combine_chunks().take(pc.list_parent_indices(members))
-        parts.append(_exact(rows, flat.field("name"), flat.field("sha256"), keys))
-    return _joined(parts, np.empty(0, dtype=np.uint64))
+        parts.append(_exact(table.column("members").combine_chunks(), before))
+        rows.append(table.column("key"))
+        before += table.num_rows
+    found = _joined(parts, np.empty(0, dtype=np.uint64))
+    sample = _places(rows, keys)[found.sample]
+    return Prints(sample, found.image, found.value).only(sample >= 0)
 
 
-def _exact(rows: pa.Array, names: pa.Array, sha256: pa.Array, keys: pa.Array) -> Prints:
-    part = pc.list_element(pc.split_pattern(names, "."), 1)
-    is_image = pc.and_(pc.is_in(rows, value_set=keys), pc.not_equal(part, "json"))
-    rows, part, sha256 = (each.filter(is_image) for each in (rows, part, sha256))
+def _exact(members: pa.ListArray, before: int) -> Prints:
+    """Of one shard, after `before` rows of others: `sample` is the row in all of them."""
+    flat = members.flatten()
+    part = pc.list_element(pc.split_pattern(flat.field("name"), "."), 1)
+    is_image = pc.not_equal(part, "json")
+    row, part, sha256 = (
+        each.filter(is_image) for each in (pc.list_parent_indices(members), part, flat.field("sha256"))
+    )
     numbers = pc.if_else(pc.equal(part, "target"), "-1", pc.replace_substring(part, "ref", ""))
     digests = np.frombuffer(b"".join(sha256.to_pylist()), dtype=">u8").reshape(-1, 4)[:, 0]
-    return Prints(_places(rows, keys), pc.cast(numbers, pa.int64()).to_numpy(), digests.astype(np.uint64))
+    places = row.to_numpy().astype(np.int64) + before
+    return Prints(places, pc.cast(numbers, pa.int64()).to_numpy(), digests.astype(np.uint64))
 
 
 def table_prints(of: Input, kind: str, keys: pa.Array) -> Prints:
@@ -81,24 +87,28 @@ def table_prints(of: Input, kind: str, keys: pa.Array) -> Prints:
     parts = []
     with of.storage.open(f"scores/{kind}.parquet") as file:
         parquet = pq.ParquetFile(file)
+        places, before = _places([parquet.read(["key"]).column("key")], keys), 0
         for group in range(parquet.num_row_groups):
-            table = parquet.read_row_group(group, ["key", "reference", "probabilities", "status"])
-            is_ok = pc.and_(pc.equal(table["status"], "ok"), pc.is_in(table["key"], value_set=keys))
+            table = parquet.read_row_group(group, ["reference", "probabilities", "status"])
+            place = places[before : before + table.num_rows]
+            before += table.num_rows
+            is_ok = pc.equal(table["status"], "ok").to_numpy() & (place >= 0)
             table = table.filter(is_ok).combine_chunks()
             if table.num_rows:
-                parts.append(_values(table, kind, keys))
+                parts.append(_values(table, kind, place[is_ok]))
     return _joined(parts, empty)
 
 
-def _values(table: pa.Table, kind: str, keys: pa.Array) -> Prints:
+def _values(table: pa.Table, kind: str, places: npt.NDArray[np.int64]) -> Prints:
     flat = table.column("probabilities").combine_chunks().flatten().to_numpy().reshape(table.num_rows, -1)
     value = np.packbits(flat > 0.5, axis=1).view(">u8").ravel().astype(np.uint64) if kind == "phash" else flat
-    places = _places(table.column("key").combine_chunks(), keys)
     return Prints(places, table.column("reference").to_numpy().astype(np.int64), value)
 
 
-def _places(rows: pa.Array, keys: pa.Array) -> npt.NDArray[np.int64]:
-    return np.asarray(pc.index_in(rows, value_set=keys).to_numpy(zero_copy_only=False), dtype=np.int64)
+def _places(columns: list[pa.ChunkedArray], keys: pa.Array) -> npt.NDArray[np.int64]:
+    """Where each row of some columns is among the keys, or -1. Once for all: each look-up hashes the keys."""
+    rows = pa.chunked_array([chunk for column in columns for chunk in column.chunks], pa.string())
+    return np.asarray(pc.fill_null(pc.index_in(rows, value_set=keys), -1).to_numpy(), dtype=np.int64)
 
 
 def _joined(parts: list[Prints], empty: npt.NDArray[Any]) -> Prints:

@@ -14,7 +14,7 @@ from shards.index import Directory
 from shards.plan import Refused, Unused
 from shards.sample import SampleError, canonical_json, check_key
 from shards.selection import FILE as SELECTION
-from shards.stage import Planned
+from shards.stage import IndexRow, Planned
 from shards.step import StepSettings
 from shards.storage import Storage
 from shards.tables import questions
@@ -88,7 +88,7 @@ def read_keys(path: Storage, name: str) -> list[str]:
 
 def descendants(out: Storage, keys: Iterable[str], source: str | None) -> set[str]:
     """The keys, those of a source, and every sample made of one of them, over all directories of samples."""
-    rows = [row for directory in _samples(out) for row in _lineage(directory)]
+    rows = _lineage(_samples(out))
     found = {*keys, *(key for key, of, _ in rows if source is not None and of == source)}
     grown = True
     while grown:
@@ -112,18 +112,27 @@ def _samples(out: Storage) -> list[Finished]:
     return [found for found in finished(out) if found.manifest.kind == "samples"]
 
 
-def _lineage(found: Finished) -> Iterator[tuple[str, str, frozenset[str]]]:
-    """(key, source, parents' keys) of each sample; of a directory made from none, no tar is opened."""
-    directory = Directory(found.storage)
-    for row in directory.rows():
-        parents = _parents(directory, row.shard, row.row) if found.manifest.parents else frozenset()
-        yield row.key, row.source, parents
+def _lineage(directories: Iterable[Finished]) -> set[tuple[str, str, frozenset[str]]]:
+    """(key, source, parents' keys) of each sample; of a directory made from none, no tar is opened.
+
+    What a step hands on is the same in all directories that hold it, and is read once.
+    """
+    read: dict[str, frozenset[str]] = {}
+    found = set()
+    for each in directories:
+        directory = Directory(each.storage)
+        for row in directory.rows():
+            parents: frozenset[str] = frozenset()
+            if each.manifest.parents:
+                if row.digest not in read:
+                    read[row.digest] = _parents(directory, row)
+                parents = read[row.digest]
+            found.add((row.key, row.source, parents))
+    return found
 
 
-def _parents(directory: Directory, shard: int, row: int) -> frozenset[str]:
-    members = [member for member in directory.row(shard, row)["members"] if member["name"].endswith(".json")]
-    ((_, text),) = directory.read_members(shard, members)
-    return frozenset(json.loads(text)["provenance"]["parents"])
+def _parents(directory: Directory, row: IndexRow) -> frozenset[str]:
+    return frozenset(json.loads(directory.text(row.shard, row.row))["provenance"]["parents"])
 
 
 def affected(out: Storage, keys: set[str]) -> list[Affected]:

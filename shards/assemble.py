@@ -9,7 +9,7 @@ from typing import Any
 
 from shards.index import PackedSample, Part, shard_name, write_index, write_packed
 from shards.manifest import FileRecord, record
-from shards.plan import read_plan
+from shards.plan import read_keys
 from shards.sample import canonical_json
 from shards.slices import read_slice
 from shards.storage import Storage
@@ -73,7 +73,7 @@ class AssembleShard:
         return shard_record(self.shard, value)
 
     def _check_complete(self, made: Sequence[str], rejects: Sequence[Mapping[str, str]]) -> None:
-        planned = [row.key for row in read_plan(self.job.storage, self.shard, 0, 1 << 31)]
+        planned = read_keys(self.job.storage, self.shard)
         found = sorted([*made, *(reject["key"] for reject in rejects)])
         if sorted(planned) != found:
             lost = sorted(set(planned) - set(found)) or sorted(set(found) - set(planned)) or ["one twice"]

@@ -253,6 +253,16 @@ class Directory:
         members = [Member(row["name"], row["offset"], row["size"], row["sha256"]) for row in rows]
         return self._read_members(shard, members)
 
+    def text(self, shard: int, row: int) -> bytes:
+        """The JSON of a sample; its pictures are not read.
+
+        Raises:
+            TarError: the bytes are not those that the index names.
+        """
+        members = [member for member in self._index(shard).members(row) if member.extension == "json"]
+        ((_, text),) = self._read_members(shard, members)
+        return text
+
     def _read_members(self, shard: int, members: Sequence[Member]) -> list[tuple[Member, bytes]]:
         file = self._file(shard)
         if self.storage.is_local:

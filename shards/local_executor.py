@@ -47,10 +47,6 @@ class LocalExecutor:
         self._processes = [_start() for _ in range(workers)]
         self._numbers = count()
 
-    @property
-    def _running(self) -> list[Task]:
-        return [task for process in self._processes for task in process.tasks.values()]
-
     def has_room(self, at_once: int = 1) -> bool:
         """Whether a worker has fewer than `at_once` tasks in hand."""
         return any(len(process.tasks) < at_once for process in self._processes)

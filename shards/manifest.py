@@ -171,15 +171,18 @@ def verify(storage: Storage, manifest: Manifest, stamps: Storage) -> None:
     except BooksError as error:
         raise ManifestError(f"{error}; delete {manifest.directory} to make it again") from error
     name = f"{manifest.directory}.json"
-    known = _read_stamps(stamps, name)
-    found = {file: _checked(storage, manifest, file, known.get(file)) for file in manifest.files}
+    known, held = _read_stamps(stamps, name), storage.stats()
+    found = {
+        file: _checked(storage, manifest, file, held.get(file), known.get(file)) for file in manifest.files
+    }
     if found != known:
         stamps.write(name, canonical_json(found), is_durable=False)
 
 
 def stamp(storage: Storage, manifest: Manifest, stamps: Storage) -> None:
     """Note that every file is what the manifest says: for who has just written and hashed them."""
-    found = {file: list(storage.stat(file)) for file in manifest.files}
+    held = storage.stats()
+    found = {file: list(held[file]) for file in manifest.files}
     stamps.write(f"{manifest.directory}.json", canonical_json(found), is_durable=False)
 
 
@@ -192,15 +195,17 @@ def _read_stamps(stamps: Storage, name: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _checked(storage: Storage, manifest: Manifest, file: str, known: list[int] | None) -> list[int]:
+def _checked(
+    storage: Storage, manifest: Manifest, file: str, held: tuple[int, int] | None, known: list[int] | None
+) -> list[int]:
+    """A file's stamp, if it is what the manifest says; `held` is its stamp now, `known` what was checked."""
     expected = manifest.files[file]
     way_out = f"delete {manifest.directory} to make it again"
-    try:
-        stamp = list(storage.stat(file))
-    except StorageError as error:
+    if held is None:
         raise ManifestError(
             f"{storage.path(file)}: expected the file that the manifest names, got none; {way_out}"
-        ) from error
+        )
+    stamp = list(held)
     if stamp == known:
         return stamp
     try:

@@ -42,8 +42,8 @@ class MixConfig(WorkerStep):
 
     @property
     def batch_size(self) -> int:
-        """One sample at a time."""
-        return 1
+        """Samples marked as in hand at once: a mark a sample is two requests to an object store."""
+        return 16
 
     @field_validator("weights", "counts", mode="before")
     @classmethod

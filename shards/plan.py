@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import islice
+from itertools import accumulate, islice
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +19,7 @@ from shards.storage import Storage, StorageError
 
 FOLDER = "work/plan"
 SUMMARY = f"{FOLDER}/summary.json"
+GROUP_ROWS = 512  # a worker reads those that hold its slice, however large the shard is
 
 PLACE = pa.struct([("directory", pa.int32()), ("shard", pa.int32()), ("row", pa.int32())])
 SCHEMA = pa.schema(
@@ -121,7 +122,7 @@ def write_plan(
     while batch := list(islice(rows, shard_size)):
         table = pa.Table.from_pylist(batch, schema=SCHEMA)
         with storage.scratch() as path:
-            pq.write_table(table, path, compression="zstd")
+            pq.write_table(table, path, compression="zstd", row_group_size=GROUP_ROWS)
             storage.publish(path, f"{FOLDER}/{number:05d}.parquet")
         number += 1
     summary = replace(_summary(tally, copies_from, read), read_from=read_from)
@@ -211,8 +212,7 @@ class PlanRow:
 
 def read_plan(storage: Storage, shard: int, start: int, stop: int) -> list[PlanRow]:
     """Rows `start` to `stop` of a shard's plan."""
-    with storage.open(f"{FOLDER}/{shard:05d}.parquet") as file:
-        table = pq.read_table(file)
+    table, first = _read_groups(storage, shard, start, stop)
     return [
         PlanRow(
             row["key"],
@@ -221,8 +221,26 @@ def read_plan(storage: Storage, shard: int, start: int, stop: int) -> list[PlanR
             row["made_by"],
             tuple(row["copy_of"].values()) if row["copy_of"] else None,
         )
-        for row in table.slice(start, stop - start).to_pylist()
+        for row in table.slice(start - first, stop - start).to_pylist()
     ]
+
+
+def _read_groups(storage: Storage, shard: int, start: int, stop: int) -> tuple[pa.Table, int]:
+    """The row groups that hold rows `start` to `stop`, and the number of their first row."""
+    with storage.open(f"{FOLDER}/{shard:05d}.parquet") as file:
+        parquet = pq.ParquetFile(file)
+        sizes = [parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups)]
+        ends = list(accumulate(sizes))
+        wanted = [n for n, end in enumerate(ends) if end > start and end - sizes[n] < stop]
+        table = parquet.read_row_groups(wanted)
+    return table, ends[wanted[0]] - sizes[wanted[0]] if wanted else start
+
+
+def read_keys(storage: Storage, shard: int) -> list[str]:
+    """The keys of a shard's plan, in order."""
+    with storage.open(f"{FOLDER}/{shard:05d}.parquet") as file:
+        keys: list[str] = pq.read_table(file, columns=["key"]).column("key").to_pylist()
+    return keys
 
 
 def planned_rows(storage: Storage) -> Iterator[PlanRow]:

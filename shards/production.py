@@ -6,15 +6,16 @@ import json
 import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from shards import assemble, slices
 from shards.assemble import AssembleShard, ShardRecord, shard_record
 from shards.executor import MOST_AT_ONCE, EngineError, Executor, Finished
 from shards.index import shard_name
+from shards.listing import READERS
 from shards.sample import canonical_json
 from shards.slices import DEATHS_TO_REJECT, MakeSlice, committed_receipt
-from shards.storage import StorageError
 from shards.worker import Job, Receipt
 
 DEATHS = "work/deaths"
@@ -133,8 +134,10 @@ class Production:
 
     def _tasks(self) -> Iterator[MakeSlice | AssembleShard]:
         committed = self._committed()
+        done = set(self._job.storage.names(assemble.FOLDER))
         for shard, size in enumerate(self._sizes):
-            if self._is_done(shard):
+            if f"{shard_name(shard)}.json" in done:
+                self._take_done(shard)
                 continue
             found = cover(committed.get(shard, {}))
             spans = gaps(sorted(found), size, self._slice_size)
@@ -145,14 +148,10 @@ class Production:
             for start, stop in spans:
                 yield self._slice(shard, start, stop)
 
-    def _is_done(self, shard: int) -> bool:
-        try:
-            value = json.loads(self._job.storage.read(f"{assemble.FOLDER}/{shard_name(shard)}.json"))
-        except StorageError:
-            return False
+    def _take_done(self, shard: int) -> None:
+        value = json.loads(self._job.storage.read(f"{assemble.FOLDER}/{shard_name(shard)}.json"))
         self.records[shard] = shard_record(shard, value)
         self.progress.resumed += self._sizes[shard]
-        return True
 
     def _committed(self) -> dict[int, dict[Span, str]]:
         """Committed slices of each shard; of two attempts at one span the first by name counts."""
@@ -221,8 +220,10 @@ class Production:
         self._check_counts()
 
     def _load_counts(self) -> None:
-        for name in self._job.storage.names(COUNTS):
-            self.progress.counts.update(json.loads(self._job.storage.read(f"{COUNTS}/{name}")))
+        names = [f"{COUNTS}/{name}" for name in self._job.storage.names(COUNTS)]
+        with ThreadPoolExecutor(READERS) as pool:  # one a slice: thousands
+            for counts in pool.map(self._job.storage.read, names):
+                self.progress.counts.update(json.loads(counts))
 
     def _check_counts(self) -> None:
         self._job.config.check_counts(self.progress.counts, self.progress.planned)

@@ -22,6 +22,7 @@ from shards.worker import Task, Workers
 
 SERVER_RESTARTS = 3
 PLACED_S = 600.0  # for a place on the cluster; a node that is added for it takes minutes
+START_FAILURES = 3  # of actors, one after the other without one that starts between
 LOOPBACK = "127.0.0.1"
 OBJECT_STORE_BYTES = 100 << 20  # tasks and receipts only; Ray's own default is a third of the memory
 CONNECT_S = 5.0
@@ -53,7 +54,8 @@ class RayExecutor:
     """Runs tasks in up to `workers` actors; Ray places them, and adds nodes for them where it may.
 
     An actor gets work once it has been placed, so a cluster smaller than asked for still works. A dead
-    actor is replaced by a new one; how often is bounded by the driver, which counts deaths.
+    actor is replaced by a new one; how often is bounded by the driver, which counts deaths, and here where
+    actors die before they are ready.
 
     Args:
         workers: actors wanted.
@@ -75,6 +77,7 @@ class RayExecutor:
         self._seats: list[_Seat] = []
         self._starting: dict[Any, Any] = {}
         self._running: dict[Any, tuple[Task, _Seat]] = {}
+        self._start_failures = 0
         for _ in range(workers):
             self._add_actor()
 
@@ -96,7 +99,7 @@ class RayExecutor:
         """Tasks that ended since the last call; empty after `timeout_s` without one, or when room came.
 
         Raises:
-            EngineError: the cluster is gone.
+            EngineError: the cluster is gone, or actors die as they start.
         """
         try:
             ended, _ = ray.wait([*self._running, *self._starting], timeout=timeout_s)
@@ -110,9 +113,23 @@ class RayExecutor:
         if ref not in self._starting:
             return False
         actor = self._starting.pop(ref)
-        ray.get(ref)
+        try:
+            ray.get(ref)
+        except RayActorError as error:  # its node went, or its process cannot start there
+            self._replace_unstarted(error)
+            return True
+        self._start_failures = 0
         self._seats.append(_Seat(actor))
         return True
+
+    def _replace_unstarted(self, error: RayActorError) -> None:
+        self._start_failures += 1
+        if self._start_failures >= START_FAILURES:
+            raise EngineError(
+                f"ray: expected a worker to start, got {START_FAILURES} that died as they started, one after "
+                f"the other; see `bakery doctor --ray-address ...` and the last one's error: {error}"
+            ) from error
+        self._add_actor()
 
     def _finish(self, ref: Any) -> Finished:  # noqa: ANN401, an object reference
         task, seat = self._running.pop(ref)

@@ -111,6 +111,16 @@ class Storage:
             raise StorageError(f"{self.path(name)}: expected a file, got none")
         return info.size, info.mtime_ns or 0
 
+    def stats(self) -> dict[str, tuple[int, int]]:
+        """What `stat` says of every file in this folder and below, by name; a few requests for thousands."""
+        root = self.path()
+        selector = fs.FileSelector(root, allow_not_found=True, recursive=True)
+        return {
+            info.path[len(root) :].lstrip("/"): (info.size or 0, info.mtime_ns or 0)
+            for info in self.filesystem.get_file_info(selector)
+            if info.type == fs.FileType.File
+        }
+
     def names(self, folder: str = "") -> list[str]:
         """Names of what is directly in a folder, sorted; none where there is no such folder."""
         return sorted(name for name, _ in self._entries(folder))

@@ -14,14 +14,14 @@ from torch.nn.utils import clip_grad_norm_
 
 from train.batch import Batch
 from train.flow import pack_loss
-from train.groups import table_text, training_table
+from train.groups import line_text, table_text, training_table
 from train.loader import load_steps
 from train.log import Log
 from train.meter import Meter
 from train.optimizer import set_lr
 from train.parallel import World
 from train.plan import Step
-from train.settings import TrainSettings
+from train.settings import TINY_BASE, TrainSettings
 from train.stage_run import StageRun, made_model, open_run
 from train.stages import warmed_lr
 from train.stopping import Stopping

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -162,7 +163,7 @@ def _write_index(spilt: _Spill, path: Path) -> None:
 
 def _check_found(source: Source, storage: Storage, group: Group, paths: Sequence[str]) -> None:
     indexes = [_Index.read(storage, name) for name in group]
-    if not paths or any(index.places or index.broken for index in indexes):
+    if not paths or any(len(index) or index.broken for index in indexes):
         return
     seen = [name for index in indexes for name in index.seen]
     raise SourceError(
@@ -172,23 +173,30 @@ def _check_found(source: Source, storage: Storage, group: Group, paths: Sequence
     )
 
 
-@dataclass(frozen=True)
 class _Index:
-    """Where the spilt members of one archive are, by path."""
+    """Where the spilt members of one archive are: columns, as each worker holds those of millions."""
 
-    places: Mapping[str, _Place]
-    broken: str
-    detail: str
-    seen: Sequence[str]
+    def __init__(self, table: pa.Table) -> None:
+        notes = {name.decode(): value.decode() for name, value in (table.schema.metadata or {}).items()}
+        self.broken, self.detail, self.seen = notes["broken"], notes["detail"], notes["seen"].split("\n")
+        self._table = table.sort_by("path").combine_chunks()
+        self._paths = self._table.column("path")
 
     @classmethod
     def read(cls, storage: Storage, archive: str) -> _Index:
         with storage.open(_index_name(archive)) as file:
-            table = pq.read_table(file)
-        notes = {name.decode(): value.decode() for name, value in (table.schema.metadata or {}).items()}
-        rows = zip(*(table.column(name).to_pylist() for name in SCHEMA.names), strict=True)
-        places = {path: _Place(*place) for path, *place in rows}
-        return cls(places, notes["broken"], notes["detail"], notes["seen"].split("\n"))
+            return cls(pq.read_table(file))
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def find(self, path: str) -> _Place | None:
+        """Where a path's member is."""
+        row = bisect_left(range(len(self)), path, key=lambda row: str(self._paths[row]))
+        if row == len(self) or str(self._paths[row]) != path:
+            return None
+        (found,) = self._table.slice(row, 1).to_pylist()
+        return _Place(**{name: found[name] for name in _Place._fields})
 
 
 class Scratch:
@@ -205,14 +213,16 @@ class Scratch:
         Raises:
             UnusableError: no archive holds it whole.
         """
-        holding = [archive for archive in group if path in self._index(archive).places]
-        files = [archive for archive in holding if self._index(archive).places[path].reason != "link"]
-        found = [self._bytes(archive, path) for archive in files or holding]
+        places = {archive: self._index(archive).find(path) for archive in group}
+        holding = {archive: place for archive, place in places.items() if place}
+        files = {archive: place for archive, place in holding.items() if place.reason != "link"}
+        found = [self._bytes(archive, path, place) for archive, place in (files or holding).items()]
         if any(data != found[0] for data in found):
+            names = ", ".join(list(files)[:3])
             raise UnusableError(
                 "ambiguous_image",
-                f"{path}: expected one picture of that name, got others in {', '.join(files[:3])}; say which "
-                "archive holds it with `archives`",
+                f"{path}: expected one picture of that name, got others in {names}; say which archive holds "
+                "it with `archives`",
             )
         if found:
             return found[0]
@@ -223,8 +233,7 @@ class Scratch:
             "missing_image", f"{path}: expected it in {', '.join(group[:3])}, got nothing there"
         )
 
-    def _bytes(self, archive: str, path: str) -> bytes:
-        place = self._index(archive).places[path]
+    def _bytes(self, archive: str, path: str, place: _Place) -> bytes:
         if place.reason:
             raise UnusableError(place.reason, f"{path}: in {archive}: {place.detail}")
         file = self._file(archive)

@@ -56,8 +56,8 @@ class ImportConfig(WorkerStep):
 
     @property
     def batch_size(self) -> int:
-        """One sample at a time."""
-        return 1
+        """Samples marked as in hand at once."""
+        return 8
 
     @cached_property
     def tars(self) -> dict[str, Path]:

@@ -12,7 +12,7 @@ from datagen.layout import overlaps
 from datagen.multi_candidate import FAULTS, MultiCandidateConfig
 from datagen.single_candidate import SingleCandidateConfig
 from shards.sample import Candidate, Sample, canonical_json, parse_sample, sample_json
-from shards.stage import IndexRow, Planned, Reject, Work
+from shards.stage import IndexRow, Planned, Reject, Work, content_key
 
 SIZE_PX = 192
 
@@ -189,6 +189,24 @@ def test_no_parent_serves_more_often_than_its_rounds():
         for p in MultiCandidateConfig(samples=200, rounds=2).plan(rows())
     )
     assert max(counts.values()) <= 2
+
+
+EDITOR = {"model": "m", "revision": "r", "does": ["edit"], "endpoints": ["http://127.0.0.1:1"]}
+
+
+@pytest.mark.parametrize("models", [{}, {"editor": EDITOR}])
+def test_rounds_that_are_not_needed_are_not_planned(monkeypatch, models):
+    made = []
+    for module in ("datagen.multi_candidate", "datagen.served_plan"):
+        monkeypatch.setattr(f"{module}.content_key", lambda *parts: made.append(parts) or content_key(*parts))
+    parents = rows()
+    planned = {}
+    for rounds in (1, 16):
+        config = MultiCandidateConfig(samples=8, rounds=rounds, **models)
+        planned[rounds] = [(entry.key, entry.spec) for entry in config.plan(parents)], len(made)
+        made.clear()
+    assert planned[1] == planned[16]
+    assert planned[1][1] > 0
 
 
 def test_planned_faults_are_as_many_as_asked():

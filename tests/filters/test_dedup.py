@@ -5,6 +5,7 @@ import io
 import numpy as np
 import published_sets
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -101,6 +102,26 @@ def test_near_pictures_become_one(tmp_path, made, kind):
     kept = [name for name in ("one", "equal", "jpeg", "small") if reasons[name] == ""]
     assert len(kept) == 1
     assert set(reasons.values()) <= {"", "duplicate", "near_duplicate"}
+
+
+def test_keys_are_looked_up_once_however_many_shards_hold_them(tmp_path, monkeypatch):
+    made = run_inline(
+        tmp_path / "out",
+        write_set(tmp_path / "set", {f"n{n}": picture(n) for n in range(6)}),
+        name="base",
+        shard_size=1,
+    )
+    assert len(made.manifest.shards) == 6
+    prints = fingerprints(tmp_path / "out", made)
+    looked_up = []
+    for name in ("index_in", "is_in"):
+        find = getattr(pc, name)
+        monkeypatch.setattr(
+            pc, name, lambda rows, value_set, find=find: looked_up.append(rows) or find(rows, value_set)
+        )
+    reasons, _ = decide(tmp_path, made, DedupConfig(), prints=[prints])
+    assert set(reasons.values()) == {""}
+    assert len(looked_up) == 2  # of the index, of the fingerprints: each hashes all keys
 
 
 def test_the_best_by_a_score_is_kept(tmp_path):

@@ -107,6 +107,22 @@ def test_a_source_goes_whole_and_a_new_import_of_it_stays_empty(recipe: Path) ->
     assert again["scone"].books.reasons == {"forgotten": 7}
 
 
+def test_what_steps_hand_on_is_read_once(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe.write_text(recipe.read_text() + "  again: {step: pack, input: mixed}\n")
+    made = run(recipe)
+    texts: list[bytes] = []
+    text = Directory.text
+
+    def counted(self: Directory, shard: int, row: int) -> bytes:
+        texts.append(text(self, shard, row))
+        return texts[-1]
+
+    monkeypatch.setattr(Directory, "text", counted)
+    forget(recipe, "--source", "folder")
+    handed_on = keys(recipe, made["mixed"]) | keys(recipe, made["alone"])
+    assert len(texts) == len(set(texts)) == len(handed_on)
+
+
 def test_a_source_that_is_not_there_names_those_that_are(recipe: Path) -> None:
     run(recipe)
     assert "nothing here is of Scone; there are Scone-S2I-57K, folder" in forget(recipe, "--source", "Scone")

@@ -36,6 +36,24 @@ def disk(tmp_path):
     return Storage(str(tmp_path / "out"))
 
 
+class Watched:
+    """An executor, and how many tasks it has in hand; one that raised stays among them."""
+
+    def __init__(self, executor):
+        self._executor = executor
+        self.in_hand = 0
+        self.has_room, self.close = executor.has_room, executor.close
+
+    def submit(self, task):
+        self.in_hand += 1
+        self._executor.submit(task)
+
+    def wait(self, timeout_s):
+        found = self._executor.wait(timeout_s)
+        self.in_hand -= len(found)
+        return found
+
+
 class Engines:
     """Executors of two workers each, started when first asked for, and anew after a test that broke off."""
 
@@ -44,12 +62,12 @@ class Engines:
 
     def get(self, name):
         if name not in self._running:
-            self._running[name] = start_engine(name, 2)
+            self._running[name] = Watched(start_engine(name, 2))
         return self._running[name]
 
     def drop_busy(self):
         for name, executor in list(self._running.items()):
-            if executor._running:
+            if executor.in_hand:
                 self._running.pop(name).close()
 
     def close(self):

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from shards.tar import TarError
 def run(engine, *tasks):
     found = []
     waiting = list(tasks)
-    while waiting or engine._running:
+    while len(found) < len(tasks):
         while waiting and engine.has_room():
             engine.submit(waiting.pop(0))
         found += engine.wait(0.2)
@@ -72,20 +73,23 @@ def test_a_worker_can_have_two_tasks_in_hand(engine):
         while not engine.has_room(2):
             found += engine.wait(0.2)
         engine.submit(Say("meet"))
-    pids = [each.result[0] for each in found + run(engine)]
+    while engine.in_hand:
+        found += engine.wait(0.2)
+    pids = [each.result[0] for each in found]
     assert sorted(pids.count(pid) for pid in set(pids)) in ([2, 2], [4])
 
 
 def test_a_death_is_told_of_all_that_was_in_hand(engine):
     while engine.has_room():
         engine.submit(Say("sleep"))
-    asleep = len(engine._running)
     engine.submit(Say("die"))
     ended = []
     while len(ended) < 2:
         ended += engine.wait(0.2)
     assert sorted(each.task.what for each in ended if each.is_dead) == ["die", "sleep"]
-    assert len(engine._running) == asleep - 1
+    while not engine.has_room():  # another worker takes its place
+        ended += engine.wait(0.2)
+    assert len(ended) == 2
 
 
 def test_workers_end_when_their_driver_is_killed():
@@ -111,6 +115,46 @@ def test_closing_ends_workers_in_the_middle_of_a_task():
     engine.submit(Say("sleep"))
     engine.close()
     assert not Path(f"/proc/{first.result[0]}").exists()
+
+
+def starting_with(deaths, log):
+    """An actor that dies as it starts, so many times in all."""
+    from shards.ray_executor import WorkerActor
+
+    class Starting(WorkerActor):
+        def __init__(self):
+            with log.open("a") as file:
+                file.write("started\n")
+            if len(log.read_text().splitlines()) <= deaths:
+                raise OSError("no room for its scratch files")
+            super().__init__()
+
+    return Starting
+
+
+@pytest.mark.ray
+def test_a_worker_that_dies_as_it_starts_is_replaced(ray_engine, monkeypatch, tmp_path):
+    from shards import ray_executor
+
+    monkeypatch.setattr(ray_executor, "WorkerActor", starting_with(2, tmp_path / "log"))
+    with closing(ray_executor.RayExecutor(1, cpus=0)) as engine:
+        assert len(run(engine, Say(), Say())) == 2
+    assert (tmp_path / "log").read_text().count("started") == 3
+
+
+@pytest.mark.ray
+def test_workers_that_never_start_are_an_error_that_shows_their_own(ray_engine, monkeypatch, tmp_path):
+    from shards import ray_executor
+
+    monkeypatch.setattr(ray_executor, "WorkerActor", starting_with(99, tmp_path / "log"))
+    with (
+        closing(ray_executor.RayExecutor(1, cpus=0)) as engine,
+        pytest.raises(
+            EngineError, match=r"3 that died as they started.*doctor[\s\S]*no room for its scratch"
+        ),
+    ):
+        run(engine, Say())
+    assert (tmp_path / "log").read_text().count("started") == ray_executor.START_FAILURES
 
 
 @pytest.mark.ray

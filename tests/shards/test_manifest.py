@@ -15,10 +15,12 @@ from shards.manifest import (
     directory_name,
     read_manifest,
     record,
+    stamp,
     verify,
     versions,
     write_manifest,
 )
+from shards.storage import Storage
 
 DRAFT = Manifest(name="base", type="fake", hash="0123456789abcdef", kind="samples", config={"seed": 1})
 
@@ -116,6 +118,16 @@ def test_a_file_that_was_checked_is_not_read_again_until_it_is_touched(disk, loc
     path.touch()
     with pytest.raises(ManifestError, match=r"00000\.tar"):
         verify(directory, manifest, stamps)
+
+
+def test_files_are_not_asked_for_one_by_one_as_there_are_thousands_in_an_object_store(made, monkeypatch):
+    directory, manifest, stamps = made
+    stamp(directory, manifest, stamps)
+    asked = []
+    monkeypatch.setattr(Storage, "stat", lambda self, name: asked.append(name))
+    monkeypatch.setattr("shards.manifest.record", lambda storage, name: asked.append(name))
+    verify(directory, manifest, stamps)
+    assert asked == []
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"shards/00000.tar": 3}'])

@@ -3,11 +3,14 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fake_run import run_step
+from fake_run import plan_step, run_step
 from shards.index import Directory
 from shards.pack import PackConfig
 from shards.plan import Refused
+from shards.slices import MakeSlice
 from shards.stage import IndexRow, Planned
+from shards.storage import Storage
+from shards.worker import Job, Worker
 
 keys = st.lists(st.from_regex(r"[a-z0-9]{1,6}", fullmatch=True), unique=True, max_size=30)
 
@@ -58,3 +61,22 @@ def test_samples_are_packed_byte_for_byte(disk, local_engine, make_config):
     for key, place in after.places.items():
         parts = [(part.name, part.data) for part in after.packed(*place).parts]
         assert parts == [(part.name, part.data) for part in before.packed(*before.places[key]).parts]
+
+
+def test_what_is_in_hand_is_marked_a_batch_at_a_time(disk, local_engine, make_config, monkeypatch):
+    base, _, _ = run_step(disk, make_config(count=32), local_engine, shard_size=40)
+    config, target = PackConfig(), disk.child("packed")
+    plan_step(target, config, [base], 40)
+    job = Job(
+        name="pack", kind="samples", storage=target, inputs=(base,), config=config, ledger=disk.child("l")
+    )
+    written = []
+    write = Storage.write
+    monkeypatch.setattr(
+        Storage,
+        "write",
+        lambda self, name, data, **how: written.append(name) or write(self, name, data, **how),
+    )
+    task = MakeSlice(job=job, shard=0, start=0, stop=32)
+    assert task(Worker()).made == 32
+    assert written == [task.mark, task.mark]

@@ -1,5 +1,6 @@
 """Plans: written down before work starts, read a slice at a time, samples of earlier recipes re-used."""
 
+import pyarrow.parquet as pq
 import pytest
 
 from fake_run import plan_step, run_step
@@ -12,6 +13,7 @@ from shards.plan import (
     content_of,
     plan_sizes,
     planned_rows,
+    read_keys,
     read_plan,
     read_summary,
     reasons_of,
@@ -32,6 +34,24 @@ def test_a_plan_is_read_back_slice_by_slice(storage):
     assert storage.names("work/plan") == ["00000.parquet", "00001.parquet", "00002.parquet", "summary.json"]
     assert [row.key for row in read_plan(storage, 1, 1, 3)] == ["k4", "k5"]
     assert read_plan(storage, 2, 0, 99)[0].spec == {"n": 6, "text": "é"}
+
+
+def test_a_slice_of_a_large_shard_reads_the_rows_around_it_and_no_others(storage, monkeypatch):
+    monkeypatch.setattr("shards.plan.GROUP_ROWS", 4)
+    write(storage, [Planned(key=f"k{n:02d}") for n in range(30)], shard_size=30)
+    read = []
+    groups = pq.ParquetFile.read_row_groups
+    monkeypatch.setattr(
+        pq.ParquetFile, "read_row_groups", lambda self, wanted: read.extend(wanted) or groups(self, wanted)
+    )
+    for start, stop, held in ((0, 4, [0]), (6, 9, [1, 2]), (28, 30, [7]), (8, 99, list(range(2, 8)))):
+        assert [row.key for row in read_plan(storage, 0, start, stop)] == [
+            f"k{n:02d}" for n in range(start, min(stop, 30))
+        ]
+        assert read == held
+        read.clear()
+    assert read_plan(storage, 0, 30, 40) == []
+    assert read_keys(storage, 0) == [f"k{n:02d}" for n in range(30)]
 
 
 def test_a_plan_counts_what_it_read(storage):

@@ -22,6 +22,7 @@ from shards.manifest import directory_name, read_manifest, verify
 from shards.plan import plan_sizes
 from shards.production import Production, cover, gaps
 from shards.slices import SLICE, MakeSlice
+from shards.storage import Storage
 from shards.tar import TarError
 from shards.worker import Job
 
@@ -257,7 +258,7 @@ def commit_all_slices(out, config, engine):
         while not engine.has_room():
             engine.wait(1)
         engine.submit(MakeSlice(job=job, shard=shard, start=start, stop=stop))
-    while engine._running:
+    while engine.in_hand:
         engine.wait(1)
     return storage
 
@@ -310,6 +311,15 @@ def test_a_slice_that_was_published_in_part_is_made_again(storage, local_engine,
     _, manifest, _ = run_step(storage, config, local_engine)
     assert manifest.books.made == 12
     assert len(made(config)) == 16
+
+
+def test_a_new_step_asks_for_no_shard_that_cannot_be_there(storage, local_engine, make_config, monkeypatch):
+    read = []
+    before = Storage.open
+    monkeypatch.setattr(Storage, "open", lambda self, name: read.append(name) or before(self, name))
+    run_step(storage, make_config(count=40), local_engine)
+    done = [name for name in read if name.startswith("work/done/")]
+    assert sorted(done) == [f"work/done/{shard:05d}.json" for shard in range(5)]  # once each, at its end
 
 
 # Deaths

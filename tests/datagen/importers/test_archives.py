@@ -4,8 +4,10 @@ import gzip
 import hashlib
 import io
 import tarfile
+import tracemalloc
 
 import published_sets
+import pyarrow.parquet as pq
 import pytest
 from published_sets import picture
 
@@ -13,6 +15,7 @@ from datagen.importers.archives import Archive, ArchiveError, archives_in, read_
 from datagen.importers.gunzip import Gunzip, GzipError
 from datagen.importers.jsonl import JsonlSettings
 from datagen.importers.paths import Wanted
+from datagen.importers.scratch import _Index, _Place, _Spill, _write_index
 from datagen.importers.source import Source, SourceError
 from datagen.importers.x2i import X2iSettings
 from inline_run import run_inline
@@ -408,3 +411,22 @@ def test_a_link_in_another_archive_hides_no_file(tmp_path):
     published_sets.write_tar(root / "a.tar.gz", {"x/1.png": link})
     made = run_inline(tmp_path / "out", JsonlSettings(path=str(root)))
     assert made.by_instruction()["x"].references[0].data == picture(1)
+
+
+def test_a_worker_holds_the_places_of_many_members_as_columns(tmp_path):
+    count = 20_000
+    paths = [f"images/part_{n % 7}/{n:07d}.jpg" for n in range(count)]
+    places = {path: _Place(512 * n, n) for n, path in enumerate(paths)}
+    _write_index(_Spill(places=places), tmp_path / "index")
+    table = pq.read_table(tmp_path / "index")
+    tracemalloc.start()
+    try:
+        index = _Index(table)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 100_000  # bytes of Python objects: none for each path
+    assert [index.find(path) for path in (paths[0], paths[12_345], paths[-1])] == [
+        places[paths[0]], places[paths[12_345]], places[paths[-1]]
+    ]  # fmt: skip
+    assert index.find("images/part_0/none.jpg") is index.find("zzz") is None
