@@ -222,8 +222,8 @@ def test_groups_without_a_best_are_refused() -> None:
     [
         ({"best": {"x": 1}, "order": ("a",)}, "which column names the groups"),
         ({"min_scores": {"a": 1}, "exact": True}, "how many there are to be"),
-        ({"min_scores": {"a.median": 1}}, "not 'a.median'"),
-        ({"min_scores": {"check_phrase": 2}}, "0 to 1 for check_phrase"),
+        ({"min_scores": {"a.median": 1}}, "got 'a.median'"),
+        ({"min_scores": {"check_phrase": 2}}, "check_phrase: expected 0 to 1, got 2"),
     ],
 )
 def test_rules_that_lack_another_are_refused(rules, told) -> None:
