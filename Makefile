@@ -27,7 +27,7 @@ lint: $(VENV)/.installed  ## format, lint and types
 
 test: $(VENV)/.installed  ## every test that needs no server
 	$(BIN)/pytest --doctest-modules $(PACKAGES)
-	$(BIN)/pytest -m 'not bench and not soak and not vllm and not energon' --numprocesses 4 --dist loadfile
+	$(BIN)/pytest -m 'not bench and not soak and not vllm and not energon' --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # vLLM does not need sound and video; their wheels are built for another torch and fail to load beside this one.
 $(VLLM_VENV)/.installed: constraints-vllm.txt

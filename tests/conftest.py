@@ -11,6 +11,24 @@ import pytest
 from hypothesis import settings
 from pyarrow import fs
 
+# The files that take longest, first: handed out last they keep one process busy while the others are done.
+LONGEST = (
+    "test_launch",
+    "test_kill",
+    "test_line",
+    "test_loop",
+    "test_scone_recipes",
+    "test_production",
+    "test_paid",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the longest files; the rest stays as it is."""
+    ranks = {name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path.stem, len(ranks)))
+
+
 settings.register_profile("repeatable", deadline=None, derandomize=True)
 settings.load_profile("repeatable")
 
