@@ -144,14 +144,13 @@ def _least(yes: Sequence[Read], no: Sequence[Read] = (), *, limit: float = 1.0) 
     unread = next((row for row in rows if row["status"] != "ok"), None)
     mass = min((row["label_mass"] for row in rows), default=1.0)
     if unread:
-        return {
-            "probabilities": [],
-            "mode": None,
-            "expected": None,
-            "label_mass": mass,
-            "status": unread["status"],
-        }
+        return unread_row(unread["status"], mass)
     value = min([limit, *(row["expected"] for row in yes), *(1 - row["expected"] for row in no)])
+    return value_row(value, mass)
+
+
+def value_row(value: float, mass: float) -> Row:
+    """A row of a value in 0..1 that was found."""
     return {
         "probabilities": [1 - value, value],
         "mode": float(value >= 0.5),
@@ -159,3 +158,8 @@ def _least(yes: Sequence[Read], no: Sequence[Read] = (), *, limit: float = 1.0) 
         "label_mass": mass,
         "status": "ok",
     }
+
+
+def unread_row(status: str, mass: float) -> Row:
+    """A row without a value, and why."""
+    return {"probabilities": [], "mode": None, "expected": None, "label_mass": mass, "status": status}

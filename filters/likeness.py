@@ -12,6 +12,7 @@ from typing import TypeAlias
 import numpy as np
 from PIL import Image
 
+from filters.checks import unread_row, value_row
 from filters.embedded import HEADS, NETWORK
 from filters.features import Network, decode
 from filters.judge import WHOLE, Row
@@ -44,12 +45,12 @@ class LikenessMeter:
         chosen = next((c for c in sample.subjects[reference] if c.is_target), None)
         raw = sample.raw.get(reference)
         if chosen is None or chosen.box is None or raw is None:
-            return _row(1.0, 0.0)
+            return value_row(1.0, 0.0)
         try:
             value = self._likeness(raw, sample.references[reference], chosen.box)
         except ImageError:
-            return {"probabilities": [], "mode": None, "expected": None, "label_mass": 0.0, "status": "error"}
-        return _row(1.0, 0.0) if value is None else _row(value, 1.0)
+            return unread_row("error", 0.0)
+        return value_row(1.0, 0.0) if value is None else value_row(value, 1.0)
 
     def _likeness(self, raw: EncodedImage, edited: EncodedImage, claimed: Box) -> float | None:
         """Cosine of the features of both crops, not below 0; None where the box is beside a picture."""
@@ -69,16 +70,6 @@ class LikenessMeter:
                 break
             place = best
         return round(max(0.0, *found.values()), DIGITS)
-
-
-def _row(value: float, mass: float) -> Row:
-    return {
-        "probabilities": [1 - value, value],
-        "mode": float(value >= 0.5),
-        "expected": value,
-        "label_mass": mass,
-        "status": "ok",
-    }
 
 
 def moved(box: Box, one: Image.Image, other: Image.Image) -> Box:

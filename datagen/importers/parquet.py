@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -49,9 +50,9 @@ class ParquetSettings(ImportSettings):
         self.source.some(*self.files)
 
     @property
+    @abstractmethod
     def needed(self) -> Sequence[str]:
         """Columns that the files must have."""
-        raise NotImplementedError
 
     @property
     def metadata(self) -> Sequence[str]:
@@ -66,9 +67,9 @@ class ParquetSettings(ImportSettings):
         """The licence of a row's own; "" where it names none."""
         return ""
 
+    @abstractmethod
     def raw(self, row: Row) -> Raw:
         """A record with its pictures."""
-        raise NotImplementedError
 
     def records(self) -> Iterator[Record | Refused]:
         """A record a row, without its pictures."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Self
@@ -127,12 +128,12 @@ class ImportSettings(WorkerStep):
         """The licence of a record."""
         return own or self.licence or self.LICENCE
 
+    @abstractmethod
     def records(self) -> Iterator[Record | Refused]:
         """The set's metadata, in its order."""
-        raise NotImplementedError
 
     def reader(self) -> Reader:
-        """What reads a record's pictures on a worker."""
+        """What reads a record's pictures on a worker; a set with a stage of its own has none."""
         raise NotImplementedError
 
     def build(self, ledger: Ledger) -> ImportStage:  # noqa: ARG002, nothing is paid for
