@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from shards.checksum import CHECKSUM_BYTES, checksum
 from shards.image import image_facts
 from shards.sample import EncodedImage, Sample, SampleError, parse_sample, sample_json
 from shards.stage import IndexRow
@@ -31,11 +32,12 @@ MEMBER = pa.struct(
         ("offset", pa.int64()),
         ("size", pa.int64()),
         ("sha256", pa.binary(HASH_BYTES)),
+        ("checksum", pa.binary(CHECKSUM_BYTES)),
         ("width", pa.int32()),
         ("height", pa.int32()),
     ]
 )
-FORMAT = 2  # of the index, part of every step's hash that makes samples; 1 had no `category`
+FORMAT = 3  # of the index, part of every step's hash that makes samples; 1 had no category, 2 no checksum
 SCHEMA = pa.schema(
     [
         ("key", pa.string()),
@@ -64,8 +66,9 @@ class Part:
     name: str
     data: bytes
     sha256: bytes
-    width: int = 0
-    height: int = 0
+    checksum: bytes
+    width: int
+    height: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,12 +91,10 @@ def pack_sample(sample: Sample, made_by: str) -> PackedSample:
         ImageError: an image's header cannot be read.
     """
     text = sample_json(sample)
-    parts = [Part(name="json", data=text, sha256=hashlib.sha256(text).digest())]
+    parts = [_part("json", text)]
     for name, image in sample.images.items():
         facts = image_facts(image)
-        sha256 = hashlib.sha256(image.data).digest()
-        named = f"{name}.{image.extension}"
-        parts.append(Part(name=named, data=image.data, sha256=sha256, width=facts.width, height=facts.height))
+        parts.append(_part(f"{name}.{image.extension}", image.data, facts.width, facts.height))
     row = {
         "references": len(sample.references),
         "task": sample.provenance.task,
@@ -107,6 +108,11 @@ def pack_sample(sample: Sample, made_by: str) -> PackedSample:
     return PackedSample(key=sample.key, row=row, parts=tuple(parts))
 
 
+def _part(name: str, data: bytes, width: int = 0, height: int = 0) -> Part:
+    sha256 = hashlib.sha256(data).digest()
+    return Part(name=name, data=data, sha256=sha256, checksum=checksum(data), width=width, height=height)
+
+
 def category_of(sample: Sample) -> str:
     """The categories of the subjects that the target is to show, each once, e.g. `animal+furniture`."""
     found = {c.category for candidates in sample.subjects for c in candidates if c.is_target and c.category}
@@ -117,29 +123,17 @@ def write_packed(writer: TarWriter, packed: PackedSample) -> dict[str, Any]:
     """Append a sample's parts to a shard and return its row for the index.
 
     Raises:
-        TarError: a part's name or size cannot be written, or its bytes are not what its hash says.
+        TarError: a part's name or size cannot be written, or its bytes are not what its checksum says.
     """
     members = []
     for part in packed.parts:
-        member = writer.add(f"{packed.key}.{part.name}", part.data)
-        if member.sha256 != part.sha256:
+        member = writer.add(f"{packed.key}.{part.name}", part.data, part.sha256)
+        if member.checksum != part.checksum:
             raise TarError(
                 "changed", f"{packed.key}.{part.name}: expected the bytes that were made, got others"
             )
-        members.append(member_row(member, part.width, part.height))
+        members.append(member._asdict() | {"width": part.width, "height": part.height})
     return {"key": packed.key, **packed.row, "members": members}
-
-
-def member_row(member: Member, width: int, height: int) -> dict[str, Any]:
-    """A member as the index holds it; width and height are 0 for JSON."""
-    return {
-        "name": member.name,
-        "offset": member.offset,
-        "size": member.size,
-        "sha256": member.sha256,
-        "width": width,
-        "height": height,
-    }
 
 
 def content_digest(parts: Sequence[Part]) -> str:
@@ -163,24 +157,39 @@ class _ShardIndex:
     def __init__(self, table: pa.Table) -> None:
         self.table = table.combine_chunks()
         members = self.table.column("members").combine_chunks()
-        names, offsets, sizes, hashes = (members.values.field(name) for name in Member._fields)
+        names, offsets, sizes, hashes = (members.values.field(name) for name in Member._fields[:4])
         assert names.offset == hashes.offset == 0
         self._starts = members.offsets.to_numpy()
         self._offsets, self._sizes = offsets.to_numpy(), sizes.to_numpy()
         self._cuts = np.frombuffer(names.buffers()[1], dtype=np.int32)
         self._names = names.buffers()[2].to_pybytes()
         self._hashes = hashes.buffers()[1].to_pybytes()
+        self._checksums = b""
+        if members.type.value_type.get_field_index("checksum") >= 0:  # else an index of format 1 or 2
+            self._checksums = members.values.field("checksum").buffers()[1].to_pybytes()
 
     def members(self, row: int) -> list[Member]:
         """Where the members of a row lie."""
         start, stop = self._starts[row : row + 2].tolist()
         cuts = self._cuts[start : stop + 1].tolist()
         names = [self._names[at:end].decode() for at, end in pairwise(cuts)]
-        ends = range(start * HASH_BYTES, stop * HASH_BYTES, HASH_BYTES)
-        hashes = [self._hashes[at : at + HASH_BYTES] for at in ends]
+        offsets, sizes = self._offsets[start:stop].tolist(), self._sizes[start:stop].tolist()
+        hashes = _cut(self._hashes, start, stop, HASH_BYTES)
         return list(
-            map(Member, names, self._offsets[start:stop].tolist(), self._sizes[start:stop].tolist(), hashes)
+            map(Member, names, offsets, sizes, hashes, _cut(self._checksums, start, stop, CHECKSUM_BYTES))
         )
+
+
+def _cut(values: bytes, start: int, stop: int, width: int) -> list[bytes]:
+    """Values `start` to `stop` of a column of fixed width; empty ones of a column that is not there."""
+    return [values[at : at + width] for at in range(start * width, stop * width, width)]
+
+
+def _is_intact(member: Member, data: bytes) -> bool:
+    """Whether bytes are those that the index names; an index of format 1 or 2 has no checksums."""
+    if member.checksum:
+        return checksum(data) == member.checksum
+    return hashlib.sha256(data).digest() == member.sha256
 
 
 class Directory:
@@ -250,7 +259,7 @@ class Directory:
 
     def read_members(self, shard: int, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Member, bytes]]:
         """The bytes of members by their index rows, checked as in `members`."""
-        members = [Member(row["name"], row["offset"], row["size"], row["sha256"]) for row in rows]
+        members = [Member(*(row.get(name, b"") for name in Member._fields)) for row in rows]
         return self._read_members(shard, members)
 
     def text(self, shard: int, row: int) -> bytes:
@@ -274,7 +283,7 @@ class Directory:
         return [self._checked(shard, member, data) for member, data in zip(members, found, strict=True)]
 
     def _checked(self, shard: int, member: Member, data: bytes) -> tuple[Member, bytes]:
-        if hashlib.sha256(data).digest() != member.sha256:
+        if not _is_intact(member, data):
             raise TarError(
                 "changed",
                 f"{self.storage.path(f'shards/{shard_name(shard)}.tar')}: {member.name}: expected the bytes "
@@ -299,6 +308,7 @@ class Directory:
                 name=member.name.partition(".")[2],
                 data=data,
                 sha256=member.sha256,
+                checksum=member.checksum or checksum(data),
                 width=found["width"],
                 height=found["height"],
             )

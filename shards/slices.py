@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from shards.checksum import CHECKSUM_BYTES
 from shards.image import ImageError
 from shards.index import PackedSample, pack_sample, shard_name
 from shards.plan import PlanRow, read_plan
@@ -30,6 +31,7 @@ PART = pa.struct(
         ("name", pa.string()),
         ("data", pa.large_binary()),
         ("sha256", pa.binary(32)),
+        ("checksum", pa.binary(CHECKSUM_BYTES)),
         ("width", pa.int32()),
         ("height", pa.int32()),
     ]
@@ -171,10 +173,7 @@ def _sample_entry(row: PlanRow, sample: Sample, job: Job) -> dict[str, Any]:
 
 
 def _packed_entry(packed: PackedSample) -> dict[str, Any]:
-    parts = [
-        {"name": p.name, "data": p.data, "sha256": p.sha256, "width": p.width, "height": p.height}
-        for p in packed.parts
-    ]
+    parts = [{name: getattr(part, name) for name in PART.names} for part in packed.parts]
     return {"key": packed.key, "kind": "sample", "value": canonical_json(packed.row), "parts": parts}
 
 

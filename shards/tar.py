@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from shards import tar_header
+from shards.checksum import checksum
 from shards.reason import ReasonError
 from shards.sample import EXTENSIONS, check_key
 from shards.tar_header import BLOCK, PLAIN
@@ -34,13 +35,15 @@ class Member(NamedTuple):
         name: `KEY.json`, `KEY.ref0.jpg`, ..., `KEY.target.jpg`.
         offset: of its first byte in the tar.
         size: its bytes.
-        sha256: of its bytes.
+        sha256: of its bytes: what they are.
+        checksum: of its bytes: whether they still are.
     """
 
     name: str
     offset: int
     size: int
     sha256: bytes
+    checksum: bytes
 
     @property
     def key(self) -> str:
@@ -123,14 +126,15 @@ class TarWriter:
         self._offset = 0
 
     def add(self, name: str, data: bytes, sha256: bytes | None = None) -> Member:
-        """Append one member; give its hash where it is known to be right already.
+        """Append one member; `sha256` where it is known already.
 
         Raises:
             TarError: the name would not survive a WebDataset reader, or the member is too large.
         """
         check_member(name, len(data))
         head = header(name, len(data))
-        member = Member(name, self._offset + BLOCK, len(data), sha256 or hashlib.sha256(data).digest())
+        sha256 = sha256 or hashlib.sha256(data).digest()
+        member = Member(name, self._offset + BLOCK, len(data), sha256, checksum(data))
         self._digest.add(head, member.sha256)
         self._push(head, data, bytes(-len(data) % BLOCK))
         self.members.append(member)
@@ -293,7 +297,7 @@ def read_tar(path: Path) -> Iterator[tuple[Member, bytes]]:
             data = os.pread(descriptor, size, offset)
             if len(data) < size:
                 raise TarError("truncated", f"{path}: {name}: expected {size} bytes, got {len(data)}")
-            yield Member(name, offset, size, hashlib.sha256(data).digest()), data
+            yield Member(name, offset, size, hashlib.sha256(data).digest(), checksum(data)), data
 
 
 _Place = tuple[str, int, int]  # name, offset, size

@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import webdataset
 
 from fake_run import run_step
 from fake_stage import fake_sample
-from shards.index import Directory, pack_sample, sample_of, write_index, write_packed
+from shards.index import MEMBER, Directory, pack_sample, sample_of, write_index, write_packed
 from shards.sample import Candidate, Sample, SampleError
 from shards.tar import TarError, TarWriter, read_tar
 
@@ -154,17 +155,26 @@ def test_the_category_is_that_of_the_subjects_which_the_target_shows():
     assert pack_sample(fake_sample(1), "by").row["category"] == ""
 
 
-def test_an_index_without_categories_is_read_and_copied_with_them(disk, tmp_path):
+OLD_MEMBER = pa.struct([field for field in MEMBER if field.name != "checksum"])
+
+
+def test_an_index_of_format_1_is_read_checked_and_copied_as_one_of_today(disk, tmp_path):
     subjects = ((Candidate(name="fox", category="animal"),),)
     sample = replace(fake_sample(1, references=1), subjects=subjects)
     with TarWriter(tmp_path / "0.tar") as writer:
         rows = [write_packed(writer, pack_sample(sample, "by"))]
     disk.publish(tmp_path / "0.tar", "shards/00000.tar")
     write_index(rows, tmp_path / "index")
-    old = pq.read_table(tmp_path / "index").drop_columns(["category"])
-    pq.write_table(old, tmp_path / "index")
+    old = pq.read_table(tmp_path / "index").drop_columns(["category", "members"])
+    members = pa.array([rows[0]["members"]], pa.list_(OLD_MEMBER))
+    pq.write_table(old.append_column("members", members), tmp_path / "index")
     disk.publish(tmp_path / "index", "index/00000.parquet")
     (row,) = Directory(disk).rows()
     assert row.category == ""
     assert Directory(disk).sample(0, 0) == sample
     assert Directory(disk).packed(0, 0) == pack_sample(sample, "by")
+    blob = bytearray(disk.read("shards/00000.tar"))
+    blob[rows[0]["members"][1]["offset"]] ^= 1
+    disk.write("shards/00000.tar", bytes(blob))
+    with pytest.raises(TarError, match="expected the bytes"):
+        Directory(disk).packed(0, 0)

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fake_stage import fake_sample
+from shards.checksum import checksum
 from shards.index import pack_sample, write_packed
 from shards.manifest import record, shard_digest
 from shards.storage import Storage
@@ -44,6 +45,7 @@ def test_what_is_written_is_read_back_by_us_and_by_tarfile(path, entries):
     assert [(member.name, data) for member, data in found] == entries
     assert [member for member, _ in found] == writer.members
     assert all(hashlib.sha256(data).digest() == member.sha256 for member, data in found)
+    assert all(checksum(data) == member.checksum for member, data in found)
     with tarfile.open(path) as tar:
         assert [(m.name, tar.extractfile(m).read()) for m in tar] == entries
         assert all((m.mtime, m.mode, m.uid, m.uname) == (0, 0o444, 0, "") for m in tar)
@@ -106,9 +108,9 @@ def test_a_name_of_a_hundred_bytes_is_written_and_one_more_is_not(path):
 
 
 def test_a_member_is_named_by_key_part_and_extension():
-    member = Member("a-1.ref0.jpg", 512, 3, b"")
+    member = Member("a-1.ref0.jpg", 512, 3, b"", b"")
     assert (member.key, member.part, member.extension) == ("a-1", "ref0", "jpg")
-    assert Member("a-1.json", 512, 3, b"").part == "json"
+    assert Member("a-1.json", 512, 3, b"", b"").part == "json"
 
 
 # Hostile tars
