@@ -10,7 +10,7 @@ from pydantic import Field
 
 from shards.ledger import Ledger
 from shards.plan import Refused
-from shards.stage import IndexRow, Outcome, Planned, Stage, Work
+from shards.stage import HandedOn, IndexRow, Outcome, Planned, Stage, Work
 from shards.worker_step import WorkerStep
 
 
@@ -44,8 +44,10 @@ class PackConfig(WorkerStep):
 class HandOn(Stage):
     """Each piece of work's one parent, unchanged."""
 
+    reads_parents = False
+
     def __call__(self, batch: Sequence[Work]) -> list[Outcome]:
-        return [work.parents[0] for work in batch]
+        return [HandedOn() for _ in batch]
 
 
 def shuffled(seed: int, key: str) -> bytes:

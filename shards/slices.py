@@ -6,7 +6,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -16,7 +16,7 @@ from shards.image import ImageError
 from shards.index import PackedSample, pack_sample, shard_name
 from shards.plan import PlanRow, read_plan
 from shards.sample import Sample, canonical_json
-from shards.stage import Outcome, Reject, Scores, Work
+from shards.stage import HandedOn, Outcome, Reject, Scores, Work
 from shards.storage import Storage, StorageError
 from shards.tar import TarError
 from shards.worker import Job, Receipt, Worker
@@ -117,7 +117,8 @@ def _make(worker: Worker, job: Job, batch: Sequence[PlanRow]) -> Iterator[dict[s
     fresh = [row for row in batch if row.key not in copied]
     made = dict(zip((row.key for row in fresh), _outcomes(worker, job, fresh), strict=True))
     for row in batch:
-        yield _packed_entry(copied[row.key]) if row.key in copied else _entry(row, made[row.key], job)
+        is_copy = row.key in copied
+        yield _packed_entry(copied[row.key]) if is_copy else _entry(worker, job, row, made[row.key])
 
 
 def _copy(worker: Worker, job: Job, row: PlanRow) -> PackedSample | None:
@@ -130,30 +131,39 @@ def _copy(worker: Worker, job: Job, row: PlanRow) -> PackedSample | None:
         return None
 
 
+def _handed_on(worker: Worker, job: Job, row: PlanRow) -> PackedSample:
+    ((directory, shard, place),) = row.parents
+    found = worker.directory(job.inputs[directory]).packed(shard, place)
+    if found.key != row.key:
+        raise ValueError(f"step {job.name}: expected sample {row.key!r} as planned, got {found.key!r}")
+    return replace(found, row={**found.row, "made_by": row.made_by})
+
+
 def _outcomes(worker: Worker, job: Job, rows: Sequence[PlanRow]) -> Sequence[Outcome]:
     if not rows:
         return []
+    stage = worker.stage(job)
     batch = [
-        Work(
-            key=row.key,
-            spec=row.spec,
-            parents=tuple(
-                worker.directory(job.inputs[d]).sample(shard, place) for d, shard, place in row.parents
-            ),
-        )
+        Work(key=row.key, spec=row.spec, parents=_parents(worker, job, row) if stage.reads_parents else ())
         for row in rows
     ]
     try:
-        return worker.stage(job)(batch)
+        return stage(batch)
     except Exception as error:
         more = f" and {len(rows) - NAMED} more in hand" if len(rows) > NAMED else ""
         error.add_note(f"step {job.name}, samples {', '.join(row.key for row in rows[:NAMED])}{more}")
         raise
 
 
-def _entry(row: PlanRow, outcome: Outcome, job: Job) -> dict[str, Any]:
+def _parents(worker: Worker, job: Job, row: PlanRow) -> tuple[Sample, ...]:
+    return tuple(worker.directory(job.inputs[d]).sample(shard, place) for d, shard, place in row.parents)
+
+
+def _entry(worker: Worker, job: Job, row: PlanRow, outcome: Outcome) -> dict[str, Any]:
     if isinstance(outcome, Reject):
         return _reject_entry(row.key, outcome)
+    if isinstance(outcome, HandedOn):
+        return _packed_entry(_handed_on(worker, job, row))
     if isinstance(outcome, Scores) != (job.kind == "scores"):
         made = type(outcome).__name__
         raise TypeError(f"step {job.name}: expected {job.kind} of its stage, got {made} for {row.key!r}")

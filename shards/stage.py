@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from shards.sample import Json, Sample, canonical_json
 
@@ -93,11 +93,22 @@ class Scores:
     rows: Mapping[str, Sequence[Mapping[str, Any]]]
 
 
-Outcome: TypeAlias = Sample | Reject | Scores
+@dataclass(frozen=True, kw_only=True)
+class HandedOn:
+    """The one parent, unchanged: its members are copied byte for byte, unread but for their checksums."""
+
+
+Outcome: TypeAlias = Sample | Reject | Scores | HandedOn
 
 
 class Stage(ABC):
-    """Batch in, list out: one outcome for each piece of work, in order."""
+    """Batch in, list out: one outcome for each piece of work, in order.
+
+    Attributes:
+        reads_parents: whether it looks at its work's parents; where not, they are not read, and given as ().
+    """
+
+    reads_parents: ClassVar[bool] = True
 
     @abstractmethod
     def __call__(self, batch: Sequence[Work]) -> Sequence[Outcome]: ...

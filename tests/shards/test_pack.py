@@ -1,15 +1,22 @@
 """Packing: kept samples into even shards, byte for byte, in an order that removals do not disturb."""
 
+from dataclasses import replace
+from hashlib import sha256
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fake_run import plan_step, run_step
-from shards.index import Directory
+from fake_stage import fake_sample
+from inline_run import run_inline
+from shards.checksum import checksum
+from shards.index import Directory, pack_sample, write_index, write_packed
 from shards.pack import PackConfig
 from shards.plan import Refused
 from shards.slices import MakeSlice
 from shards.stage import IndexRow, Planned
 from shards.storage import Storage
+from shards.tar import TarWriter
 from shards.worker import Job, Worker
 
 keys = st.lists(st.from_regex(r"[a-z0-9]{1,6}", fullmatch=True), unique=True, max_size=30)
@@ -80,3 +87,20 @@ def test_what_is_in_hand_is_marked_a_batch_at_a_time(disk, local_engine, make_co
     task = MakeSlice(job=job, shard=0, start=0, stop=32)
     assert task(Worker()).made == 32
     assert written == [task.mark, task.mark]
+
+
+def test_a_parent_is_handed_on_as_it_was_written_whatever_this_version_would_write(disk, tmp_path):
+    """JSON of another version, or with a field that this one does not know, stays what it was."""
+    packed = pack_sample(fake_sample(1), "by")
+    text = b" " + packed.parts[0].data
+    changed = replace(packed.parts[0], data=text, sha256=sha256(text).digest(), checksum=checksum(text))
+    base = disk.child("base-000000000000")
+    with TarWriter(tmp_path / "0.tar") as writer:
+        rows = [write_packed(writer, replace(packed, parts=(changed, *packed.parts[1:])))]
+    base.publish(tmp_path / "0.tar", "shards/00000.tar")
+    write_index(rows, tmp_path / "index")
+    base.publish(tmp_path / "index", "index/00000.parquet")
+    handed_on = run_inline(tmp_path, PackConfig(), inputs=[base]).directory.packed(0, 0)
+    assert handed_on.parts == (changed, *packed.parts[1:])
+    assert handed_on.row["digest"] == rows[0]["digest"]
+    assert handed_on.row["made_by"] not in ("by", "")
