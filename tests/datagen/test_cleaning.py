@@ -151,6 +151,8 @@ def test_a_fifth_full_reference_never_fits_and_four_leave_540_tokens():
         ("Merge pictures 2-5 into one", {2, 5}),
         ("The hat of image 1 and 2 cats", {1}),
         ("From images 1 and 2 a poster of 30 x 40", {1, 2}),
+        ("The third photo, the Fifth input image and the sixth reference", {3, 5, 6}),
+        ("image 20 but not image 0, image 21 or the 35th picture", {20}),
     ],
 )
 def test_references_are_found_in_every_style(instruction, expected):
