@@ -37,8 +37,6 @@ def export_directory(
     if form not in FORMATS:
         raise ExportError(f"--format: expected one of {', '.join(FORMATS)}, got {form!r}")
     kept = kept_of(name)
-    if not len(kept):
-        raise ExportError(f"{name}: expected samples to export, got none; look at its rejects")
     found = [read_calibration(path, kept.chain) for path in calibrations]
     options = options if options.name else replace(options, name=kept.name)
     target = Target(to)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
 from typing import Any
 
 import pyarrow.compute as pc
@@ -177,10 +178,17 @@ def _counted(kept: Kept) -> list[str]:
     return lines
 
 
+def _sources_first(chain: Sequence[Manifest]) -> list[Manifest]:
+    """Each step after those it read; of these the first one it names first."""
+    known = {manifest.directory: manifest for manifest in chain}
+    read = {name: [one for names in each.parents.values() for one in names] for name, each in known.items()}
+    return [known[name] for name in TopologicalSorter(read).static_order() if name in known]
+
+
 def _recipe(chain: Sequence[Manifest]) -> list[str]:
     """Every step, from the source on: settings, thresholds among them, and what became of the samples."""
     lines = []
-    for manifest in reversed(chain):
+    for manifest in _sources_first(chain):
         books = manifest.books
         lines += [f"### {manifest.name} ({manifest.type})", ""]
         lines += [f"read {books.read}, made {books.made}, rejected {books.failed + books.refused}"]

@@ -4,8 +4,12 @@ import hashlib
 import io
 import json
 import os
+import sqlite3
+import struct
 import subprocess
 import sys
+import tarfile
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -15,14 +19,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import webdataset
+import yaml
 from PIL import Image
 from published_sets import picture
 
+from datagen.exporters import energon, omnigen2_jsonl, scone_parquet
 from datagen.exporters.energon import export_energon
 from datagen.exporters.hf import Card, export_hf
 from datagen.exporters.kept import ExportError, Target, kept_of
 from datagen.exporters.omnigen2_jsonl import export_jsonl
-from datagen.exporters.row_groups import layout, rows_by_worker
 from datagen.exporters.scone_parquet import SconeOptions, export_scone
 from datagen.importers.echo_4o import Echo4oSettings
 from datagen.importers.jsonl import JsonlSettings
@@ -33,6 +38,7 @@ from datagen.importers.subjects200k import Subjects200kSettings
 from datagen.importers.table import TableSettings
 from datagen.importers.uno_1m import Uno1mSettings
 from datagen.importers.x2i import X2iSettings
+from datagen.tokens import sample_tokens
 from inline_run import run_inline
 
 FORMATS = {
@@ -172,18 +178,15 @@ def test_where_the_trainer_sees_the_files_is_what_the_keys_say(kept, tmp_path):
     assert "            'parquet_info_path': '/mnt/data/parquet_info/base.json'," in told
 
 
-@pytest.mark.parametrize(("a_file", "used"), [(1, 0.0), (2, 0.55), (5, 0.87), (10, 0.98)])
-def test_the_simulated_division_is_the_one_that_was_measured(a_file, used):
-    groups = [1000 // a_file] * (22 * a_file)
-    assert sum(rows_by_worker(groups, 8, 3)) / sum(groups) == pytest.approx(used, abs=0.01)
-
-
-@pytest.mark.parametrize("rows", [240, 999, 21_728, 70_000])
-def test_no_row_is_left_over_whatever_the_count(rows):
-    groups = layout(rows, 1000, 8, 3).groups
-    seen = rows_by_worker(groups, 8, 3)
-    assert sum(seen) == rows
-    assert min(seen) > 0
+@pytest.mark.parametrize(("room", "told"), [(0, []), (-1, ["30 samples have more than"])])
+def test_samples_that_the_trainer_will_skip_are_counted(made, kept, tmp_path, monkeypatch, room, told):
+    pixels = [(288, 288)] * 2
+    longest = max(sample_tokens(pixels, pixels[0], sample.instruction) for sample in made.samples)
+    least = min(sample_tokens(pixels, pixels[0], sample.instruction) for sample in made.samples)
+    monkeypatch.setattr(scone_parquet, "TOKENS", longest if room == 0 else least - 1)
+    lines = export_scone(kept, Target(str(tmp_path / "x")), SconeOptions(name="b", gpus=1, workers=1))
+    assert [line[: len(words)] for line, words in zip(lines[-1:], told, strict=False)] == told
+    assert any("the trainer skips them" in line for line in lines) == bool(told)
 
 
 def test_an_export_into_a_folder_that_is_not_empty_is_refused(tmp_path):
@@ -292,11 +295,46 @@ def test_omnigen2_jsonl_is_read_back_by_our_own_importer(made, kept, tmp_path):
     assert {s.provenance.licence for s in again.samples} == {"apache-2.0"}
 
 
-def test_the_energon_sidecar_holds_where_each_member_is(made, kept, tmp_path):
-    import sqlite3
-    import struct
-    from contextlib import closing
+def test_a_folder_of_pictures_holds_so_many_samples_and_a_line_says_what_they_are(
+    kept, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(omnigen2_jsonl, "A_FOLDER", 20)
+    export_jsonl(kept, Target(str(tmp_path / "x")))
+    assert [len(list((tmp_path / f"x/images/{n:05d}").iterdir())) for n in range(2)] == [60, 30]
+    rows = [json.loads(line) for line in (tmp_path / "x/train.jsonl").read_text().splitlines()]
+    assert [row["key"] for row in rows] == kept.index.column("key").to_pylist()
+    folder = f"images/00001/{rows[20]['key']}"
+    assert rows[20]["input_images"] == [f"{folder}.ref0.jpg", f"{folder}.ref1.png"]
+    assert rows[20]["output_image"] == f"{folder}.target.webp"
+    told = {name: rows[20][name] for name in ("task_type", "case_type", "licence", "source")}
+    row = kept.index.slice(20, 1).to_pylist()[0]
+    assert list(told.values()) == [row[name] for name in ("task", "case", "licence", "source")]
 
+
+def test_of_several_shards_the_energon_sidecar_tells_which_holds_a_sample(kept, tmp_path, monkeypatch):
+    monkeypatch.setattr(energon, "SAMPLES_A_SHARD", 12)
+    (told,) = export_energon(kept, Target(str(tmp_path / "x")))
+    assert told.startswith("30 samples in 3 shards; CrudeWebdataset")
+    meta = tmp_path / "x/.nv-meta"
+    counts = {f"shards/{n:05d}.tar": count for n, count in enumerate((12, 12, 6))}
+    assert json.loads((meta / ".info.json").read_text())["shard_counts"] == counts
+    assert yaml.safe_load((meta / "split.yaml").read_text())["split_parts"]["train"] == list(counts)
+    with closing(sqlite3.connect(meta / "index.sqlite")) as base:
+        rows = base.execute(
+            "SELECT tar_file_id, sample_index, sample_key, byte_offset, byte_size FROM samples"
+        )
+        for number, place, key, start, size in rows.fetchall():
+            whole = (tmp_path / f"x/shards/{number:05d}.tar").read_bytes()[start : start + size]
+            with tarfile.open(fileobj=io.BytesIO(whole)) as tar:
+                assert {name.partition(".")[0] for name in tar.getnames()} == {key}
+                assert len(tar.getnames()) == 4
+            assert kept.index.column("key")[number * 12 + place].as_py() == key
+    again = Target(str(tmp_path / "y"))
+    export_energon(kept, again)
+    assert (tmp_path / "y/.nv-meta/index.uuid").read_bytes() == (meta / "index.uuid").read_bytes()
+
+
+def test_the_energon_sidecar_holds_where_each_member_is(made, kept, tmp_path):
     export_energon(kept, Target(str(tmp_path / "x")))
     data = (tmp_path / "x/shards/00000.tar").read_bytes()
     with closing(sqlite3.connect(tmp_path / "x/.nv-meta/index.sqlite")) as base:
