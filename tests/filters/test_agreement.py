@@ -97,6 +97,8 @@ def test_a_retest_tells_how_far_two_askings_are_apart():
     lost = row("s3", 0.0, status="unreadable")
     first = [row("s0", 0.9), row("s1", 0.6), row("s2", 0.1), lost, row("s4", 1.0), row("once", 0.3)]
     again = [row("s0", 0.8), row("s1", 0.4), row("s2", 0.1), row("s3", 1.0), lost | {"key": "s4"}]
+    with pytest.raises(CalibrateError, match="expected answers that could be read both times, got none"):
+        retest(first, [lost, row("new", 0.5)])
     found = retest(first, again)
     assert (found.n, found.same_mode) == (3, pytest.approx(2 / 3))
     assert found.mean_difference == pytest.approx(0.1)
@@ -133,6 +135,20 @@ def test_a_label_that_is_none_is_named_with_its_line(tmp_path, line, message):
     path.write_bytes(f"key,question,label\n{line}\n".encode(errors="surrogateescape"))
     with pytest.raises(CalibrateError, match=message):
         read_labels(path, QUESTIONS)
+
+
+def test_a_place_that_is_no_number_or_too_deep_is_named_with_its_line(tmp_path):
+    path = tmp_path / "labels.csv"
+    head = "key,question,label,reference,candidate"
+    for line, told in (
+        ("a,presence,yes,one,", "line 2: expected reference and candidate as numbers"),
+        ("a,presence,yes,0,0", "presence: expected a reference, from 0, and no candidate, got 0 and 0"),
+        ("a,target_shows,yes,0,", "expected a reference and a candidate, from 0, got 0 and -1"),
+        ("a,consistency,3,0,", "expected no reference and no candidate, got 0 and -1"),
+    ):
+        path.write_text(f"{head}\n{line}\n")
+        with pytest.raises(CalibrateError, match=told):
+            read_labels(path, QUESTIONS)
 
 
 def test_labels_of_a_spreadsheet_are_read_and_said_twice_count_once(tmp_path):

@@ -83,6 +83,8 @@ def test_a_stage_that_would_train_nothing_is_refused():
         training_table({"llm2vae.weight": 3}, (), 28)
     bad = Stage(name="bad", trains=("und", "unreached"), data=("x",), steps=5, warmup_steps=9, bridge="b")
     assert len(bad.problems()) == 5
+    empty = Stage(name="empty", trains=("vit",), data=(), steps=5, warmup_steps=5, may_end_in_warmup=True)
+    assert empty.problems() == ["stage empty: data: expected at least one data set, got none"]
     with pytest.raises(ValidationError):
         Stage(name="x", trains=("vit",), data=("base",), steps=1, warmup_steps=0, learning_rate=1)
 

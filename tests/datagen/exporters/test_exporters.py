@@ -146,6 +146,11 @@ def test_the_file_says_plain_binary_whatever_it_was_written_from(kept, tmp_path)
     )
 
 
+def test_bytes_of_any_length_lie_in_the_column_as_they_are():
+    rows = [[b"", b"a"], [], [b"b" * 11, b"c" * 12, b"d" * 13], [b"e" * 500]]
+    assert scone_parquet._viewed(rows).to_pylist() == rows
+
+
 def test_our_own_importer_reads_the_export_back_with_nothing_lost(made, kept, tmp_path):
     export_scone(kept, Target(str(tmp_path / "x")), SconeOptions(name="base", gpus=1, workers=1))
     again = run_inline(tmp_path / "out", SconeParquetSettings(path=str(tmp_path / "x"), licence="mit"))
