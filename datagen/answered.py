@@ -17,12 +17,21 @@ def check_answered(step: str, counts: Mapping[str, float], planned: int, tolerat
     Raises:
         UnansweredError: more got no answer than are tolerated, as a share of the planned samples.
     """
-    causes = {name: int(count) for name, count in counts.items() if name.startswith("error: ")}
-    unanswered = sum(causes.values())
-    if unanswered >= ENOUGH_TO_TELL and unanswered > tolerated * planned:
+    if lacks_answers(counts, planned, tolerated):
+        causes = _causes(counts)
         told = ", ".join(f"{count} {name}" for name, count in sorted(causes.items()))
         raise UnansweredError(
             f"{step}: expected at most {tolerated:.1%} of {planned} samples to lack "
-            f"an answer, got {unanswered} ({told}); see to the servers and run again: what came is kept; "
-            "or raise tolerate_unanswered"
+            f"an answer, got {sum(causes.values())} ({told}); see to the servers and run again: what came is "
+            "kept, and what did not is asked again; or raise tolerate_unanswered"
         )
+
+
+def lacks_answers(counts: Mapping[str, float], planned: int, tolerated: float) -> bool:
+    """Whether more got no answer than are tolerated, and enough to tell."""
+    unanswered = sum(_causes(counts).values())
+    return unanswered >= ENOUGH_TO_TELL and unanswered > tolerated * planned
+
+
+def _causes(counts: Mapping[str, float]) -> dict[str, int]:
+    return {name: int(count) for name, count in counts.items() if name.startswith("error: ")}

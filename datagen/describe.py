@@ -15,7 +15,7 @@ from typing import Annotated, ClassVar, cast
 from pydantic import Field
 
 from datagen import prompts
-from datagen.answered import check_answered
+from datagen.answered import check_answered, lacks_answers
 from datagen.chat_writer import ChatWriterConfig
 from datagen.kinds import joined, known_kind
 from datagen.template_writer import TemplateWriterConfig
@@ -70,6 +70,10 @@ class DescribeConfig(WorkerStep):
             UnansweredError: more samples got no answer than are tolerated.
         """
         check_answered("describe", counts, planned, self.tolerate_unanswered)
+
+    def asks_again(self, counts: Mapping[str, float], planned: int) -> bool:
+        """Whether an earlier run stopped for want of answers."""
+        return lacks_answers(counts, planned, self.tolerate_unanswered)
 
     def plan(self, rows: Iterable[IndexRow]) -> Iterator[Planned]:
         """Every sample once, in the order of keys."""

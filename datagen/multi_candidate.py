@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from datagen import distractor_ideas, prompts
 from datagen.add import add
-from datagen.answered import check_answered
+from datagen.answered import check_answered, lacks_answers
 from datagen.cases import CASES
 from datagen.catalogue import load_catalogue
 from datagen.chat_writer import ChatWriterConfig
@@ -159,6 +159,10 @@ class MultiCandidateConfig(BuilderSettings):
             UnansweredError: more requests got no answer than are tolerated.
         """
         check_answered(SOURCE, counts, planned, self.tolerate_unanswered)
+
+    def asks_again(self, counts: Mapping[str, float], planned: int) -> bool:
+        """Whether an earlier run stopped for want of answers."""
+        return lacks_answers(counts, planned, self.tolerate_unanswered)
 
     def plan(self, rows: Iterable[IndexRow]) -> Iterator[Planned]:
         """Up to `samples` variants of single-candidate `rows`, in the order of their keys.

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field, model_validator
 
 from datagen import ideas
-from datagen.answered import check_answered
+from datagen.answered import check_answered, lacks_answers
 from datagen.cases import MULTI_INPUT_CASES, shuffled
 from datagen.chat_writer import ChatWriterConfig, fingerprint
 from datagen.faults import CLEAN, FAULTS
@@ -150,6 +150,10 @@ class MultiInputConfig(BuilderSettings):
             UnansweredError: more pictures got no answer than are tolerated.
         """
         check_answered(SOURCE, counts, planned, self.tolerate_unanswered)
+
+    def asks_again(self, counts: Mapping[str, float], planned: int) -> bool:
+        """Whether an earlier run stopped for want of answers."""
+        return lacks_answers(counts, planned, self.tolerate_unanswered)
 
 
 class RenderedMultiInput(Stage):

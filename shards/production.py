@@ -107,6 +107,8 @@ class Production:
         self._load_deaths()
         self._load_counts()
         self._forget_marks()
+        if self._job.config.asks_again(self.progress.counts, self.progress.planned):
+            self._forget_work()
         source = self._tasks()
         while self._submit(source) or self._running:
             for finished in self._executor.wait(WAIT_S):
@@ -224,6 +226,16 @@ class Production:
         with ThreadPoolExecutor(READERS) as pool:  # one a slice: thousands
             for counts in pool.map(self._job.storage.read, names):
                 self.progress.counts.update(json.loads(counts))
+
+    def _forget_work(self) -> None:
+        """All that earlier runs made: of a slice that nobody counted it is not known what it lacks."""
+        for folder in (
+            assemble.FOLDER,
+            slices.FOLDER,
+            COUNTS,
+        ):  # counts last: they say that this is to be done
+            self._job.storage.delete(folder)
+        self.progress.counts.clear()
 
     def _check_counts(self) -> None:
         self._job.config.check_counts(self.progress.counts, self.progress.planned)

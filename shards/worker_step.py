@@ -57,6 +57,11 @@ class WorkerStep(StepSettings):
     def check_counts(self, counts: Mapping[str, float], planned: int) -> None:
         """Raise where a step cannot end well; called with all slices' counts, added up."""
 
+    def asks_again(self, counts: Mapping[str, float], planned: int) -> bool:  # noqa: ARG002, for steps that count
+        """Whether a run makes all samples again that an earlier one, with these counts, left behind: it was
+        stopped for what may be answered now, and what was paid comes from the ledger."""
+        return False
+
     def make_beside(
         self,
         rows: Iterable[IndexRow],  # noqa: ARG002, for steps that make something

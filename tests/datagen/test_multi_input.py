@@ -9,10 +9,12 @@ from pydantic import ValidationError
 
 from datagen.answered import UnansweredError
 from datagen.cases import MULTI_INPUT_CASES
+from datagen.describe import DescribeConfig
 from datagen.fake_chat_server import MODEL as CHAT_MODEL
 from datagen.fake_images_server import MODEL
 from datagen.generated import _check_plan
 from datagen.instructions import STYLES, named_images
+from datagen.multi_candidate import MultiCandidateConfig
 from datagen.multi_input import MultiInputConfig
 from datagen.text_checks import BadTextError, check_order
 from shards.image import check_sample
@@ -147,11 +149,22 @@ def test_an_input_that_cannot_be_drawn_is_named_and_its_output_not_asked_for(ser
     assert sum(asked.path == "edits" for asked in server.asked) == 7
 
 
-def test_a_step_stops_where_servers_answer_too_little():
-    config = MultiInputConfig(samples=100)
-    config.check_counts({"error: http_400": 19, "unusable: black": 60}, 100)
-    with pytest.raises(UnansweredError, match="got 20 \\(20 error: http_400\\); see to the servers"):
-        config.check_counts({"error: http_400": 20}, 100)
+@pytest.mark.parametrize(
+    "config", [MultiInputConfig(samples=100), MultiCandidateConfig(samples=100), DescribeConfig()]
+)
+def test_a_step_stops_where_servers_answer_too_little_and_is_then_asked_anew(config):
+    config = config.model_copy(update={"tolerate_unanswered": 0.1})
+    for counts, planned in (
+        ({"error: http_400": 19, "unusable: black": 60}, 100),  # too few to tell
+        ({"error: http_400": 20, "error: timeout": 10}, 300),  # as many as are tolerated
+    ):
+        config.check_counts(counts, planned)
+        assert not config.asks_again(counts, planned)
+    counts = {"error: timeout": 11, "error: http_400": 20}
+    assert config.asks_again(counts, 300)
+    told = r"at most 10.0% of 300 .* got 31 \(20 error: http_400, 11 error: timeout\); see to the servers"
+    with pytest.raises(UnansweredError, match=told):
+        config.check_counts(counts, 300)
 
 
 def test_where_and_how_fast_is_in_no_hash(images_api):

@@ -5,6 +5,7 @@ import io
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -32,6 +33,8 @@ class FakeConfig(WorkerStep):
         deaths: how often a key kills its worker; `ALWAYS` is without end.
         deaths_in_build: how often building the stage kills the worker.
         counters: a folder that counts deaths.
+        unanswered: keys that no server answers; what is asked is counted only where this is set.
+        tolerate: how many of those the step tolerates.
     """
 
     VERSION: ClassVar[int] = 1
@@ -54,6 +57,8 @@ class FakeConfig(WorkerStep):
     lose: tuple[str, ...] = Field(default=(), **RUN)
     rename: tuple[str, ...] = Field(default=(), **RUN)
     damage: tuple[str, ...] = Field(default=(), **RUN)
+    unanswered: tuple[str, ...] | None = Field(default=None, **RUN)
+    tolerate: int = Field(default=0, **RUN)
 
     @property
     def batch_size(self):
@@ -72,6 +77,13 @@ class FakeConfig(WorkerStep):
         else:
             yield from (Planned(key=key, spec={"number": n}) for n, key in enumerate(self.keys))
 
+    def check_counts(self, counts, planned):
+        if self.asks_again(counts, planned):
+            raise RuntimeError(f"{counts['unanswered']} of {planned} unanswered; run again")
+
+    def asks_again(self, counts, planned):
+        return counts.get("unanswered", 0) > self.tolerate
+
     def build(self, ledger):
         if self.deaths_in_build and count_up(self.counters, "build") <= self.deaths_in_build:
             end_process(self.exits)
@@ -81,9 +93,14 @@ class FakeConfig(WorkerStep):
 class FakeStage(Stage):
     def __init__(self, config):
         self._config = config
+        self._counts = Counter()
 
     def __call__(self, batch):
         return [self._outcome(work) for work in batch if work.key not in self._config.lose]
+
+    def take_counts(self):
+        counts, self._counts = dict(self._counts), Counter()
+        return counts
 
     def _outcome(self, work):
         config, key = self._config, work.key
@@ -94,6 +111,11 @@ class FakeStage(Stage):
         time.sleep(config.sleep_s)
         burn(config.work_s)
         log_made(config.log, key)
+        if config.unanswered is not None:
+            self._counts["asked"] += 1
+            if key in config.unanswered:
+                self._counts["unanswered"] += 1
+                return Reject(reason="timeout", detail="the test says so")
         if key in config.reject:
             return Reject(reason="not_wanted", detail="the test says so")
         if config.makes == "scores":
