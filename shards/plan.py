@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from shards.key_set import KeySet
 from shards.sample import Json, canonical_json
 from shards.stage import Planned
 from shards.storage import Storage, StorageError
@@ -82,7 +83,7 @@ class Tally:
     planned: int = 0
     copied: int = 0
     unused: int = 0
-    keys: set[bytes] = field(default_factory=set)
+    keys: KeySet = field(default_factory=KeySet)
     parents: set[tuple[int, int, int]] = field(default_factory=set)
     refused: list[Refused] = field(default_factory=list)
 
@@ -169,10 +170,8 @@ def _plan_rows(
 
 
 def _count(entry: Planned, tally: Tally) -> None:
-    short = hashlib.blake2b(entry.key.encode(), digest_size=8).digest()
-    if short in tally.keys:
+    if not tally.keys.add(entry.key):
         raise PlanError(f"plan: expected each key once, got {entry.key!r} twice; this is a bug in the step")
-    tally.keys.add(short)
     tally.planned += 1
     tally.parents.update((p.directory, p.shard, p.row) for p in entry.parents)
 

@@ -51,7 +51,7 @@ class Paths:
     source: Source
     archives: Mapping[str, Archive]
     mapping: Mapping[str, str] = field(default_factory=dict)
-    _names: dict[Parts, str] = field(default_factory=dict)
+    _respelt: dict[str, str] | None = None
     _groups: dict[Parts, tuple[str, ...]] = field(default_factory=dict)
 
     def locate(self, path: object, beside: str = "") -> dict[str, Json]:
@@ -78,9 +78,13 @@ class Paths:
 
     def _file(self, parts: Parts) -> str | None:
         """A loose file of the set by its path, however its folders are spelt."""
-        if not self._names:
-            self._names = {_spelt(tuple(name.split("/"))): name for name in self.source.sizes}
-        return self._names.get(_spelt(parts))
+        if (name := "/".join(parts)) in self.source.sizes:
+            return name
+        if self._respelt is None:
+            named = (("/".join(spelt(tuple(each.split("/")))), each) for each in self.source.sizes)
+            self._respelt = {ours: each for ours, each in named if ours != each}
+        name = "/".join(spelt(parts))
+        return name if name in self.source.sizes else self._respelt.get(name)
 
     def _group(self, folder: Parts) -> tuple[str, ...]:
         if folder not in self._groups:
@@ -110,7 +114,8 @@ class Paths:
         return tuple(name for name in self.archives if fnmatchcase(name, pattern))
 
 
-def _spelt(parts: Parts) -> Parts:
+def spelt(parts: Parts) -> Parts:
+    """Parts with the folders that publishers write in two ways written in one."""
     return tuple(SPELLINGS.get(part, part) for part in parts)
 
 
@@ -131,7 +136,7 @@ def _best(folder: Parts, archives: Iterable[Archive]) -> tuple[str, ...]:
 
 def _overlap(folder: Parts, archive: Archive) -> int:
     """How many of the last parts of the archive's folder and stem stand in `folder`, the stem counting."""
-    with_stem, folder = _spelt((*archive.folder, archive.stem)), _spelt(folder)
+    with_stem, folder = spelt((*archive.folder, archive.stem)), spelt(folder)
     return max(_run(with_stem, folder), _run(with_stem[:-1], folder))
 
 
@@ -143,26 +148,25 @@ def _run(wanted: Sequence[str], folder: Parts) -> int:
     return 0
 
 
-def endings(path: str, archive: Archive, mapping: Iterable[str] = ()) -> list[Parts]:
-    """Names under which an archive may hold what a path means, the longest first.
+def beginning(parts: Parts, archive: Archive, mapping: Iterable[str] = ()) -> int:
+    """Where the part of a path begins that lies inside an archive for certain; more of it may.
 
     Args:
-        path: as the record has it.
+        parts: of the path, spelt in one way.
         archive: that may hold it.
         mapping: beginnings that the recipe maps to archives; what comes after one lies in the archive.
 
-    >>> endings("Set/images/cat/1.png", Archive("images/cat.tar.gz", ()))
-    [('Set', 'images', 'cat', '1.png'), ('images', 'cat', '1.png'), ('cat', '1.png'), ('1.png',)]
+    >>> beginning(("Set", "images", "cat", "1.png"), Archive("images/cat.tar.gz", ()))
+    3
     """
-    parts = _spelt(split_path(path))
-    mapped = [len(begin) for each in mapping if parts[: len(begin := _spelt(split_path(each)))] == begin]
-    return [parts[start:] for start in range(max([_below(parts, archive), *mapped]) + 1)]
+    mapped = [len(begin) for each in mapping if parts[: len(begin := spelt(split_path(each)))] == begin]
+    return max([_below(parts, archive), *mapped])
 
 
 def _below(parts: Parts, archive: Archive) -> int:
     """Where the part of a path begins that lies inside the archive for certain."""
     folder = parts[:-1]
-    with_stem = _spelt((*archive.folder, archive.stem))
+    with_stem = spelt((*archive.folder, archive.stem))
     for wanted in (with_stem, with_stem[:-1]):
         for start in range(len(wanted)):
             tail = wanted[start:]
@@ -170,34 +174,3 @@ def _below(parts: Parts, archive: Archive) -> int:
                 if folder[at : at + len(tail)] == tail:
                     return at + len(tail)
     return 0
-
-
-class Wanted:
-    """Paths that are looked for in one archive, found by a member's name."""
-
-    def __init__(self, paths: Iterable[str], archive: Archive, mapping: Iterable[str] = ()) -> None:
-        self._by_ending: dict[Parts, list[str]] = {}
-        for path in paths:
-            for ending in endings(path, archive, mapping):
-                self._by_ending.setdefault(ending, []).append(path)
-
-    def find(self, member: str) -> list[str]:
-        """The paths that a member is meant by; none where it is not wanted."""
-        _, found = self._ending(member)
-        return self._by_ending.get(found, [])
-
-    def fit(self, member: str) -> tuple[int, bool]:
-        """How well a member fits the paths it is meant by: the parts that both have, and whether it has no
-        others in front."""
-        parts, found = self._ending(member)
-        return len(found), parts == found
-
-    def _ending(self, member: str) -> tuple[Parts, Parts]:
-        """A member's parts, and those at their end that are wanted."""
-        try:
-            parts = _spelt(split_path(member))
-        except UnusableError:
-            return (), ()
-        starts = [0, *range(1, len(parts) - 1)]  # a folder of the publisher's machine may stand in front
-        wanted = (parts[start:] for start in starts if parts[start:] in self._by_ending)
-        return parts, next(wanted, ())

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from datagen.importers.source import SourceError
 from datagen.unusable import UnusableError
+from shards.key_set import KeySet
 from shards.plan import Refused, Unused
 from shards.sample import Json, canonical_json
 from shards.stage import Planned, content_key
@@ -127,7 +128,7 @@ class Choice:
 
     def _fitting(self, records: Records) -> Iterator[Planned | Refused | None]:
         """A planned sample for each record that fits, None for one that does not."""
-        seen: set[bytes] = set()
+        seen = KeySet()
         known: set[str] = set()
         for entry in records():
             if isinstance(entry, Refused):
@@ -140,7 +141,7 @@ class Choice:
         if unknown and known:
             raise SourceError(f"where: expected columns of {', '.join(sorted(known))}, got {unknown[0]!r}")
 
-    def _planned(self, record: Record, seen: set[bytes]) -> Planned | Refused:
+    def _planned(self, record: Record, seen: KeySet) -> Planned | Refused:
         try:
             self.check(record)
             key = record.key or content_key(self.prefix, record.identity)
@@ -149,10 +150,8 @@ class Choice:
             return Refused(origin=record.place, reason=error.reason, detail=str(error))
         except (ValueError, RecursionError) as error:  # half a surrogate pair, a number that is none
             return Refused(origin=record.place, reason="bad_metadata", detail=f"{error!s:.200}")
-        short = hashlib.blake2b(key.encode(), digest_size=8).digest()
-        if short in seen:
+        if not seen.add(key):
             return Refused(origin=record.place, reason="duplicate_record", detail=f"{key} came before")
-        seen.add(short)
         return Planned(key=key, spec=record.spec)
 
 

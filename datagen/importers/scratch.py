@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datagen.importers.archives import Archive, ArchiveError, Entry, read_archive
-from datagen.importers.paths import Wanted
 from datagen.importers.source import Source, SourceError
+from datagen.importers.wanted import TEXT, InArchive, Wanted
 from datagen.unusable import UnusableError
 from shards.storage import Storage
 from shards.tar import END, header
@@ -24,7 +24,7 @@ from shards.tar_header import BLOCK
 FOLDER = "work/scratch"
 SCHEMA = pa.schema(
     [
-        ("path", pa.string()),
+        ("path", TEXT),
         ("offset", pa.int64()),
         ("size", pa.int64()),
         ("reason", pa.string()),
@@ -32,15 +32,14 @@ SCHEMA = pa.schema(
     ]
 )
 SEEN = 3  # names of members kept for messages
+SHOWN = 120  # characters of a name in one
 OPEN_FILES = 16
-
-Group = tuple[str, ...]
 
 
 def spill(
     source: Source,
     archives: Mapping[str, Archive],
-    wanted: Mapping[Group, Iterable[str]],
+    wanted: Wanted,
     storage: Storage,
     threads: int,
     mapping: Sequence[str] = (),
@@ -52,7 +51,7 @@ def spill(
     Args:
         source: the set.
         archives: its archives, by name.
-        wanted: paths by the archives that may hold them.
+        wanted: paths, with the archives that may hold them.
         storage: the step's directory.
         threads: archives read at once.
         mapping: beginnings of paths that the recipe maps to archives.
@@ -60,21 +59,17 @@ def spill(
     Raises:
         SourceError: archives that were read whole hold nothing of what their records name.
     """
-    by_archive: dict[str, list[str]] = {}
-    for group, paths in wanted.items():
-        for name in group:
-            by_archive.setdefault(name, []).extend(paths)
-    todo = [name for name in by_archive if not storage.exists(_index_name(name))]
+    named = dict.fromkeys(name for group in wanted.groups for name in group)
+    todo = [archives[name] for name in named if not storage.exists(_index_name(name))]
     with ThreadPoolExecutor(max_workers=threads) as pool:
         spilt = pool.map(
-            lambda name: _spill_one(
-                source, archives[name], Wanted(by_archive[name], archives[name], mapping), storage
-            ),
-            todo,
+            lambda archive: _spill_one(source, archive, InArchive(wanted, archive, mapping), storage), todo
         )
         list(spilt)
-    for group, paths in wanted.items():
-        _check_found(source, storage, group, list(paths))
+    found = {name: _Summary.read(storage, name) for name in named}
+    for number, group in enumerate(wanted.groups):
+        paths = np.flatnonzero(wanted.group_of == number)
+        _check_found(source, group, [found[name] for name in group], wanted.path(int(paths[0])), len(paths))
 
 
 def _name(archive: str) -> str:
@@ -94,20 +89,73 @@ class _Place(NamedTuple):
     detail: str = ""
 
 
-@dataclass
 class _Spill:
-    """What an archive gave so far: by path, the member that it means and the place of that."""
+    """What an archive gave so far: columns of its chosen members, and by path which of them is meant."""
 
-    members: dict[str, str] = field(default_factory=dict)
-    places: dict[str, _Place] = field(default_factory=dict)
-    seen: list[str] = field(default_factory=list)
-    broken: str = ""
-    detail: str = ""
-    offset: int = 0
+    def __init__(self, wanted: Wanted) -> None:
+        self._wanted = wanted
+        self._member_of = np.zeros(len(wanted), np.uint32)  # from 1; most of the paths lie in other archives
+        self._offsets, self._sizes, self._fits = array("q"), array("q"), array("h")
+        self._names, self._ends = bytearray(), array("q", [0])
+        self._faults: dict[int, tuple[str, str]] = {}
+        self._ambiguous: dict[int, str] = {}
+        self.seen: list[str] = []
+        self.broken = self.detail = ""
+        self.offset = 0
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    def meant(self, rows: Sequence[int], member: str, fit: int) -> list[int]:
+        """Of the paths that a member fits those that no other fits better; of two alike neither is meant."""
+        taken = []
+        for row in rows:
+            before = int(self._member_of[row]) - 1
+            if before < 0 or fit > self._fits[before]:
+                self._ambiguous.pop(row, None)
+                taken.append(row)
+            elif fit == self._fits[before] and (other := self._name(before)) != member:
+                detail = f"expected one member of that name, got {other[:SHOWN]!r} and {member[:SHOWN]!r}"
+                self._ambiguous[row] = detail
+        return taken
+
+    def add(self, rows: Sequence[int], entry: Entry, fit: int, size: int) -> None:
+        """Note a member whose bytes follow."""
+        if entry.fault:
+            self._faults[len(self)] = entry.fault.reason, entry.fault.detail
+        self._offsets.append(self.offset + BLOCK)
+        self._sizes.append(size)
+        self._fits.append(min(fit, (1 << 15) - 1))
+        self._names += entry.name.encode()
+        self._ends.append(len(self._names))
+        self._member_of[list(rows)] = len(self)
+
+    def forget(self) -> None:
+        """All is in doubt."""
+        self._member_of[:] = 0
+
+    def _name(self, member: int) -> str:
+        return self._names[self._ends[member] : self._ends[member + 1]].decode()
+
+    def table(self) -> pa.Table:
+        """A row a path, of `SCHEMA`."""
+        rows = np.flatnonzero(self._member_of)
+        members = self._member_of[rows].astype(np.int64) - 1
+        faults = {n: self._faults[m] for n, m in enumerate(members.tolist()) if m in self._faults}
+        faults |= {
+            n: ("ambiguous_image", self._ambiguous[row])
+            for n, row in enumerate(rows.tolist())
+            if row in self._ambiguous
+        }
+        offsets, sizes = (np.array(column, np.int64)[members] for column in (self._offsets, self._sizes))
+        words = [[faults[n][word] if n in faults else "" for n in range(len(rows))] for word in (0, 1)]
+        notes = {"broken": self.broken, "detail": self.detail, "seen": "\n".join(self.seen)}
+        table = pa.table([self._wanted.paths.take(pa.array(rows)), offsets, sizes, *words], schema=SCHEMA)
+        return table.replace_schema_metadata(notes)
 
 
-def _spill_one(source: Source, archive: Archive, wanted: Wanted, storage: Storage) -> None:
-    spilt = _Spill()
+def _spill_one(source: Source, archive: Archive, wanted: InArchive, storage: Storage) -> None:
+    spilt = _Spill(wanted.wanted)
     with storage.scratch() as path:
         with path.open("xb") as tar:
             try:
@@ -115,77 +163,74 @@ def _spill_one(source: Source, archive: Archive, wanted: Wanted, storage: Storag
             except ArchiveError as error:
                 spilt.broken, spilt.detail = error.reason, str(error)
                 if error.in_doubt:
-                    spilt.places.clear()
+                    spilt.forget()
                     tar.truncate(tar.seek(0))
             tar.write(END)
         storage.publish(path, f"{_name(archive.name)}.tar", is_durable=False)
     with storage.scratch() as path:
-        _write_index(spilt, path)
+        pq.write_table(spilt.table(), path)
         storage.publish(path, _index_name(archive.name), is_durable=False)
 
 
-def _copy(entries: Iterator[Entry], wanted: Wanted, tar: Any, spilt: _Spill) -> None:  # noqa: ANN401, a file
+def _copy(entries: Iterator[Entry], wanted: InArchive, tar: Any, spilt: _Spill) -> None:  # noqa: ANN401, a file
     for entry in entries:
         if len(spilt.seen) < SEEN:
-            spilt.seen.append(entry.name[:120])
-        paths = _taken(wanted, entry.name, spilt)
-        if not paths:
+            spilt.seen.append(entry.name[:SHOWN])
+        found, fit = wanted.find(entry.name)
+        rows = spilt.meant(found, entry.name, fit)
+        if not rows:
             continue
         data = b"" if entry.fault else entry.read()  # first: it may break off
-        place = _Place(spilt.offset + BLOCK, len(data))
-        if entry.fault:
-            place = place._replace(reason=entry.fault.reason, detail=entry.fault.detail)
-        spilt.members.update(dict.fromkeys(paths, entry.name))
-        spilt.places.update(dict.fromkeys(paths, place))
-        spilt.offset += tar.write(header(f"{len(spilt.places):08d}.image.bin", len(data)) + data)
+        spilt.add(rows, entry, fit, len(data))
+        spilt.offset += tar.write(header(f"{len(spilt):08d}.image.bin", len(data)) + data)
         spilt.offset += tar.write(bytes(-len(data) % BLOCK))
 
 
-def _taken(wanted: Wanted, member: str, spilt: _Spill) -> list[str]:
-    """The paths that a member is meant by, if none fits better; of two that fit alike neither is meant."""
-    taken = []
-    for path in wanted.find(member):
-        before = spilt.members.get(path)
-        if before is None or wanted.fit(member) > wanted.fit(before):
-            taken.append(path)
-        elif before != member and wanted.fit(member) == wanted.fit(before):
-            detail = f"expected one member of that name, got {before[:120]!r} and {member[:120]!r}"
-            spilt.places[path] = _Place(0, 0, "ambiguous_image", detail)
-    return taken
+class _Summary(NamedTuple):
+    """What came of an archive: how many paths it holds, how it broke off, the first names of its members."""
+
+    paths: int
+    broken: str
+    detail: str
+    seen: Sequence[str]
+
+    @classmethod
+    def read(cls, storage: Storage, archive: str) -> _Summary:
+        with storage.open(_index_name(archive)) as file:
+            return cls.of(pq.ParquetFile(file))
+
+    @classmethod
+    def of(cls, index: Any) -> _Summary:  # noqa: ANN401, a pyarrow.parquet.ParquetFile
+        notes = {name.decode(): value.decode() for name, value in (index.schema_arrow.metadata or {}).items()}
+        return cls(index.metadata.num_rows, notes["broken"], notes["detail"], notes["seen"].split("\n"))
 
 
-def _write_index(spilt: _Spill, path: Path) -> None:
-    notes = {"broken": spilt.broken, "detail": spilt.detail, "seen": "\n".join(spilt.seen)}
-    rows = [{"path": path, **place._asdict()} for path, place in spilt.places.items()]
-    table = pa.Table.from_pylist(rows, schema=SCHEMA).replace_schema_metadata(notes)
-    pq.write_table(table, path)
-
-
-def _check_found(source: Source, storage: Storage, group: Group, paths: Sequence[str]) -> None:
-    indexes = [_Index.read(storage, name) for name in group]
-    if not paths or any(len(index) or index.broken for index in indexes):
+def _check_found(
+    source: Source, group: Sequence[str], archives: Sequence[_Summary], path: str, paths: int
+) -> None:
+    if any(archive.paths or archive.broken for archive in archives):
         return
-    seen = [name for index in indexes for name in index.seen]
+    seen = [name for archive in archives for name in archive.seen]
     raise SourceError(
-        f"{source.where}: expected {paths[0]!r} and {len(paths) - 1} more in {', '.join(group[:3])}, got "
+        f"{source.where}: expected {path!r} and {paths - 1} more in {', '.join(group[:3])}, got "
         f"members like {', '.join(map(repr, seen[:3])) or 'none'}; say which archive holds what with "
-        f"`archives: {{{paths[0].split('/')[0]}: PATTERN}}`, or leave these records out with `where`"
+        f"`archives: {{{path.split('/')[0]}: PATTERN}}`, or leave these records out with `where`"
     )
 
 
 class _Index:
     """Where the spilt members of one archive are: columns, as each worker holds those of millions."""
 
-    def __init__(self, table: pa.Table) -> None:
-        notes = {name.decode(): value.decode() for name, value in (table.schema.metadata or {}).items()}
-        self.broken, self.detail, self.seen = notes["broken"], notes["detail"], notes["seen"].split("\n")
+    def __init__(self, table: pa.Table, summary: _Summary) -> None:
+        self.summary = summary
         self._table = table.sort_by("path").combine_chunks()
         self._paths = self._table.column("path")
 
     @classmethod
     def read(cls, storage: Storage, archive: str) -> _Index:
         with storage.open(_index_name(archive)) as file:
-            return cls(pq.read_table(file))
+            index = pq.ParquetFile(file)
+            return cls(index.read(), _Summary.of(index))
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -227,8 +272,8 @@ class Scratch:
         if found:
             return found[0]
         for archive in group:
-            if self._index(archive).broken:
-                raise UnusableError(self._index(archive).broken, f"{path}: {self._index(archive).detail}")
+            if (summary := self._index(archive).summary).broken:
+                raise UnusableError(summary.broken, f"{path}: {summary.detail}")
         raise UnusableError(
             "missing_image", f"{path}: expected it in {', '.join(group[:3])}, got nothing there"
         )

@@ -14,9 +14,10 @@ from datagen.cleaning import Cleaning
 from datagen.importers.archives import Archive, archives_in
 from datagen.importers.paths import Paths
 from datagen.importers.records import Choice, Condition, Record
-from datagen.importers.scratch import Group, spill
+from datagen.importers.scratch import spill
 from datagen.importers.source import Source, SourceError
 from datagen.importers.stage import ImportStage, Reader
+from datagen.importers.wanted import Wanted
 from datagen.unusable import UnusableError
 from shards.ledger import Ledger
 from shards.listing import ListingError, expand
@@ -173,12 +174,14 @@ class ArchiveSettings(ImportSettings):
 
     def prepared(self, storage: Storage) -> Self:
         """Spill the members that the plan names, archives side by side."""
-        wanted: dict[Group, list[str]] = {}
-        for row in planned_rows(storage):
-            images: Any = row.spec["images"]
-            for image in images:
-                if "archives" in image:
-                    wanted.setdefault(tuple(image["archives"]), []).append(image["path"])
-        unique = {group: list(dict.fromkeys(paths)) for group, paths in wanted.items()}
-        spill(self.source, self.archive_list, unique, storage, self.threads, list(self.archives))
+        spill(
+            self.source, self.archive_list, _in_archives(storage), storage, self.threads, list(self.archives)
+        )
         return self.model_copy(update={"scratch": storage.uri})
+
+
+def _in_archives(storage: Storage) -> Wanted:
+    """What a plan names of archives."""
+    specs: Iterator[Any] = (row.spec for row in planned_rows(storage))
+    images = (image for spec in specs for image in spec["images"] if "archives" in image)
+    return Wanted((tuple(image["archives"]), image["path"]) for image in images)
