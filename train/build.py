@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -14,9 +15,11 @@ from train.model import Bagel
 from train.optimizer import freeze, narrow_frozen
 from train.parallel import World, shard
 from train.pretrained import build_meta, materialize
-from train.settings import TrainSettings
-from train.stages import Stage
 from train.weights import load_file_into, weight_file
+
+if TYPE_CHECKING:  # `train.gpu_checks` runs where pydantic is not installed
+    from train.settings import TrainSettings
+    from train.stages import Stage
 
 FLEX_BLOCK = 128
 # Compiled graphs of a stage: first, last, bridged and other layers, with gradients and without. Past torch's

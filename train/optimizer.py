@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,9 @@ from torch.distributed.tensor import DTensor
 from torch.optim import AdamW
 
 from train.groups import trained_names
-from train.stages import Stage
+
+if TYPE_CHECKING:  # `train.gpu_checks` runs where pydantic is not installed
+    from train.stages import Stage
 
 
 def freeze(

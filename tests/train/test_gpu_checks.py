@@ -1,7 +1,9 @@
 """The checks that want a GPU run tiny on a CPU, fail where something is wrong, and say so in JSON lines."""
 
 import json
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -23,6 +25,27 @@ def released_modules_go_again():
     yield
     for name in [name for name in sys.modules if name not in before and name.split(".")[0] == "modeling"]:
         del sys.modules[name]
+
+
+# What a GPU machine with torch and transformers may lack of what the project asks for.
+LACKING = ("aiohttp", "jinja2", "onnxruntime", "pydantic", "ray", "rich", "scipy", "sklearn", "tenacity",
+           "tensorboard", "typer", "vllm", "webdataset")  # fmt: skip
+
+
+def test_a_machine_without_the_rest_of_the_project_s_packages_runs_all_but_the_miniature():
+    script = (
+        f"import sys; sys.modules.update(dict.fromkeys({LACKING!r}))\n"
+        "from train.gpu_checks import main\n"
+        "sys.exit(main(['--device', 'cpu', '--repeats', '1', '--only', 'flex', 'vit', 'slice', 'miniature']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False
+    )
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {line["check"] for line in lines} == {"machine", "flex", "vit", "slice", "miniature"}, done.stderr
+    assert [line["error"] for line in lines if "error" in line] == [
+        "ModuleNotFoundError: import of pydantic halted; None in sys.modules"
+    ]
 
 
 def test_flex_speed_and_a_miniature_run_pass_on_a_cpu(capsys):
