@@ -16,6 +16,7 @@ LONGEST = (
     "test_launch",
     "test_kill",
     "test_line",
+    "test_ranks",
     "test_loop",
     "test_scone_recipes",
     "test_production",

@@ -84,11 +84,14 @@ class PrefixAttend:
         q, k, v = (x[self.order] for x in (q_TND, k_TND, v_TND))
         parts = []
         for first, begin, end, is_causal in self.spans:
-            size, keys = end - begin, end - first
-            mask = torch.ones(size, keys, dtype=torch.bool, device=q.device).tril(keys - size)
-            seen = attend_masked(q[begin:end], k[first:end], v[first:end], mask if is_causal else None)
-            parts.append(seen)
+            mask = _causal(end - begin, end - first, q.device) if is_causal else None
+            parts.append(attend_masked(q[begin:end], k[first:end], v[first:end], mask))
         return torch.empty_like(q_TND.flatten(1)).index_copy(0, self.order, torch.cat(parts))
+
+
+def _causal(rows: int, keys: int, device: torch.device) -> Tensor:
+    """[rows, keys] bool: the last `rows` of so many tokens, each with what is before it."""
+    return torch.ones(rows, keys, dtype=torch.bool, device=device).tril(keys - rows)
 
 
 class PackAttention(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +27,7 @@ class Log:
         self._file = self._board = None
         if is_written:
             folder.mkdir(parents=True, exist_ok=True)
+            _cut_torn_line(folder / "log.jsonl")
             self._file = (folder / "log.jsonl").open("a", encoding="utf-8")
             self._board = _open_board(folder / "tensorboard")
 
@@ -63,6 +65,13 @@ class Log:
         if self._file is not None:
             sys.stdout.write(text + "\n")
             sys.stdout.flush()
+
+
+def _cut_torn_line(path: Path) -> None:
+    """Drop what a crash left of a last line: whoever reads the log then would stop there."""
+    data = path.read_bytes() if path.exists() else b""
+    if data and not data.endswith(b"\n"):
+        os.truncate(path, data.rfind(b"\n") + 1)
 
 
 def _open_board(folder: Path) -> SummaryWriter | None:

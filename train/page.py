@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 WIDTH, HEIGHT, LEFT, BOTTOM = 460, 180, 46, 22
 PAGE = "page.html"
+MOST_PX = 288  # height of a picture in the page, which shows half as many
 GIVEN = "given"  # in place of a step: a sample's references and target, as they are
 COLOURS = ("#3f77c9", "#c2571a")
 CURVES = (
@@ -155,5 +159,18 @@ def _when(step: str) -> str:
 
 
 def _picture(path: Path) -> str:
-    data = base64.b64encode(path.read_bytes()).decode()
-    return f'<img src="data:image/png;base64,{data}" alt="{escape(path.stem)}" title="{escape(path.stem)}">'
+    kind, data = _shown(path)
+    source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+    return f'<img src="{source}" alt="{escape(path.stem)}" title="{escape(path.stem)}">'
+
+
+def _shown(path: Path) -> tuple[str, bytes]:
+    """A picture as the page holds it: a file of a few hundred pixels as it is, a larger one scaled down."""
+    with Image.open(path) as image:
+        if image.height <= MOST_PX:
+            return "png", path.read_bytes()
+        # Four a validation at 1024 px are hundreds of megabytes over a stage of 6000 steps.
+        small, file = image.convert("RGB"), io.BytesIO()
+        small.thumbnail((image.width, MOST_PX))
+        small.save(file, "JPEG", quality=85)
+    return "jpeg", file.getvalue()

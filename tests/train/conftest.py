@@ -16,6 +16,8 @@ from shards.storage import Storage
 from shards.tar import TarWriter
 from train.config import TINY
 from train.pretrained import write_tiny
+from train.run import run_stages
+from training_runs import settings
 
 torch.set_num_threads(1)
 
@@ -79,3 +81,11 @@ def tiny(tmp_path_factory):
     narrow = replace(TINY.language, layers=4, hidden=32, intermediate=64)
     write_tiny(path, seed=1, config=replace(TINY, language=narrow))
     return path
+
+
+@pytest.fixture(scope="session")
+def whole(data, tiny, tmp_path_factory):
+    """Ten uninterrupted steps."""
+    out = tmp_path_factory.mktemp("whole")
+    assert run_stages(settings(data, tiny, out)) == 0
+    return out

@@ -39,7 +39,11 @@ def test_a_machine_without_the_rest_of_the_project_s_packages_runs_all_but_the_m
         "sys.exit(main(['--device', 'cpu', '--repeats', '1', '--only', 'flex', 'vit', 'slice', 'miniature']))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False
+        [sys.executable, "-c", script],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert {line["check"] for line in lines} == {"machine", "flex", "vit", "slice", "miniature"}, done.stderr

@@ -1,84 +1,40 @@
-"""Whole training runs of a narrow model: what they leave, how they resume, on one rank and on two."""
+"""Whole training runs of a narrow model: what they leave, how they resume."""
 
+import base64
+import io
 import json
-import os
+import re
 import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
 import weakref
-from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-import yaml
+from PIL import Image
 from safetensors.torch import load_file
 
 from fake_stopping import StopAfter
 from train.build import build_model
-from train.checkpoint import finished
 from train.config import ConfigError
 from train.config_files import read_config
 from train.flow import pack_loss
 from train.loop import train_stage
+from train.page import write_page
 from train.parallel import World, joined_world
 from train.pretrained import load_model, write_tiny
 from train.run import prepare, run_stages
 from train.settings import TrainSettings
 from train.stage_run import open_run
 from train.validate import validate
-
-ROOT = Path(__file__).parents[2]
-BRIDGE = {"relevance_layer": 0, "first_layer": 1, "last_layer": 2, "threshold": 0.05}
+from training_runs import lines, losses, settings, with_means
 
 NOTHING = {"samples": 0}
-
-
-def values(data, tiny, out, **changes):
-    return {
-        "base": str(tiny),
-        "out": str(out),
-        "data": {"base": [str(data)], "refined": [str(data)]},
-        "stages": ["stage1_base"],
-        "flavour": "paper",
-        "bridge": BRIDGE,
-        "budget": 400,
-        "packs_per_step": 2,
-        "checkpointing": "none",
-        "device": "cpu",
-        "loaders": 1,
-        "validation": {"samples": 2, "every": 100, "images": 1, "image_steps": 3, "times": [0.3, 0.7]},
-        "overrides": {"all": {"steps": 10, "warmup_steps": 0, "lr": 3e-3, "data": ["base"]}},
-    } | changes
-
-
-def settings(*arguments, **changes):
-    return TrainSettings.model_validate(values(*arguments, **changes))
-
-
-def lines(out, stage="stage1_base", kind="train"):
-    text = (out / stage / "log.jsonl").read_text().splitlines()
-    return [line for line in map(json.loads, text) if line["kind"] == kind]
-
-
-def losses(out, **where):
-    return [(line["step"], line["loss"], line["norm"]) for line in lines(out, **where)]
 
 
 def stop_after(run, steps):
     with joined_world("cpu") as world:
         assert train_stage(run, "stage1_base", Path(run.base), world, StopAfter(steps)) is None
-
-
-@pytest.fixture(scope="module")
-def whole(data, tiny, tmp_path_factory):
-    """Ten uninterrupted steps."""
-    out = tmp_path_factory.mktemp("whole")
-    assert run_stages(settings(data, tiny, out)) == 0
-    return out
 
 
 def test_a_run_leaves_log_pictures_and_a_model_that_loads(whole, tiny):
@@ -110,6 +66,24 @@ def test_the_page_shows_curves_losses_and_pictures(whole):
     assert "held out, step 10" in page
     assert "t = 0.3" in page
     assert page.count("data:image/png;base64,") == 2
+
+
+def test_a_picture_larger_than_the_page_shows_is_scaled_down_in_it(whole, tmp_path):
+    shutil.copytree(whole / "stage1_base", tmp_path / "stage1_base")
+    pixels = np.random.default_rng(0).integers(0, 256, (600, 900, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "stage1_base/samples/0000010-large.png")
+    (data,) = re.findall('data:image/jpeg;base64,([^"]+)', write_page(tmp_path, ["stage1_base"]).read_text())
+    assert Image.open(io.BytesIO(base64.b64decode(data))).size == (432, 288)
+
+
+def test_a_log_that_a_crash_cut_is_read_and_written_on(whole, data, tiny, tmp_path):
+    run = settings(data, tiny, tmp_path)
+    stop_after(run, 6)
+    log = tmp_path / "stage1_base/log.jsonl"
+    log.write_bytes(log.read_bytes()[:-9])
+    assert run_stages(run) == 0
+    assert losses(tmp_path) == [step for step in losses(whole) if step[0] != 6]
+    assert "10 steps" in (tmp_path / "page.html").read_text()
 
 
 def test_a_finished_stage_is_not_trained_again(whole, data, tiny):
@@ -200,13 +174,6 @@ def test_stopped_and_resumed_gives_the_same_losses_bit_for_bit(whole, data, tiny
     assert losses(tmp_path) == losses(whole)
     name = "stage1_base/model/model.safetensors"
     assert (tmp_path / name).read_bytes() == (whole / name).read_bytes()
-
-
-def with_means(data, tiny, out, images):
-    """The ten steps of `whole`, means kept of them, looked at every other step."""
-    change = {"steps": 10, "warmup_steps": 0, "lr": 3e-3, "data": ["base"], "ema": 0.9}
-    looks = {"samples": 2, "every": 2, "images": images, "image_steps": 3, "times": [0.3, 0.7]}
-    return values(data, tiny, out, overrides={"all": change}, validation=looks)
 
 
 def test_what_is_measured_and_drawn_is_what_the_export_holds(whole, data, tiny, tmp_path):
@@ -300,104 +267,3 @@ def test_lora_trains_adapters_and_exports_whole_weights(whole, data, tmp_path):
     }
     assert changed
     assert all(name.endswith("_proj.weight") or "_proj_moe_gen.weight" in name for name in changed)
-
-
-def torchrun(recipe, ranks):
-    """The command line on several ranks, as torchrun starts it."""
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    shared = {
-        "WORLD_SIZE": str(ranks),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": port,
-        "OMP_NUM_THREADS": "1",
-    }
-    return [
-        subprocess.Popen(
-            [sys.executable, "-m", "train.main", str(recipe)],
-            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        for rank in range(ranks)
-    ]
-
-
-def ended(processes):
-    outputs = [process.communicate(timeout=240)[0].decode() for process in processes]
-    assert [process.returncode for process in processes] == [0] * len(processes), "\n".join(outputs)
-
-
-def recipe(path, data, tiny, out, **changes):
-    path.write_text(yaml.safe_dump(values(data, tiny, out, **changes)))
-    return path
-
-
-@pytest.fixture(scope="module")
-def whole_by_two(data, tiny, tmp_path_factory):
-    """The same ten steps on two ranks."""
-    out = tmp_path_factory.mktemp("two")
-    ended(torchrun(recipe(out / "recipe.yaml", data, tiny, out), 2))
-    return out
-
-
-def test_two_ranks_equal_one_over_ten_steps(whole, whole_by_two):
-    for ours, theirs in zip(losses(whole_by_two), losses(whole), strict=True):
-        assert ours == pytest.approx(theirs, rel=1e-5)
-    one, two = (load_model(out / "stage1_base/model").state_dict() for out in (whole, whole_by_two))
-    assert all(torch.allclose(one[name], two[name], atol=1e-2) for name in one)
-
-
-def test_two_ranks_measure_their_means_and_train_as_if_they_had_not(whole_by_two, data, tiny, tmp_path):
-    path = tmp_path / "recipe.yaml"
-    path.write_text(yaml.safe_dump(with_means(data, tiny, tmp_path / "two", images=0)))
-    ended(torchrun(path, 2))
-    assert losses(tmp_path / "two") == losses(whole_by_two)
-    alone = TrainSettings.model_validate(with_means(data, tiny, tmp_path / "one", images=0))
-    assert run_stages(alone) == 0
-    for ours, theirs in zip(*(lines(tmp_path / n, kind="held") for n in ("two", "one")), strict=True):
-        assert ours.pop("weights") == theirs.pop("weights") == "ema"
-        assert ours.pop("kind") == theirs.pop("kind")
-        assert ours == pytest.approx(theirs, rel=1e-4)
-
-
-def test_two_ranks_asked_to_stop_go_on_bit_for_bit_and_one_rank_can_take_over(
-    whole, whole_by_two, data, tiny, tmp_path
-):
-    path = recipe(tmp_path / "recipe.yaml", data, tiny, tmp_path)
-    log = tmp_path / "stage1_base/log.jsonl"
-    processes = torchrun(path, 2)
-    while not log.exists() or not losses(tmp_path):
-        assert processes[0].poll() is None
-        time.sleep(0.01)
-    processes[1].send_signal(signal.SIGTERM)  # one rank is asked, both stop
-    for process in processes:
-        process.communicate(timeout=240)
-    assert [process.returncode for process in processes] == [3, 3]
-    done = len(losses(tmp_path))
-    assert 0 < done < 10
-    shutil.copytree(tmp_path / "stage1_base", tmp_path / "alone/stage1_base")
-    ended(torchrun(path, 2))
-    assert losses(tmp_path) == losses(whole_by_two)
-    assert run_stages(settings(data, tiny, tmp_path / "alone")) == 0
-    for ours, theirs in zip(losses(tmp_path / "alone"), losses(whole), strict=True):
-        assert ours == pytest.approx(theirs, rel=1e-5)
-
-
-def test_a_kill_during_a_checkpoint_leaves_the_last_good_one(whole, data, tiny, tmp_path):
-    path = recipe(tmp_path / "recipe.yaml", data, tiny, tmp_path, save_every=2)
-    (process,) = torchrun(path, 1)
-    folder = tmp_path / "stage1_base/checkpoints"
-    partial = folder / ".step-0000004.partial"
-    while not partial.exists():
-        assert process.poll() is None
-        time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert partial.exists()
-    assert [found.name for found in finished(folder)] == ["step-0000002"]
-    assert run_stages(settings(data, tiny, tmp_path, save_every=2)) == 0
-    assert losses(tmp_path)[-6:] == losses(whole)[-6:]
-    assert [found.name for found in finished(folder)] == ["step-0000008", "step-0000010"]

@@ -1,33 +1,63 @@
-"""What only several processes can show: sharded optimizer steps, how long ranks wait for each other."""
+"""What only processes of their own can show: ranks that share the work and wait for each other, a kill."""
 
 import os
+import shutil
+import signal
 import socket
 import subprocess
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+import torch
+import yaml
+
+from train.checkpoint import finished
+from train.pretrained import load_model
+from train.run import run_stages
+from train.settings import TrainSettings
+from training_runs import lines, losses, settings, values, with_means
 
 ROOT = Path(__file__).parents[2]
 
 
-def run_ranks(*arguments, ranks=2):
+def started(*command, ranks):
+    """The processes of a command on several ranks, as torchrun starts it."""
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    shared = {"WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    processes = [
+    shared = {
+        "WORLD_SIZE": str(ranks),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(ROOT),
+    }
+    return [
         subprocess.Popen(
-            [sys.executable, str(ROOT / "tests/fakes/rank_checks.py"), *map(str, arguments)],
-            env=os.environ | shared | {"RANK": str(rank), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+            [sys.executable, *map(str, command)],
+            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
         for rank in range(ranks)
     ]
+
+
+def ended(processes):
     outputs = [process.communicate(timeout=240)[0].decode() for process in processes]
-    assert [process.returncode for process in processes] == [0] * ranks, "\n".join(outputs)
+    assert [process.returncode for process in processes] == [0] * len(processes), "\n".join(outputs)
+
+
+def run_ranks(*arguments):
+    ended(started("tests/fakes/rank_checks.py", *arguments, ranks=2))
+
+
+def trained(recipe, ranks):
+    return started("-m", "train.main", recipe, ranks=ranks)
 
 
 @pytest.mark.parametrize("name", ["narrow_adamw", "timeouts"])
@@ -37,3 +67,76 @@ def test_two_ranks(name):
 
 def test_two_ranks_look_at_their_means_and_go_on_with_their_weights(data, tiny, tmp_path):
     run_ranks("measured_means", data, tiny, tmp_path)
+
+
+def recipe(path, data, tiny, out, **changes):
+    path.write_text(yaml.safe_dump(values(data, tiny, out, **changes)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole_by_two(data, tiny, tmp_path_factory):
+    """The same ten steps on two ranks."""
+    out = tmp_path_factory.mktemp("two")
+    ended(trained(recipe(out / "recipe.yaml", data, tiny, out), 2))
+    return out
+
+
+def test_two_ranks_equal_one_over_ten_steps(whole, whole_by_two):
+    for ours, theirs in zip(losses(whole_by_two), losses(whole), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-5)
+    one, two = (load_model(out / "stage1_base/model").state_dict() for out in (whole, whole_by_two))
+    assert all(torch.allclose(one[name], two[name], atol=1e-2) for name in one)
+
+
+def test_two_ranks_measure_their_means_and_train_as_if_they_had_not(whole_by_two, data, tiny, tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(with_means(data, tiny, tmp_path / "two", images=0)))
+    ended(trained(path, 2))
+    assert losses(tmp_path / "two") == losses(whole_by_two)
+    alone = TrainSettings.model_validate(with_means(data, tiny, tmp_path / "one", images=0))
+    assert run_stages(alone) == 0
+    for ours, theirs in zip(*(lines(tmp_path / n, kind="held") for n in ("two", "one")), strict=True):
+        assert ours.pop("weights") == theirs.pop("weights") == "ema"
+        assert ours.pop("kind") == theirs.pop("kind")
+        assert ours == pytest.approx(theirs, rel=1e-4)
+
+
+def test_two_ranks_asked_to_stop_go_on_bit_for_bit_and_one_rank_can_take_over(
+    whole, whole_by_two, data, tiny, tmp_path
+):
+    path = recipe(tmp_path / "recipe.yaml", data, tiny, tmp_path)
+    log = tmp_path / "stage1_base/log.jsonl"
+    processes = trained(path, 2)
+    while not log.exists() or not losses(tmp_path):
+        assert processes[0].poll() is None
+        time.sleep(0.01)
+    processes[1].send_signal(signal.SIGTERM)  # one rank is asked, both stop
+    for process in processes:
+        process.communicate(timeout=240)
+    assert [process.returncode for process in processes] == [3, 3]
+    done = len(losses(tmp_path))
+    assert 0 < done < 10
+    shutil.copytree(tmp_path / "stage1_base", tmp_path / "alone/stage1_base")
+    ended(trained(path, 2))
+    assert losses(tmp_path) == losses(whole_by_two)
+    assert run_stages(settings(data, tiny, tmp_path / "alone")) == 0
+    for ours, theirs in zip(losses(tmp_path / "alone"), losses(whole), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-5)
+
+
+def test_a_kill_during_a_checkpoint_leaves_the_last_good_one(whole, data, tiny, tmp_path):
+    path = recipe(tmp_path / "recipe.yaml", data, tiny, tmp_path, save_every=2)
+    (process,) = trained(path, 1)
+    folder = tmp_path / "stage1_base/checkpoints"
+    partial = folder / ".step-0000004.partial"
+    while not partial.exists():
+        assert process.poll() is None
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert partial.exists()
+    assert [found.name for found in finished(folder)] == ["step-0000002"]
+    assert run_stages(settings(data, tiny, tmp_path, save_every=2)) == 0
+    assert losses(tmp_path)[-6:] == losses(whole)[-6:]
+    assert [found.name for found in finished(folder)] == ["step-0000008", "step-0000010"]
