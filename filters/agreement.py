@@ -13,12 +13,11 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import cohen_kappa_score, confusion_matrix
 
-from filters.calibrate import RESAMPLES, SEED, CalibrateError, Interval, auc_with_interval
+from filters.calibrate import RESAMPLES, SEED, CalibrateError, Interval, Place, auc_with_interval
 from filters.judge import WHOLE
 from filters.rubrics import Question
 
 Floats: TypeAlias = npt.NDArray[np.float64]
-Place: TypeAlias = tuple[str, int, int]  # key, reference, candidate
 
 BINS = 10
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Counts: TypeAlias = npt.NDArray[np.int64]
+Place: TypeAlias = tuple[str, int, int]  # key, reference, candidate
 
 RESAMPLES = 1000
 SEED = 0

@@ -10,8 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from filters.agreement import Place
-from filters.calibrate import RESAMPLES, SEED, Interval
+from filters.calibrate import RESAMPLES, SEED, Interval, Place
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Flags: TypeAlias = npt.NDArray[np.bool_]

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filters.admission import probe_address
-from filters.agreement import Agreement, Place, Retest, agreement, read_labels, retest
-from filters.calibrate import CalibrateError, Interval
+from filters.agreement import Agreement, Retest, agreement, read_labels, retest
+from filters.calibrate import CalibrateError, Interval, Place
 from filters.check_measure import CheckMeasure, measure_check
 from filters.checks import ALL, CHECKS
 from filters.claims import read_claim

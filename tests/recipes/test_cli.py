@@ -45,19 +45,49 @@ def a_key(folder: Path) -> str:
     return next(iter(Directory(Storage(str(base))).places))
 
 
-def test_check_prints_counts_and_imports_neither_ray_nor_torch(made: Path) -> None:
+HEAVY = ("ray", "torch", "pandas", "onnxruntime", "sklearn", "scipy")
+
+
+def imported_by(folder: Path, *words: str) -> tuple[str, list[str]]:
+    """What a command prints, and which heavy packages it has imported at its end."""
     code = (
-        "import sys; sys.argv = ['bakery', 'check', 'small.yaml']\n"
+        f"import sys; sys.argv = ['bakery', *{list(words)!r}]\n"
         "import recipes.cli\n"
         "try: recipes.cli.main()\n"
         "except SystemExit: pass\n"
-        "print([name for name in ('ray', 'torch', 'pandas', 'onnxruntime') if name in sys.modules])"
+        f"print('imported:', *(name for name in {HEAVY!r} if name in sys.modules))"
     )
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=made, capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
     )
-    assert done.stdout.endswith("[]\n"), done.stdout
-    assert "finished" in done.stdout
+    printed, _, names = done.stdout.rpartition("imported:")
+    return printed, names.split()
+
+
+def test_check_prints_counts_and_imports_neither_ray_nor_torch(made: Path) -> None:
+    printed, heavy = imported_by(made, "check", "small.yaml")
+    assert "finished" in printed
+    assert heavy == []
+
+
+def test_check_of_every_kind_of_step_is_as_light(tmp_path: Path) -> None:
+    printed, heavy = imported_by(tmp_path, "check", str(ROOT / "recipes/demo.yaml"))
+    assert "multi_candidate" in printed
+    assert heavy == []
+
+
+def test_a_report_takes_no_longer_to_import_than_to_write(made: Path) -> None:
+    """scikit-learn's metrics alone would take longer than a whole page."""
+    printed, heavy = imported_by(made, "report", "out/small")
+    assert "report.html" in printed
+    assert not {"ray", "torch", "onnxruntime", "sklearn", "scipy"} & set(heavy)
 
 
 def test_an_error_is_words_and_exit_code_1_without_a_traceback(made: Path) -> None:
