@@ -99,16 +99,23 @@ class SelectConfig(DriverStep):
         return self
 
     def _check_scores(self) -> None:
+        wrong = [*self._misnamed(), *self._out_of_scale()]
+        if wrong:
+            raise ValueError("; ".join(wrong))
+
+    def _misnamed(self) -> Iterator[str]:
         for name in self.scores:
             if name.partition(".")[2] not in ("", *VALUES):
                 parts = ", ".join(VALUES)
-                raise ValueError(f"expected a score as question or question.{{{parts}}}, got {name!r}")
+                yield f"expected a score as question or question.{{{parts}}}, got {name!r}"
+
+    def _out_of_scale(self) -> Iterator[str]:
         for rule, bounds in (("min_scores", self.min_scores), ("max_scores", self.max_scores)):
             for name, value in bounds.items():
                 low, high = _scale(name)
                 if not low <= value <= high:
                     words = f"expected {low:g} to {high:g}, got {value:g}: it would decide nothing"
-                    raise ValueError(f"{rule}.{name}: {words}")
+                    yield f"{rule}.{name}: {words}"
 
     @property
     def scores(self) -> list[str]:

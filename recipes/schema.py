@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from graphlib import CycleError, TopologicalSorter
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -12,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from recipes.servers import ServerSettings, asked_servers
 from recipes.steps import STEPS, StepType
+from recipes.wiring import Wiring, in_order, wire
 from shards.sample import KEY_PATTERN
-from shards.setting_faults import fault_lines, unknown
+from shards.setting_faults import fault_lines, flags, unknown
 from shards.step import StepSettings
 from shards.yaml_file import YamlError, parse_yaml, read_yaml
 
@@ -101,8 +101,10 @@ def load_recipe(path: Path, overrides: Sequence[str] = (), limit: int | None = N
     Raises:
         RecipeError: all that is wrong with it.
     """
-    value = _apply(_read(path), overrides)
-    errors = [f"{path}: {hint}" for hint in unknown(value, TOP, "")]
+    value, errors = _read(path), list[str]()
+    for override in overrides:
+        _apply(value, override, errors)
+    errors += [f"{path}: {hint}" for hint in unknown(value, TOP, "")]
     name = value.get("name", path.stem)
     if not isinstance(name, str) or not name.strip() or "/" in name or name in (".", ".."):
         errors.append(f"{path}: name: expected a name for a folder of out/, got {name!r:.80}")
@@ -115,13 +117,12 @@ def load_recipe(path: Path, overrides: Sequence[str] = (), limit: int | None = N
     shared = {"seed": seed, "limit": limit, "run": shared_run if run else {}}
     steps = _steps(path, value.get("steps"), shared, errors)
     resources = _resources(path, value.get("resources") or {}, steps, errors)
-    ordered = _ordered(path, steps, errors)
     if errors:
         raise RecipeError(errors)
     return Recipe(
         name=str(name),
         seed=int(seed),
-        steps=ordered,
+        steps=steps,
         path=path,
         run=run or RunSettings(),
         resources=resources,
@@ -167,29 +168,33 @@ def _read(path: Path) -> dict[str, Any]:
     return value
 
 
-def _apply(value: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+def _apply(value: dict[str, Any], override: str, errors: list[str]) -> None:
     """Set `a.b=c`; a first word that is no top-level name is a step."""
-    for override in overrides:
-        path, equals, text = override.partition("=")
-        names = path.strip().split(".")
-        if not equals or not all(names):
-            raise RecipeError([f"--set {override}: expected step.key=value, got no value or no key"])
-        if names[0] not in TOP:
-            steps = value.get("steps")
-            if isinstance(steps, dict) and names[0] not in steps:
-                hint = next(unknown({names[0]: 0}, [*map(str, steps), *TOP], ""))
-                raise RecipeError([f"--set {override}: {hint}"])
-            names = ["steps", *names]
-        at = value
-        for name in names[:-1]:
-            at = at.setdefault(name, {})
-            if not isinstance(at, dict):
-                raise RecipeError([f"--set {override}: expected {name} to hold settings, got {at!r:.60}"])
-        try:
-            at[names[-1]] = parse_yaml(text)
-        except YamlError as error:
-            raise RecipeError([f"--set {override}: expected a value in YAML, got: {error}"]) from error
-    return value
+    path, equals, text = override.partition("=")
+    names = path.strip().split(".")
+    if not equals or not all(names):
+        errors.append(f"--set {override}: expected step.key=value, got no value or no key")
+        return
+    if names[0] not in TOP:
+        steps = value.get("steps")
+        if isinstance(steps, dict) and names[0] not in steps:
+            errors.extend(
+                f"--set {override}: {hint}" for hint in unknown({names[0]: 0}, [*map(str, steps), *TOP], "")
+            )
+            return
+        names = ["steps", *names]
+    try:
+        new = parse_yaml(text)
+    except YamlError as error:
+        errors.append(f"--set {override}: expected a value in YAML, got: {error}")
+        return
+    at = value
+    for name in names[:-1]:
+        at = at.setdefault(name, {})
+        if not isinstance(at, dict):
+            errors.append(f"--set {override}: expected {name} to hold settings, got {at!r:.60}")
+            return
+    at[names[-1]] = new
 
 
 def read_settings(model: type[Any], value: object, where: str, errors: list[str]) -> Any:  # noqa: ANN401, a `model`
@@ -197,6 +202,7 @@ def read_settings(model: type[Any], value: object, where: str, errors: list[str]
     if not isinstance(value, Mapping):
         errors.append(f"{where}: expected settings, got {value!r:.60}")
         return None
+    errors.extend(flags(value, model.model_fields, f"{where}."))
     try:
         return model.model_validate(dict(value))
     except ValidationError as error:
@@ -205,53 +211,40 @@ def read_settings(model: type[Any], value: object, where: str, errors: list[str]
 
 
 def _steps(path: Path, value: object, shared: Mapping[str, Any], errors: list[str]) -> dict[str, Step]:
+    """The steps, each after what it reads; those that are well, where there are errors."""
     if not isinstance(value, Mapping) or not value:
         errors.append(f"{path}: steps: expected steps by name, got {value!r:.60}")
         return {}
+    before = len(errors)
+    wirings = wire(str(path), value, errors)
+    is_wired = len(errors) == before
     found = {}
     for name, entry in value.items():
-        step = _step(f"{path}: steps.{name}", str(name), entry, shared, errors)
+        step = _step(f"{path}: steps.{name}", str(name), entry, wirings.get(str(name)), shared, errors)
         if step:
             found[step.name] = step
-    _read_all(found)
     for name, step in found.items():
-        errors.extend(_bad_inputs(f"{path}: steps.{name}", step, found, value))
-    return found
+        errors.extend(f"{path}: steps.{name}: {problem}" for problem in _problems(step, found))
+    return {name: found[name] for name in in_order(wirings) if name in found} if is_wired else found
 
 
-def _read_all(steps: dict[str, Step]) -> None:
-    """A page that names no steps is about all that are no pages."""
-    others = tuple(name for name, step in steps.items() if step.step_type.kind != "page")
-    for name, step in steps.items():
-        if step.step_type.kind == "page" and not any(step.inputs.values()):
-            steps[name] = replace(step, inputs={"of": others})
-
-
-def _step(where: str, name: str, entry: object, shared: Mapping[str, Any], errors: list[str]) -> Step | None:
-    if not isinstance(entry, Mapping):
-        errors.append(f"{where}: expected settings, got {entry!r:.60}")
-        return None
+def _step(
+    where: str, name: str, entry: object, wiring: Wiring | None, shared: Mapping[str, Any], errors: list[str]
+) -> Step | None:
     if not KEY_PATTERN.fullmatch(name) or len(name) > 40:
         errors.append(f"{where}: expected a name of 1 to 40 of [a-z0-9_-], got {name!r}")
-    kind = entry.get("step")
-    if not isinstance(kind, str):
-        errors.append(f"{where}.step: expected a type of step, got {kind!r:.60}; known: {', '.join(STEPS)}")
+    if wiring is None:  # which is told already
         return None
-    if kind not in STEPS:
-        errors.extend(f"{where}.step: {hint}" for hint in unknown({kind: 0}, STEPS, ""))
-        return None
-    step_type = STEPS[kind]
-    roles = {role.rstrip("*?"): role for role in step_type.inputs}
-    model = step_type.settings_class()
-    own = {key: each for key, each in entry.items() if key not in (*OWN, *roles)}
-    errors.extend(unknown(own, [*model.model_fields, *OWN, *roles], f"{where}."))
+    entry = cast(Mapping[str, Any], entry)
+    step_type, model = wiring.step_type, wiring.step_type.settings_class()
+    own = {key: each for key, each in entry.items() if key not in (*OWN, *wiring.inputs)}
+    errors.extend(unknown(own, [*model.model_fields, *OWN, *wiring.inputs], f"{where}."))
     own = {key: each for key, each in own.items() if key in model.model_fields}
     if "seed" in model.model_fields:
         own.setdefault("seed", shared["seed"])
     before = len(errors)
     settings = read_settings(model, own, where, errors)
     run = _run(f"{where}.run", entry.get("run") or {}, shared["run"], errors)
-    inputs = {role: _names(f"{where}.{role}", entry.get(role), errors) for role in roles}
     shard_size = entry.get("shard_size", 500)
     if not isinstance(shard_size, int) or isinstance(shard_size, bool) or not 1 <= shard_size <= 100_000:
         errors.append(f"{where}.shard_size: expected a whole number of 1 to 100000, got {shard_size!r}")
@@ -259,8 +252,8 @@ def _step(where: str, name: str, entry: object, shared: Mapping[str, Any], error
         return None
     return Step(
         name=name,
-        type=kind,
-        inputs=inputs,
+        type=entry["step"],
+        inputs={role: names or () for role, names in wiring.inputs.items()},
         settings=settings,
         shard_size=shard_size,
         limit=shared["limit"] if step_type.kind == "samples" else None,
@@ -277,38 +270,13 @@ def _run(where: str, own: object, shared: Mapping[str, Any], errors: list[str]) 
     return read_settings(RunSettings, own, where, errors)
 
 
-def _names(where: str, value: object, errors: list[str]) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    names = value if isinstance(value, list) else [value]
-    if not all(isinstance(name, str) for name in names):
-        errors.append(f"{where}: expected the name of a step or a list of names, got {value!r:.60}")
-        return ()
-    return tuple(cast(list[str], names))
+def _problems(step: Step, steps: Mapping[str, Step]) -> Iterator[str]:
+    """What cannot work with the steps it reads."""
+    yield from step.settings.problems_with(step.inputs)
+    yield from _unscored(step, steps)
 
 
-def _bad_inputs(
-    where: str, step: Step, steps: Mapping[str, Step], written: Mapping[str, Any]
-) -> Iterator[str]:
-    for role, kinds in step.step_type.inputs.items():
-        names = step.inputs[role.rstrip("*?")]
-        place = f"{where}.{role.rstrip('*?')}"
-        if not names and not role.endswith("?"):
-            yield f"{place}: expected the name of a step that makes {' or '.join(kinds)}, got none"
-        if len(names) > 1 and not role.endswith(("*", "?")):
-            yield f"{place}: expected one step, got {', '.join(names)}"
-        for name in names:
-            if name not in written:
-                yield f"{place}: {next(unknown({name: 0}, [n for n in written if n != step.name], ''))}"
-            elif name in steps and steps[name].step_type.kind not in kinds:
-                made = steps[name].step_type.kind
-                wanted = " or ".join(kinds)
-                yield f"{place}: expected a step that makes {wanted}, got {name}, which makes {made}"
-    yield from (f"{where}: {problem}" for problem in step.settings.problems_with(step.inputs))
-    yield from _unscored(where, step, steps)
-
-
-def _unscored(where: str, step: Step, steps: Mapping[str, Step]) -> Iterator[str]:
+def _unscored(step: Step, steps: Mapping[str, Step]) -> Iterator[str]:
     """Scores that no step it reads will make: told now, not after hours of judging."""
     asked = step.settings.reads_tables()
     made = [
@@ -316,20 +284,4 @@ def _unscored(where: str, step: Step, steps: Mapping[str, Step]) -> Iterator[str
     ]
     if asked and made and None not in made:
         known = [name for names in made if names is not None for name in names]
-        yield from (f"{where}: score {hint}" for hint in unknown(dict.fromkeys(asked), known, ""))
-
-
-def _ordered(path: Path, steps: Mapping[str, Step], errors: list[str]) -> dict[str, Step]:
-    """Steps after what they read, otherwise as written."""
-    if errors:
-        return dict(steps)
-    try:
-        TopologicalSorter({name: step.reads for name, step in steps.items()}).prepare()
-    except CycleError as error:
-        errors.append(f"{path}: steps: expected no cycle, got {' -> '.join(error.args[1])}")
-        return {}
-    ordered: dict[str, Step] = {}
-    while len(ordered) < len(steps):
-        name = next(n for n in steps if n not in ordered and all(r in ordered for r in steps[n].reads))
-        ordered[name] = steps[name]
-    return ordered
+        yield from (f"score {hint}" for hint in unknown(dict.fromkeys(asked), known, ""))

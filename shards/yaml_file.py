@@ -79,5 +79,7 @@ def parse_yaml(text: str) -> object:
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         way_out = "; indent by spaces" if "'\\t'" in (error.problem or "") else ""
         raise YamlError(f"{place}{error.problem}{way_out}") from error
-    except (ValueError, yaml.YAMLError, RecursionError) as error:
+    except RecursionError as error:
+        raise YamlError("values nested too deeply") from error
+    except (ValueError, yaml.YAMLError) as error:
         raise YamlError(str(error)) from error

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from shards.setting_faults import fault_lines, unknown
+from shards.setting_faults import fault_lines, flags, unknown
 from shards.settings import RUN, Settings
 from shards.yaml_file import YamlError, read_yaml
 from train.bridge_config import BRIDGE_PRESETS, BridgeConfig
@@ -175,10 +175,15 @@ def load_settings(path: Path, changes: Mapping[str, Any] | None = None) -> Train
         raise ConfigError(f"{path}: expected settings by name, got {values!r:.60}")
     if "steps" in values:
         raise ConfigError(f"{path}: expected a training recipe, got a recipe of steps; `bakery run` runs it")
+    changed, fields = _changed(values, changes or {}), TrainSettings.model_fields
+    faults = list(flags(changed, fields, f"{path}: "))
     try:
-        return TrainSettings.model_validate(_changed(values, changes or {}))
+        settings = TrainSettings.model_validate(changed)
     except ValidationError as error:
-        raise ConfigError("\n".join(fault_lines(f"{path}: ", TrainSettings.model_fields, error))) from error
+        raise ConfigError("\n".join([*faults, *fault_lines(f"{path}: ", fields, error)])) from error
+    if faults:
+        raise ConfigError("\n".join(faults))
+    return settings
 
 
 def _changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -100,6 +100,100 @@ steps:
     assert "steps.packed.input: bas: unknown; did you mean 'base'?" in errors
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "steps: {a: {step: judge, input: gone}}",
+            ["steps.a.questions: expected a value", "steps.a.input: gone: unknown"],
+        ),
+        (
+            "steps: {a: {step: judge}}",
+            ["steps.a.questions: expected a value", "steps.a.input: expected the name of a step that makes"],
+        ),
+        (
+            "steps: {a: {step: judge, input: b}, b: {step: pack, input: a}}",
+            ["steps.a.questions: expected a value", "steps.b.input: expected a step that makes samples"],
+        ),
+        (
+            "steps: {a: {step: pack, input: b, shard_size: 0}, b: {step: pack, input: a}, c: {step: pac}}",
+            ["steps.a.shard_size: expected", "steps.c.step: pac: unknown", "expected no cycle, got a -> b"],
+        ),
+        (
+            GOOD + "  judged: {step: judge, input: base, questions: [consistency, presence]}\n"
+            "  kept: {step: select, input: base, scores: judged, "
+            "min_scores: {consistency: 9, presence: 2, identity: 0.5}}",
+            ["min_scores.consistency: expected 0 to 4, got 9", "min_scores.presence: expected 0 to 1, got 2"],
+        ),
+    ],
+    ids=["settings and input", "settings and no input", "settings and kind", "cycle", "scores"],
+)
+def test_one_error_of_a_step_hides_no_other(tmp_path: Path, text: str, expected: list[str]) -> None:
+    errors = "\n".join(errors_of(tmp_path, text))
+    for words in expected:
+        assert words in errors
+
+
+def test_what_is_wrong_with_several_changes_comes_at_once(tmp_path: Path) -> None:
+    errors = errors_of(tmp_path, GOOD, "bse.samples=5", "base.samples", "base.samples=[", "base.sampels=3")
+    assert [error.partition(": ")[0].split(" ")[0] for error in errors] == ["--set"] * 3 + [
+        f"{tmp_path / 'recipe.yaml'}"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (
+            "samples: true",
+            "steps.base.samples: expected no yes or no, which YAML also reads on and off as, got",
+        ),
+        ("samples: 4, faults: {copy_paste: off}", "steps.base.faults.copy_paste: expected no yes or no"),
+        ("samples: 4, run: {workers: yes}", "steps.base.run.workers: expected no yes or no"),
+        ("samples: 4, seed: yes", "steps.base.seed: expected no yes or no"),
+    ],
+)
+def test_yes_and_no_are_no_numbers(tmp_path: Path, settings: str, words: str) -> None:
+    (error,) = errors_of(tmp_path, GOOD.replace("samples: 4", settings))
+    assert words in error
+
+
+def test_yes_and_no_are_told_inside_settings_and_taken_where_they_belong(tmp_path: Path) -> None:
+    engine = "{kind: served, model: m, revision: r, in_flight: yes}"
+    judged = f"  judged: {{step: judge, input: base, questions: [consistency], engine: {engine}}}\n"
+    (error,) = errors_of(tmp_path, GOOD + judged)
+    assert "steps.judged.engine.in_flight: expected no yes or no" in error
+    exact = (
+        "  judged: {step: judge, input: base, questions: [consistency]}\n"
+        "  kept: {step: select, input: base, scores: judged, order: [consistency], best: 2, exact: yes}\n"
+    )
+    assert load_recipe(write(tmp_path, GOOD + exact)).steps["kept"].settings.model_dump()["exact"] is True
+
+
+@pytest.mark.parametrize(
+    ("best", "expected"),
+    [
+        ("-1", "steps.kept.best: expected greater than or equal to 1 or a valid dictionary, got -1"),
+        ("{a: -1}", "steps.kept.best.a: expected greater than or equal to 0, got -1"),
+        ("many", "steps.kept.best: expected a valid integer or a valid dictionary, got 'many'"),
+    ],
+)
+def test_a_setting_that_may_be_two_things_is_told_in_one_line_and_in_no_library_s_words(
+    tmp_path: Path, best: str, expected: str
+) -> None:
+    text = GOOD + (
+        "  judged: {step: judge, input: base, questions: [consistency]}\n"
+        f"  kept: {{step: select, input: base, scores: judged, order: [consistency], best: {best}, by: case}}"
+    )
+    (error,) = errors_of(tmp_path, text)
+    assert expected in error
+
+
+def test_what_is_nested_too_deeply_is_told_so(tmp_path: Path) -> None:
+    (error,) = errors_of(tmp_path, "steps: " + "[" * 5000)
+    assert error.endswith("expected a recipe in YAML, got: values nested too deeply")
+
+
 def test_a_wrong_type_names_setting_and_value(tmp_path: Path) -> None:
     (error,) = errors_of(tmp_path, GOOD.replace("samples: 4", "samples: many"))
     assert "steps.base.samples: expected" in error

@@ -37,6 +37,15 @@ def test_checking_a_recipe_imports_neither_torch_nor_ray(write):
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_a_yes_is_no_number_and_hides_no_other_mistake(write):
+    with pytest.raises(ConfigError) as error:
+        check_recipe(write(budget=True, nonsense=1))
+    assert "budget: expected no yes or no" in str(error.value)
+    assert "nonsense: unknown" in str(error.value)
+    with pytest.raises(ConfigError, match="seed: expected no yes or no"):
+        check_recipe(write(seed=True))
+
+
 def test_every_mistake_of_a_recipe_is_told_at_once(write):
     path = write(
         stages=["stage1_base", "stage2_joint", "stage9"],
