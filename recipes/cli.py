@@ -213,7 +213,7 @@ def diff(
     for name, why in found:
         console.print(f"{name}: would be made again", highlight=False)
         for line in why:
-            console.print(f"  {line}", highlight=False)
+            console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
     if not found:
         console.print("nothing would be made again")
 
@@ -306,15 +306,16 @@ def show(
 ) -> None:
     """Show a sample as text, and write its contact sheet."""
     from recipes.sheet import contact_sheet, describe
-    from recipes.trace import existing, find_sample, unknown_key
+    from recipes.trace import Way, existing
 
-    found = find_sample(existing(out), key)
-    if found is None:
-        raise RecipeError([unknown_key(existing(out), key)])
-    for line in describe(found[1]):
-        console.print(line, highlight=False)
+    way = Way(existing(out))
+    sample = way.find(key)
+    if sample is None:
+        raise RecipeError([way.unknown(key)])
+    for line in describe(sample):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     path = ready(to or Path(f"{key}.png"))
-    contact_sheet(found[1]).save(path)
+    contact_sheet(sample).save(path)
     console.print(f"{path}", highlight=False)
 
 
@@ -323,15 +324,15 @@ def why(
     out: Annotated[str, typer.Argument(metavar="OUT", help="an output directory, e.g. out/demo")],
     key: Annotated[str, typer.Argument(metavar="KEY", help="a sample's key")],
 ) -> None:
-    """Tell a sample's whole way: origin, steps, scores, decisions."""
-    from recipes.trace import existing, unknown_key
-    from recipes.trace import why as tell
+    """Tell a sample's whole way, and of what it was made from: origin, steps, scores, decisions."""
+    from recipes.trace import Way, existing
 
-    lines = tell(existing(out), key)
+    way = Way(existing(out))
+    lines = way.lines(key)
     if not lines:
-        raise RecipeError([unknown_key(existing(out), key)])
+        raise RecipeError([way.unknown(key)])
     for line in lines:
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()

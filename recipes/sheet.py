@@ -13,6 +13,7 @@ from shards.sample import Candidate, EncodedImage, Sample
 SIDE_PX = 320
 GAP_PX = 12
 LINE_PX = 18
+BOXES = "Boxes are letters that this sheet's font lacks; the words are printed beside it."
 TARGET, OTHER = (30, 140, 60), (190, 60, 40)
 
 
@@ -20,12 +21,13 @@ def contact_sheet(sample: Sample) -> Image.Image:
     """References left to right with their candidates boxed, the target last, the words below. RGB."""
     columns = len(sample.references) + 1
     width = columns * (SIDE_PX + GAP_PX) + GAP_PX
+    font = _font()
     lines = textwrap.wrap(sample.instruction, max(20, width // 8))
     words = [_names(candidates) for candidates in sample.subjects]
-    height = SIDE_PX + 3 * GAP_PX + LINE_PX * (len(lines) + 3)
+    below = [sample.key, *([BOXES] if undrawable(" ".join([sample.instruction, *words])) else [])]
+    height = SIDE_PX + 3 * GAP_PX + LINE_PX * (len(lines) + len(below) + 2)
     sheet = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(14)
     images = [*sample.references, sample.target]
     for number, image in enumerate(images):
         left = GAP_PX + number * (SIDE_PX + GAP_PX)
@@ -33,10 +35,26 @@ def contact_sheet(sample: Sample) -> Image.Image:
         sheet.paste(_tile(image, candidates), (left, GAP_PX))
         label = f"image {number + 1}: {words[number]}" if number < len(words) else "target"
         draw.text((left, SIDE_PX + GAP_PX + 4), label[:46], fill="black", font=font)
-    for number, line in enumerate([*lines, sample.key]):
+    for number, line in enumerate([*lines, *below]):
         top = SIDE_PX + 2 * GAP_PX + LINE_PX * (number + 1)
         draw.text((GAP_PX, top), line, fill="black" if number < len(lines) else "grey", font=font)
     return sheet
+
+
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Pillow's own, the one that is on every machine."""
+    return ImageFont.load_default(14)
+
+
+def undrawable(text: str) -> str:
+    """The letters of a text that stand as boxes on a sheet: Pillow's own font has those of English.
+
+    >>> undrawable("Zeig die \u7ea2 Eule.")
+    '\u7ea2'
+    """
+    font = _font()
+    box = bytes(font.getmask("\U0010ffff"))
+    return "".join(sorted({each for each in text if bytes(font.getmask(each)) == box}))
 
 
 def _names(candidates: Sequence[Candidate]) -> str:

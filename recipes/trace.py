@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -77,51 +78,86 @@ def delete_directory(out: Storage, name: str) -> None:
     out.delete(f"{STAMPS}/{name}.json")
 
 
-def find_sample(out: Storage, key: str) -> tuple[Finished, Sample] | None:
-    """The first directory that holds a key, and the sample."""
-    for directory in finished(out):
-        if directory.manifest.kind == "samples":
-            opened = Directory(directory.storage)
-            if key in opened.places:
-                return directory, opened[key]
-    return None
-
-
-def unknown_key(out: Storage, key: str) -> str:
-    """The message for a key that nothing holds, with the nearest ones that are held."""
-    keys = {
-        held
-        for directory in finished(out)
-        if directory.manifest.kind == "samples"
-        for held in Directory(directory.storage).places
+def in_line(directories: Sequence[Finished]) -> list[Finished]:
+    """Finished directories, each after what it was made from, otherwise by name."""
+    by_name = {directory.name: directory for directory in directories}
+    reads = {
+        name: [parent for names in found.manifest.parents.values() for parent in names if parent in by_name]
+        for name, found in by_name.items()
     }
-    near = difflib.get_close_matches(key, keys, n=3, cutoff=0.3) or sorted(keys)[:3]
-    known = f"expected a key of its {len(keys)} samples"
-    return f"{out.uri}: {known}, got {key!r}; near: {', '.join(near) or 'none'}"
+    return [by_name[name] for name in TopologicalSorter(reads).static_order()]
 
 
-def why(out: Storage, key: str) -> list[str]:
-    """Lines that tell a sample's way through every finished directory.
+class Way:
+    """The samples of an output by key, and what became of each."""
 
-    >>> why(Storage("/nowhere"), "base-0")
-    []
-    """
-    lines: list[str] = []
-    for directory in finished(out):
-        tell = {"samples": _made, "scores": _scored, "selection": _decided}.get(directory.manifest.kind)
-        lines += [f"{directory.name}: {line}" for line in (tell(directory, key) if tell else ())]
-    return lines
+    def __init__(self, out: Storage) -> None:
+        self._out = out
+        self._directories = in_line(finished(out))
+        self._opened = [
+            (each, Directory(each.storage)) for each in self._directories if each.manifest.kind == "samples"
+        ]
+
+    def find(self, key: str) -> Sample | None:
+        """The sample of a key, from the first directory of the line that holds it."""
+        return next((opened[key] for _, opened in self._opened if key in opened.places), None)
+
+    def unknown(self, key: str) -> str:
+        """The message for a key that nothing holds: why it was rejected, or the nearest that are held."""
+        for directory, _ in self._opened:
+            for reject in read_rejects(directory.storage):
+                if reject["key"] == key:
+                    why = f"it was rejected there: {reject['reason']}: {reject['detail']}"
+                    return f"{directory.storage.uri}: expected a sample {key!r}, got none; {why}"
+        keys = {key for _, opened in self._opened for key in opened.places}
+        near = difflib.get_close_matches(key, keys, n=3, cutoff=0.3) or sorted(keys)[:3]
+        known = f"expected a key of its {len(keys)} samples"
+        return f"{self._out.uri}: {known}, got {key!r}; near: {', '.join(near) or 'none'}"
+
+    def lines(self, key: str) -> list[str]:
+        """A sample's way through every finished directory, after the ways of those that it was made from.
+
+        >>> Way(Storage("/nowhere")).lines("base-0")
+        []
+        """
+        lines: list[str] = []
+        for each in self._family(key):
+            told = [
+                f"  {directory.name}: {line}"
+                for directory in self._directories
+                for line in self._tell(directory, each)
+            ]
+            lines += [each, *told] if told else []
+        return lines
+
+    def _family(self, key: str) -> list[str]:
+        """A key after those of the samples that it was made from, at any remove."""
+        family, unread = [key], [key]
+        while unread:
+            sample = self.find(unread.pop())
+            new = [parent for parent in (sample.provenance.parents if sample else ()) if parent not in family]
+            family += new
+            unread += new
+        return family[::-1]
+
+    def _tell(self, directory: Finished, key: str) -> Iterator[str]:
+        match directory.manifest.kind:
+            case "samples":
+                opened = next(opened for each, opened in self._opened if each is directory)
+                yield from _made(directory, opened, key)
+            case "scores":
+                yield from _scored(directory, key)
+            case "selection":
+                yield from _decided(directory, key)
 
 
-def _made(directory: Finished, key: str) -> Iterator[str]:
-    opened = Directory(directory.storage)
+def _made(directory: Finished, opened: Directory, key: str) -> Iterator[str]:
     if key in opened.places:
         shard, row = opened.places[key]
-        sample = opened.sample(shard, row)
-        found = sample.provenance
+        found = opened.sample(shard, row).provenance
         what = ", ".join(word for word in (found.task, found.case) if word)
         yield f"in shard {shard:05d}, row {row}: {what}"
-        yield f"from {found.source} ({found.licence})"
+        yield f"from {found.source} ({found.licence or 'no licence named'})"
         if found.parents:
             yield f"made from {', '.join(found.parents)}"
         yield f"origin: {_short(dict(found.origin))}"
@@ -133,7 +169,7 @@ def _made(directory: Finished, key: str) -> Iterator[str]:
 
 
 def _short(value: object) -> str:
-    text = json.dumps(value, default=str)
+    text = json.dumps(value, default=str, ensure_ascii=False)
     return text if len(text) <= 300 else text[:297] + "..."
 
 
@@ -141,11 +177,12 @@ def _scored(directory: Finished, key: str) -> Iterator[str]:
     for question in questions(directory.storage):
         table = read_table(directory.storage, question)
         for row in table.filter(pc.equal(table.column("key"), key)).to_pylist():
-            place = "" if row["reference"] < 0 else f" of reference {row['reference']}"
-            if row["status"] != "ok":
-                yield f"{question}{place}: {row['status']} (label mass {row['label_mass']:.2f})"
-            else:
-                yield f"{question}{place}: {row['expected']:.2f} (mode {row['mode']:g})"
+            image = "" if row["reference"] < 0 else f" of image {row['reference'] + 1}"
+            candidate = "" if row["candidate"] < 0 else f", candidate {row['candidate'] + 1}"
+            said = f"{row['status']} (label mass {row['label_mass']:.2f})"
+            if row["status"] == "ok":
+                said = f"{row['expected']:.2f} (mode {row['mode']:g})"
+            yield f"{question}{image}{candidate}: {said}"
 
 
 def _decided(directory: Finished, key: str) -> Iterator[str]:

@@ -1,0 +1,114 @@
+"""`bakery why` and `bakery show`: a sample's whole way, that of what it was made from included."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from filters.fake_server import MODEL, Behaviour, FakeServer
+from recipes.display import Display
+from recipes.run import Run
+from recipes.schema import load_recipe
+from recipes.trace import Way
+from shards.finish import read_rejects
+from shards.index import Directory
+from shards.storage import Storage
+
+ROOT = Path(__file__).parents[2]
+RECIPE = """
+name: traced
+seed: 5
+run: {{workers: 1}}
+steps:
+  zz_base: {{step: single_candidate, samples: 12, size_px: 128, faults: {{damaged_file: 0.2}}}}
+  judged:
+    step: judge
+    input: zz_base
+    questions: [consistency]
+    engine: {{kind: served, model: {model}, revision: r1, endpoints: ["{url}"]}}
+  kept: {{step: select, input: zz_base, scores: judged, max_scores: {{consistency: 3.99}}}}
+  multi: {{step: multi_candidate, input: kept, samples: 3, intra: 0, rounds: 3}}
+  checked:
+    step: judge
+    input: multi
+    questions: [candidate_present]
+    engine: {{kind: served, model: {model}, revision: r1, endpoints: ["{url}"]}}
+"""
+
+
+def bakery(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "recipes.cli", *words],
+        cwd=folder,
+        env=os.environ | {"COLUMNS": "80", "PYTHONPATH": str(ROOT), "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Storage:
+    """An output whose step names are in another order than its line."""
+    folder = tmp_path_factory.mktemp("traced")
+    out = Storage(str(folder / "out"))
+    with FakeServer(Behaviour()) as server:
+        (folder / "r.yaml").write_text(RECIPE.format(model=MODEL, url=server.url))
+        with Run(load_recipe(folder / "r.yaml"), out, Display(Console(quiet=True), out, "traced")) as run:
+            run.execute()
+    return out
+
+
+def a_child(out: Storage) -> tuple[str, str]:
+    """Keys of a multi-candidate sample and of the one that it was made from."""
+    (name,) = (name for name in out.folders() if name.startswith("multi-"))
+    opened = Directory(out.child(name))
+    key = next(iter(opened.places))
+    (parent,) = opened[key].provenance.parents
+    return key, parent
+
+
+def test_a_sample_s_way_begins_with_that_of_what_it_was_made_from(out: Storage) -> None:
+    key, parent = a_child(out)
+    lines = Way(out).lines(key)
+    told = [line.strip().partition("-")[0] for line in lines if line.startswith("  ")]
+    assert [line for line in lines if not line.startswith("  ")] == [parent, key]
+    assert list(dict.fromkeys(told)) == ["zz_base", "judged", "kept", "multi", "checked"]
+    assert any(line.endswith(": kept") and "kept-" in line for line in lines[: lines.index(key)])
+
+
+def test_each_candidate_s_score_says_whose_it_is(out: Storage) -> None:
+    key, _ = a_child(out)
+    scores = [line for line in Way(out).lines(key) if ": candidate_present of image " in line]
+    assert len(scores) >= 2
+    assert len({line.split("candidate_present")[1].split(":")[0] for line in scores}) == len(scores)
+
+
+def test_a_sample_that_was_rejected_has_a_way_and_is_shown_with_the_reason_only(out: Storage) -> None:
+    (name,) = (name for name in out.folders() if name.startswith("zz_base-"))
+    reject = read_rejects(out.child(name))[0]
+    way = Way(out)
+    assert way.lines(reject["key"])[1].startswith(f"  {name}: rejected: undecodable: ")
+    assert way.find(reject["key"]) is None
+    assert "got none; it was rejected there: undecodable: " in way.unknown(reject["key"])
+
+
+def test_words_in_brackets_and_of_any_language_are_printed_as_they_are(tmp_path: Path) -> None:
+    """A terminal's markup would take brackets for its own."""
+    words = "Show the [red] car [/b] \u5728\u96ea\u5730\u91cc"
+    (tmp_path / "set.csv").write_text(
+        f"instruction,references,target\n{words},a.png,b.png\n", encoding="utf-8"
+    )
+    for name, colour in (("a.png", "red"), ("b.png", "blue")):
+        Image.new("RGB", (64, 64), colour).save(tmp_path / name)
+    recipe = "steps: {base: {step: import_table, path: ., clean: {min_side_px: 8}}}"
+    (tmp_path / "r.yaml").write_text(f"name: words\nrun: {{workers: 1}}\n{recipe}\n")
+    assert bakery(tmp_path, "run", "r.yaml").returncode == 0
+    (name,) = (path for path in (tmp_path / "out/words").glob("base-*"))
+    (key,) = Directory(Storage(str(name))).places
+    assert f"instruction: {words}\n" in bakery(tmp_path, "show", "out/words", key).stdout
