@@ -10,6 +10,9 @@ from shards.image import check_image
 from shards.sample import EncodedImage
 
 JPEG_QUALITY = 92
+# Of rendered pictures in that quality, measured on the demo's 1,700 pictures of 512 px: 0.125 to 0.137.
+BYTES_A_PIXEL = 0.13
+FILE_BYTES = 2_000  # of a sample beside its pictures: JSON, headers, padding
 
 
 def encode_jpeg(picture: Image.Image) -> EncodedImage:
@@ -17,6 +20,11 @@ def encode_jpeg(picture: Image.Image) -> EncodedImage:
     buffer = io.BytesIO()
     picture.save(buffer, "jpeg", quality=JPEG_QUALITY, subsampling=0)
     return EncodedImage(data=buffer.getvalue(), extension="jpg")
+
+
+def rendered_bytes(images: float, side_px: int) -> float:
+    """About what a sample of so many rendered pictures takes on a disk."""
+    return images * side_px**2 * BYTES_A_PIXEL + FILE_BYTES
 
 
 def decode_image(image: EncodedImage) -> Image.Image:

@@ -12,6 +12,7 @@ from datagen import ideas
 from datagen.answered import check_answered, lacks_answers
 from datagen.cases import MULTI_INPUT_CASES, shuffled
 from datagen.chat_writer import ChatWriterConfig, fingerprint
+from datagen.encoding import rendered_bytes
 from datagen.faults import CLEAN, FAULTS
 from datagen.generated import GeneratedBuilder
 from datagen.image_models import ImageModel
@@ -93,6 +94,11 @@ class MultiInputConfig(BuilderSettings):
         if self.inputs and self.faults:
             raise ValueError("faults: expected none with image models: only the renderer can make them")
         return self
+
+    def sample_bytes(self) -> float | None:
+        """As `StepSettings`, of rendered pictures; what a model draws nobody can tell."""
+        inputs = sum(len(MULTI_INPUT_CASES[case]) * share for case, share in self.cases.items())
+        return None if self.inputs else rendered_bytes(inputs / sum(self.cases.values()) + 1, self.size_px)
 
     @property
     def batch_size(self) -> int:

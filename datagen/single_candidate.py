@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from datagen.cases import CASES, is_possible, kinds_of
 from datagen.catalogue import EMBEDDED, CatalogueError, Subject, load_catalogue
 from datagen.claims import Claim, draw_claim
-from datagen.encoding import encode_jpeg
+from datagen.encoding import encode_jpeg, rendered_bytes
 from datagen.faults import CLEAN, COPY_PASTE, DAMAGED, FAULTS, Stagehand, apply_fault, damage, needs_order
 from datagen.instructions import write_instruction
 from datagen.panoramas import load_panoramas
@@ -63,6 +63,12 @@ class SingleCandidateConfig(BuilderSettings):
         if any(needs_order(fault) for fault in self.faults) and not any(n > 1 for n in self._orderable()):
             raise ValueError("faults.swapped_order: expected cases of two subjects or more to be possible")
         return self
+
+    def sample_bytes(self) -> float:
+        """As `StepSettings`; pictures are rendered."""
+        often = sum(self.references.values()) or 1
+        references = sum(number * share for number, share in self.references.items()) / often
+        return rendered_bytes(references + 1, self.size_px)
 
     def _orderable(self) -> list[int]:
         """Per possible pair of case and number of references, how many subjects stand in the target."""

@@ -16,7 +16,7 @@ from filters.training import bin_words
 from shards.books import Books
 from shards.driver_step import DriverStep, Input, Result
 from shards.manifest import record
-from shards.storage import Storage
+from shards.storage import Storage, size_words
 
 FILE = "report.html"
 TEMPLATE = "report.html"
@@ -81,15 +81,3 @@ def _environment() -> Environment:
     environment.filters["bin_words"] = bin_words
     environment.filters["plain"] = lambda name: str(name).replace("_", " ")
     return environment
-
-
-def size_words(size_bytes: int) -> str:
-    """Bytes for people.
-
-    >>> size_words(5_832_704), size_words(2_310)
-    ('5.8 MB', '2.3 KB')
-    """
-    for unit, worth in (("GB", 1e9), ("MB", 1e6), ("KB", 1e3)):
-        if size_bytes >= worth:
-            return f"{size_bytes / worth:.1f} {unit}"
-    return f"{size_bytes} B"

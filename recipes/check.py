@@ -11,9 +11,6 @@ from shards.manifest import Manifest, read_manifest
 from shards.settings import Settings
 from shards.storage import Storage
 
-# Bytes a pixel of a rendered JPEG at quality 92, measured on the demo set; for a size to expect, no more.
-BYTES_A_PIXEL = 0.25
-IMAGES_A_SAMPLE = 3.5
 BYTES_A_SCORE = 60
 
 
@@ -85,21 +82,22 @@ def _size(
     if most is None:
         return None
     if step.step_type.kind == "samples":
-        return most * _sample_bytes(step, found)
+        each = _sample_bytes(step, found)
+        return None if each is None else most * each
     questions = len(getattr(step.settings, "questions", ())) or 1
     return float(most * BYTES_A_SCORE * questions) if step.step_type.kind != "page" else None
 
 
-def _sample_bytes(step: Step, found: Mapping[str, Expectation]) -> float:
-    side_px = getattr(step.settings, "size_px", None)
-    if side_px:
-        return float(side_px**2 * BYTES_A_PIXEL * IMAGES_A_SAMPLE)
+def _sample_bytes(step: Step, found: Mapping[str, Expectation]) -> float | None:
+    """What one of its samples takes: as its settings tell, else as one of what it reads."""
+    if (told := step.settings.sample_bytes()) is not None:
+        return told
     for each in (found[name] for name in step.reads):
         if each.step.step_type.kind == "selection":  # its samples are those of what it selects from
             return _sample_bytes(each.step, found)
         if each.step.step_type.kind == "samples" and each.size_bytes and each.most:
             return each.size_bytes / each.most
-    return 512**2 * BYTES_A_PIXEL * IMAGES_A_SAMPLE
+    return None
 
 
 def differing(old: Recipe, new: Recipe) -> list[tuple[str, list[str]]]:

@@ -13,7 +13,7 @@ from recipes import removal_commands, topup_commands, train_commands
 from recipes.judge_commands import commands, print_bills
 from recipes.schema import Recipe, RecipeError, load_recipe
 from recipes.terminal import console, problems, ready
-from shards.storage import Storage
+from shards.storage import Storage, size_words
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -137,7 +137,7 @@ def check(
             found.step.type,
             ", ".join(found.step.reads),
             _count(found.most, is_exact=found.manifest is not None) if is_counted else "",
-            f"{'' if found.manifest else '~'}{found.size_bytes / 1e6:.1f} MB" if found.size_bytes else "",
+            _size(found.size_bytes, is_exact=found.manifest is not None) if is_counted else "",
             "finished" if found.manifest else "to make",
             found.directory,
         )
@@ -145,6 +145,10 @@ def check(
     for step in loaded.steps.values():
         for what in step.settings.missing():
             console.print(f"missing for {step.name}: {what}", highlight=False, soft_wrap=True)
+
+
+def _size(size_bytes: float | None, *, is_exact: bool) -> str:
+    return "?" if size_bytes is None else f"{'' if is_exact else '~'}{size_words(size_bytes)}"
 
 
 def _count(most: int | None, *, is_exact: bool) -> str:
@@ -193,7 +197,7 @@ def list_directories(
             manifest.type,
             str(manifest.books.made),
             str(manifest.books.failed + manifest.books.refused),
-            f"{sum(record.size for record in manifest.files.values()) / 1e6:.1f} MB",
+            size_words(sum(record.size for record in manifest.files.values())),
             f"{manifest.stats.get('seconds', 0)}",
             ", ".join(name for names in manifest.parents.values() for name in names),
         )

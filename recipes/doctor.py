@@ -8,17 +8,19 @@ import shutil
 import socket
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from shards.manifest import versions
-from shards.storage import Storage
+from shards.storage import SCRATCH, Storage
 
 PACKAGES = ("shards", "datagen", "filters", "recipes", "train")
 NEEDED = ("pyarrow", "pillow", "numpy", "onnxruntime", "pydantic", "webdataset")
 OPTIONAL = ("ray", "torch", "transformers")
 FREE_BYTES = 5 << 30
+NAME = ".doctor"  # of a file that is written to see whether one can be
 
 
 @dataclass(frozen=True)
@@ -68,21 +70,36 @@ def _shadows() -> Iterator[Finding]:
 
 
 def _space(out: Storage) -> Iterator[Finding]:
-    name = ".doctor"
+    new = _missing_folders(out)
     try:
-        out.write(name, b"x", is_durable=False)
-        out.delete(name)
+        out.write(NAME, b"x", is_durable=False)
+        out.delete(NAME)
         yield Finding(True, f"{out.uri} can be written")
     except OSError as error:
         yield Finding(False, f"{out.uri} cannot be written: {error}")
-    if out.is_local and Path(out.path()).exists():
-        free = shutil.disk_usage(out.path()).free
+    for folder in new:  # which a run makes itself; one in which something lies by now stays
+        with suppress(OSError):
+            folder.rmdir()
+    if out.is_local:
+        free = shutil.disk_usage(next(path for path in _above(out) if path.is_dir())).free
         yield Finding(free > FREE_BYTES, f"{free / 1e9:.1f} GB free in {out.uri} (5 GB or more is well)")
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     cores = os.cpu_count() or 1
     yield Finding(
         memory / cores > 1 << 30, f"{cores} cores, {memory / 1e9:.1f} GB of memory (1 GB a worker is well)"
     )
+
+
+def _above(out: Storage) -> list[Path]:
+    """The folder of an output and those above it, on a disk."""
+    folder = Path(out.path())
+    return [folder, *folder.parents]
+
+
+def _missing_folders(out: Storage) -> list[Path]:
+    """Folders that a first file in an output on a disk makes, the deepest first."""
+    folders = [Path(out.path(SCRATCH)), *_above(out)] if out.is_local else []
+    return [folder for folder in folders if not folder.exists()]
 
 
 def _loopback() -> Iterator[Finding]:

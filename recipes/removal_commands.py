@@ -9,7 +9,7 @@ import typer
 
 from recipes.schema import RecipeError, load_recipe
 from recipes.terminal import console
-from shards.storage import Storage
+from shards.storage import Storage, size_words
 
 commands = typer.Typer()
 
@@ -37,11 +37,12 @@ def gc(
     with Lease(storage):
         found = waste(storage, kept)
         for entry in found:
-            console.print(f"{entry.name}: {entry.why}, {entry.size_bytes / 1e6:.1f} MB", highlight=False)
-        total = sum(entry.size_bytes for entry in found) / 1e6
+            console.print(f"{entry.name}: {entry.why}, {size_words(entry.size_bytes)}", highlight=False)
+        total = size_words(sum(entry.size_bytes for entry in found))
         if is_real:
             collect(storage, found)
-        console.print(f"{total:.1f} MB {'deleted' if is_real else 'could go: say --delete'}", highlight=False)
+        told = f"{total} {'deleted' if is_real else 'could go: say --delete'}"
+        console.print(told if found else "nothing could go", highlight=False)
 
 
 @commands.command()

@@ -27,6 +27,10 @@ class StepSettings(Settings):
         """What cannot work with these inputs (names of steps, by role), for the recipe's check."""
         return []
 
+    def sample_bytes(self) -> float | None:
+        """About what one of its samples takes on a disk; None: what one that it reads takes, or unknown."""
+        return None
+
     def tables(self) -> Sequence[str] | None:
         """Names of the score tables that the step writes; None where only its run can tell."""
         return None

@@ -267,3 +267,15 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def size_words(size_bytes: float) -> str:
+    """Bytes for people.
+
+    >>> size_words(19_267_600_000), size_words(5_832_704), size_words(2_310)
+    ('19.3 GB', '5.8 MB', '2.3 KB')
+    """
+    for unit, worth in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("KB", 1e3)):
+        if size_bytes >= worth:
+            return f"{size_bytes / worth:.1f} {unit}"
+    return f"{size_bytes:.0f} B"

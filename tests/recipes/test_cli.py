@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from recipes.check import expectations
+from recipes.schema import load_recipe
+from shards.storage import Storage
+
 RECIPE = """
 name: small
 run: {workers: 1}
@@ -158,7 +162,7 @@ def test_gc_says_first_and_deletes_when_told(made: Path) -> None:
     assert said.count("no recipe given names it") == 2
     assert "could go" in said
     assert "deleted" in bakery(made, "gc", "out/small", "small.yaml", "--delete").stdout
-    assert "0.0 MB could go" in bakery(made, "gc", "out/small", "small.yaml").stdout
+    assert "nothing could go" in bakery(made, "gc", "out/small", "small.yaml").stdout
     assert "finished" in bakery(made, "check", "small.yaml").stdout
 
 
@@ -197,3 +201,41 @@ def test_doctor_finds_a_folder_that_shadows_a_package(made: Path) -> None:
     assert done.returncode == 1
     assert "LOOK" in done.stdout
     assert "filters" in done.stdout
+
+
+def test_doctor_leaves_no_trace(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    for out in ("there", "new/deep"):
+        done = bakery(tmp_path, "doctor", "--out", out)
+        assert f"{out} can be written" in done.stdout
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == ["there"]
+
+
+def test_doctor_says_of_a_folder_that_cannot_be_written_what_is_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = bakery(tmp_path, "doctor", "--out", "file/out")
+    assert done.returncode == 1
+    assert "LOOK  file/out cannot be written: " in done.stdout
+
+
+def test_a_plan_s_sizes_are_near_what_is_made_and_unknown_ones_are_not_made_up(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(
+        "name: sized\nrun: {workers: 2}\nsteps:\n"
+        "  base: {step: single_candidate, samples: 24}\n"
+        "  packed: {step: pack, input: base}\n"
+    )
+    recipe = load_recipe(tmp_path / "r.yaml")
+    out = Storage(str(tmp_path / "out/sized"))
+    planned = [found.size_bytes for found in expectations(recipe, out)]
+    assert bakery(tmp_path, "run", "r.yaml").returncode == 0
+    made = [found.size_bytes for found in expectations(recipe, out)]
+    for size, true in zip(planned, made, strict=True):
+        assert 0.7 < size / true < 1.4
+    path = tmp_path / "j.yaml"
+    path.write_text("steps: {base: {step: import_jsonl, path: $NOT_SET_AT_ALL, licence: mit, sample: 70000}}")
+    (found,) = expectations(load_recipe(path), out)
+    assert (found.most, found.size_bytes) == (70_000, None)
+    assert "≤ 70000" in bakery(tmp_path, "check", "j.yaml").stdout
+    path.write_text("steps: {base: {step: single_candidate, samples: 70000, size_px: 1024}}")
+    assert "~29." in (told := bakery(tmp_path, "check", "j.yaml").stdout)
+    assert " GB" in told
