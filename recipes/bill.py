@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from filters.controls import draw_rows
+from filters.controls import KINDS, draw_rows
 from filters.judge_step import JudgeConfig
 from recipes.identity import directories
 from recipes.inputs import samples_of
@@ -32,6 +32,7 @@ class Bill:
         drawn: samples that were looked at.
         asked: those of them that something was left to ask about.
         total: samples that the step reads.
+        controls: samples that it asks about beside them, spoilt.
         seconds: it took.
         counts: requests, tokens.
         missing: the input that has to be made first; "" if none.
@@ -41,14 +42,15 @@ class Bill:
     drawn: int = 0
     asked: int = 0
     total: int = 0
+    controls: int = 0
     seconds: float = 0.0
     counts: Mapping[str, float] = field(default_factory=dict)
     missing: str = ""
 
     def expected(self, name: str) -> float:
-        """Of a count or of the seconds, what the whole set is expected to cost."""
+        """Of a count or of the seconds, what the whole set and its controls are expected to cost."""
         found = self.seconds if name == "seconds" else self.counts.get(name, 0)
-        return found * self.total / max(self.asked, 1)
+        return found * (self.total + self.controls) / max(self.asked, 1)
 
 
 def bills(recipe: Recipe, out: Storage, samples: int) -> Iterator[Bill]:
@@ -86,6 +88,7 @@ def _bill(step: Step, out: Storage, directory: str, samples: int) -> Bill:
         drawn=len(drawn),
         asked=len(unpaid),
         total=len(rows),
+        controls=len(KINDS) * min(settings.controls, len(rows)),
         seconds=seconds,
         counts=counts,
     )
@@ -108,6 +111,8 @@ def describe(bill: Bill) -> Iterator[str]:
     paid = bill.drawn - bill.asked
     before = f", {paid} more drawn {'was' if paid == 1 else 'were'} paid for before" if paid else ""
     yield f"{bill.step}: {bill.asked} of {bill.total} samples asked in {bill.seconds:.1f} s{before}"
+    if bill.controls:
+        yield f"  expected of the whole: {bill.total} samples and {bill.controls} controls"
     yield from (
         f"  {name}: {bill.counts[name]:.0f}, expected {bill.expected(name):.0f}"
         for name in COSTS

@@ -12,7 +12,7 @@ from rich.table import Table
 from recipes import removal_commands, topup_commands, train_commands
 from recipes.judge_commands import commands, print_bills
 from recipes.schema import Recipe, RecipeError, load_recipe
-from recipes.terminal import console, problems, ready
+from recipes.terminal import LimitOption, console, problems, ready
 from shards.storage import Storage, size_words
 
 app = typer.Typer(
@@ -32,9 +32,6 @@ OutOption = Annotated[
 ]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="STEP.KEY=VALUE", help="change a setting; repeatable")
-]
-LimitOption = Annotated[
-    int | None, typer.Option("--limit", min=1, help="plan at most so many samples in each step")
 ]
 
 
@@ -123,7 +120,7 @@ def check(
     from recipes.check import expectations
 
     if sample:
-        print_bills(recipe, out, changes, sample)
+        print_bills(recipe, out, changes, limit, sample)
         return
     loaded = _load(recipe, changes, limit)
     table = Table(box=None, pad_edge=False, header_style="bold")

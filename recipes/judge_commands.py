@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from recipes.schema import RecipeError, load_recipe
-from recipes.terminal import console, ready
+from recipes.terminal import LimitOption, console, ready
 from shards.storage import Storage
 
 commands = typer.Typer()
@@ -29,6 +29,7 @@ def retry(
     step: StepName,
     status: Annotated[str, typer.Option(help="which replies: error or truncated")] = "error",
     out: OutOption = None,
+    limit: LimitOption = None,
     changes: SetOption = None,
 ) -> None:
     """Ask again what an outage spoilt, under the same hash; what was paid is not asked."""
@@ -38,7 +39,7 @@ def retry(
     from recipes.run import Run
 
     check_status(status)
-    loaded = load_recipe(recipe, changes or [])
+    loaded = load_recipe(recipe, changes or [], limit)
     storage = Storage(out or f"out/{loaded.name}")
     with Run(loaded, storage, Display(console, storage, loaded.name)) as run:
         gone, made = ask_again(run, loaded, storage, step, status)
@@ -52,11 +53,13 @@ def retry(
         console.print(f"{name}: was made from the old replies and is gone; run the recipe to make it again")
 
 
-def print_bills(recipe: Path, out: str | None, changes: list[str] | None, samples: int) -> None:
+def print_bills(
+    recipe: Path, out: str | None, changes: list[str] | None, limit: int | None, samples: int
+) -> None:
     """Ask a few samples of each judged step, and print what the whole will cost."""
     from recipes.bill import bills, describe
 
-    loaded = load_recipe(recipe, changes or [])
+    loaded = load_recipe(recipe, changes or [], limit)
     found = list(bills(loaded, Storage(out or f"out/{loaded.name}"), samples))
     if not found:
         raise RecipeError([f"{recipe}: --sample: expected a judged step that is not finished, got none"])
@@ -77,13 +80,14 @@ def calibrate(
     ] = 0,
     to: Annotated[Path | None, typer.Option("--to", help="JSON to write")] = None,
     out: OutOption = None,
+    limit: LimitOption = None,
     changes: SetOption = None,
 ) -> None:
     """Tell whether a judge deserves belief: against truth or people, asked twice, and on controls."""
     from recipes.calibration import calibrate as measure
     from recipes.calibration import describe
 
-    loaded = load_recipe(recipe, changes or [])
+    loaded = load_recipe(recipe, changes or [], limit)
     found = measure(loaded, Storage(out or f"out/{loaded.name}"), step, labels, again)
     for line in describe(found):
         console.print(line, highlight=False, soft_wrap=True)
@@ -107,6 +111,7 @@ def explain(
     most: Annotated[int, typer.Option(min=1, help="ask about so many samples, the nearest ones")] = 20,
     to: Annotated[Path | None, typer.Option("--to", help="JSON lines to write")] = None,
     out: OutOption = None,
+    limit: LimitOption = None,
     changes: SetOption = None,
 ) -> None:
     """Have a served judge write down its reasons for the scores nearest to a threshold."""
@@ -118,7 +123,7 @@ def explain(
         threshold = float(value)
     except ValueError as error:
         raise RecipeError([f"--near {near}: expected QUESTION=NUMBER, got {value!r}"]) from error
-    loaded = load_recipe(recipe, changes or [])
+    loaded = load_recipe(recipe, changes or [], limit)
     found = ask(loaded, Storage(out or f"out/{loaded.name}"), step, score, threshold, within, most)
     for line in describe(found):
         console.print(line, highlight=False, markup=False, soft_wrap=True)

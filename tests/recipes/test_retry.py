@@ -4,9 +4,11 @@ import re
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 from filters.fake_server import MODEL, Behaviour, FakeServer
 from recipes.bill import bills, describe
+from recipes.cli import app
 from recipes.display import Display
 from recipes.retry import check_status, count_statuses, retry
 from recipes.run import Run
@@ -167,6 +169,41 @@ def test_the_bill_asks_a_few_samples_and_tells_the_whole(server, spoilt):
     with opened(spoilt) as run:
         whole = run.execute()["scores"].stats["counts"]
     assert whole["requests"] + bill.counts["requests"] == len(ids(server)) == len(set(ids(server)))
+
+
+def test_a_bill_counts_the_controls(server, tmp_path):
+    server.judge.behaviour.by_words = {}
+    path, out = tmp_path / "recipe.yaml", Storage(str(tmp_path / "out"))
+    text = RECIPE.format(model=MODEL, url=server.url).replace("[consistency, presence]", "[consistency]")
+    path.write_text(text.replace("tolerate_unreadable: 1", "controls: 4"))
+    made = load_recipe(path), out
+    with opened(made) as run:
+        run.execute(until="base")
+    (bill,) = bills(*made, 5)
+    assert "  expected of the whole: 10 samples and 12 controls" in list(describe(bill))
+    with opened(made) as run:
+        whole = run.execute()["scores"].stats["counts"]
+    assert bill.expected("requests") == whole["requests"] + bill.counts["requests"] == 22
+
+
+def test_a_limited_run_is_billed_asked_again_calibrated_and_explained_as_such(server, tmp_path):
+    """Its directories have hashes of their own."""
+    path, out = tmp_path / "recipe.yaml", str(tmp_path / "out")
+    path.write_text(RECIPE.format(model=MODEL, url=server.url))
+
+    def bakery(*words):
+        done = CliRunner().invoke(app, [*words, "--out", out, "--limit", "4"])
+        assert done.exit_code == 0, done.exception
+        return done.output
+
+    bakery("run", str(path), "--until", "base")
+    assert "2 of 4 samples asked" in bakery("check", str(path), "--sample", "2")
+    bakery("run", str(path))
+    server.judge.behaviour.by_words = {}
+    assert re.search(r"scores: \d+ ok$", bakery("retry", str(path), "scores"), re.MULTILINE)
+    assert "consistency" in bakery("calibrate", str(path), "scores")
+    near = bakery("explain", str(path), "scores", "--near", "consistency=2", "--within", "4", "--most", "1")
+    assert near.startswith("base-")
 
 
 def test_a_second_bill_counts_what_was_paid_for_the_first_to_no_sample(server, spoilt):
