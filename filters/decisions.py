@@ -77,7 +77,9 @@ class Decisions:
         lines = [f"{name} at least {value:g}" for name, value in self._least.items()]
         lines += [f"{name} at most {value:g}" for name, value in self._most.items()]
         if self.policy.get("best"):
-            by = f" of each {self.policy['by']}" if self.policy.get("by") else ""
+            columns = self.policy.get("by") or ()
+            columns = [columns] if isinstance(columns, str) else columns
+            by = f" of each {' and '.join(columns)}" if columns else ""
             best = self.policy["best"]
             most = ", ".join(f"{n:,} {g}" for g, n in best.items()) if isinstance(best, dict) else f"{best:,}"
             lines.append(f"the best {most}{by} by {', then '.join(self.policy['order'])}")

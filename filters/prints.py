@@ -46,7 +46,7 @@ def keys_of(of: Input) -> pa.Array:
     """Keys of a directory of samples, of a selection, or of what was fingerprinted."""
     while of.manifest.kind == "scores":
         of = parent_of(of)
-    return read_samples(of, None).keys
+    return read_samples(of).keys
 
 
 def exact_prints(of: Input, keys: pa.Array) -> Prints:

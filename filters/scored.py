@@ -15,6 +15,7 @@ from shards.selection import kept_keys
 from shards.storage import Storage
 from shards.tables import questions, read_table
 
+BETWEEN = "/"  # of the parts of a group's name, where several columns name it
 # Of no batches, as the first `pa.array` of a process imports pandas, which `bakery check` can do without.
 NOTHING = pa.Table.from_batches(
     [], schema=pa.schema({"key": pa.string(), "value": pa.float64(), "status": pa.string()})
@@ -33,8 +34,8 @@ class Samples:
     groups: pa.Array
 
 
-def read_samples(of: Input, by: str | None) -> Samples:
-    """The keys that a selection is about, and the index column it groups by.
+def read_samples(of: Input, by: Sequence[str] = ()) -> Samples:
+    """The keys that a selection is about, and each one's group: its values of the index columns `by`.
 
     Raises:
         SelectError: the index has no such column.
@@ -49,8 +50,15 @@ def read_samples(of: Input, by: str | None) -> Samples:
     if keep is not None:
         table = table.filter(pc.is_in(table.column("key"), value_set=pa.array(sorted(keep), pa.string())))
     keys = table.column("key").combine_chunks()
-    groups = table.column(by).combine_chunks() if by and table.num_rows else pa.nulls(len(keys), pa.string())
-    return Samples(keys, groups.cast(pa.string()))
+    return Samples(keys, _groups(table, by) if by and table.num_rows else pa.nulls(len(keys), pa.string()))
+
+
+def _groups(table: pa.Table, by: Sequence[str]) -> pa.Array:
+    """The name of each row's group."""
+    columns = [table.column(name).combine_chunks().cast(pa.string()) for name in by]
+    if len(columns) == 1:
+        return columns[0]
+    return pc.binary_join_element_wise(*(pc.fill_null(column, "") for column in columns), BETWEEN)
 
 
 def parent_of(selection: Input) -> Input:
@@ -63,13 +71,13 @@ def parent_of(selection: Input) -> Input:
     return Input(storage=storage, manifest=manifest)
 
 
-def _read_index(storage: Storage, name: str, by: str | None) -> pa.Table:
+def _read_index(storage: Storage, name: str, by: Sequence[str]) -> pa.Table:
     with storage.open(f"index/{name}") as file:
         table = pq.ParquetFile(file)
         known = [field.name for field in table.schema_arrow if not pa.types.is_nested(field.type)]
-        if by and by not in known:
-            raise SelectError(f"by: expected a column of the index ({', '.join(known)}), got {by!r}")
-        return table.read(columns=["key", *([by] if by else [])])
+        if unknown := [column for column in by if column not in known]:
+            raise SelectError(f"by: expected a column of the index ({', '.join(known)}), got {unknown[0]!r}")
+        return table.read(columns=list(dict.fromkeys(["key", *by])))
 
 
 def read_scores(tables: Sequence[Storage], scores: Sequence[str]) -> dict[str, pa.Table]:

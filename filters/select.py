@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from filters.checks import ALL, CHECKS, LIKENESS
 from filters.rubrics import load_questions
-from filters.scored import Samples, SelectError, read_samples, read_scores
+from filters.scored import BETWEEN, Samples, SelectError, read_samples, read_scores
 from shards.books import Books
 from shards.driver_step import DriverStep, Input, Result
 from shards.manifest import record
@@ -66,10 +66,13 @@ class SelectConfig(DriverStep):
     max_scores: dict[str, float] = Field(default={}, description="the largest value that is kept, by score")
     best: Annotated[int, Field(ge=1)] | dict[str, Annotated[int, Field(ge=0)]] | None = Field(
         default=None,
-        description="keep at most so many, the best by `order`; with `by`, of each group, or by group",
+        description="keep at most so many, the best by `order`; with `by`, of each group, or by group; of "
+        "several columns, groups of groups",
     )
     order: tuple[str, ...] = Field(default=(), description="scores that say what is better, first one first")
-    by: str | None = Field(default=None, description="index column; `best` then counts in each of its groups")
+    by: str | tuple[str, ...] | None = Field(
+        default=None, description="index column, or several; `best` then counts in each of their groups"
+    )
     exact: bool = Field(
         default=False, description="whether a group that holds fewer than `best` ends the step"
     )
@@ -83,6 +86,12 @@ class SelectConfig(DriverStep):
             return value
         return {**POLICIES[named], **cast("Mapping[str, Json]", value)}
 
+    @field_validator("best", mode="before")
+    @classmethod
+    def _flatten(cls, best: object) -> object:
+        """Groups of groups as one group each, named as `read_samples` names them."""
+        return _flat(best) if isinstance(best, Mapping) else best
+
     @model_validator(mode="after")
     def _complete(self) -> SelectConfig:
         if not (self.min_scores or self.max_scores or self.best):
@@ -95,8 +104,17 @@ class SelectConfig(DriverStep):
             raise ValueError("`best` beside `exact`: how many there are to be")
         if self.best and not self.order:
             raise ValueError("`order` beside `best`: which scores say what is better")
+        self._check_groups()
         self._check_scores()
         return self
+
+    def _check_groups(self) -> None:
+        if not isinstance(self.best, dict) or len(self.columns) < 2:
+            return
+        for group in self.best:
+            if group.count(BETWEEN) != len(self.columns) - 1:
+                told = BETWEEN.join(self.columns)
+                raise ValueError(f"best: expected groups of {told}, one inside the other, got {group!r}")
 
     def _check_scores(self) -> None:
         wrong = [*self._misnamed(), *self._out_of_scale()]
@@ -116,6 +134,11 @@ class SelectConfig(DriverStep):
                 if not low <= value <= high:
                     words = f"expected {low:g} to {high:g}, got {value:g}: it would decide nothing"
                     yield f"{rule}.{name}: {words}"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that it groups by."""
+        return (self.by,) if isinstance(self.by, str) else self.by or ()
 
     @property
     def scores(self) -> list[str]:
@@ -140,13 +163,26 @@ class SelectConfig(DriverStep):
     def decide(self, inputs: Mapping[str, Sequence[Input]]) -> tuple[Samples, pa.Table]:
         """The samples, and what is decided of each."""
         (of,) = inputs["input"]
-        samples = read_samples(of, self.by)
+        samples = read_samples(of, self.columns)
         scores = read_scores([i.storage for i in inputs["scores"]], self.scores)
         return samples, select(samples, scores, self)
 
     def most(self, group: str | None) -> int:
         """How many are kept of a group at most."""
         return self.best.get(group or "", 0) if isinstance(self.best, dict) else self.best or 0
+
+
+def _flat(groups: Mapping[str, object]) -> dict[str, object]:
+    """Groups of groups by one name each.
+
+    >>> _flat({"single": {"object": 5, "scene": 2}, "multi": 3})
+    {'single/object': 5, 'single/scene': 2, 'multi': 3}
+    """
+    flat: dict[str, object] = {}
+    for name, found in groups.items():
+        inner = _flat(found) if isinstance(found, Mapping) else {"": found}
+        flat |= {f"{name}{BETWEEN}{each}" if each else name: value for each, value in inner.items()}
+    return flat
 
 
 def _scale(score: str) -> tuple[float, float]:
@@ -249,7 +285,8 @@ def _beyond_best(
     names = groups.dictionary.to_pylist()
     if isinstance(policy.best, dict) and names and not set(policy.best) & set(names):
         known, named = ", ".join(map(str, names)), ", ".join(policy.best)
-        raise SelectError(f"best: expected groups that {policy.by} has ({known}), got {named}")
+        column = BETWEEN.join(policy.columns)
+        raise SelectError(f"best: expected groups that {column} has ({known}), got {named}")
     most = np.array([policy.most(name) for name in names], dtype=np.int64)
     group = groups.indices.to_numpy()[places]
     order = np.lexsort([np.array(ties), *columns, group])

@@ -128,11 +128,11 @@ def test_a_selection_of_a_selection_is_about_what_both_kept(tmp_path) -> None:
         write_selection(table, tmp_path / before.directory / "selection.parquet")
         write_manifest(Storage(str(tmp_path / before.directory)), before)
     of = Input(storage=Storage(str(tmp_path / before.directory)), manifest=before)
-    found = read_samples(of, "task")
+    found = read_samples(of, ["task"])
     assert (found.keys.to_pylist(), found.groups.to_pylist()) == (["k3"], ["z"])
     (tmp_path / "one-000000000000/manifest.json").unlink()
     with pytest.raises(SelectError, match="expected the directory that was selected from, got none"):
-        read_samples(of, "task")
+        read_samples(of, ["task"])
 
 
 def test_a_score_that_no_judge_gave_is_refused_with_those_there_are(tmp_path) -> None:
@@ -148,9 +148,9 @@ def test_groups_are_a_column_of_words_or_numbers(tmp_path) -> None:
     pq.write_table(nested, tmp_path / "index/00000.parquet")
     manifest = Manifest(name="m", type="t", hash="0" * 64, kind="samples", config={})
     of = Input(storage=Storage(str(tmp_path)), manifest=manifest)
-    assert read_samples(of, "task").groups.to_pylist() == ["t"]
+    assert read_samples(of, ["task"]).groups.to_pylist() == ["t"]
     with pytest.raises(SelectError, match=r"by: expected a column of the index \(key, task\), got 'members'"):
-        read_samples(of, "members")
+        read_samples(of, ["members"])
 
 
 def test_an_unreadable_score_rejects_with_that_reason_and_is_never_low() -> None:
@@ -206,6 +206,31 @@ def test_a_shortfall_is_told_for_each_group_in_order_of_names() -> None:
     assert [short.words for short in told] == ["2 of 3, 2 of 5 samples passed (40%)"]
 
 
+def test_several_columns_make_groups_of_groups(tmp_path) -> None:
+    (tmp_path / "index").mkdir()
+    index = pa.table(
+        {"key": [f"k{n:05d}" for n in range(6)], "task": list("ppqqqp"), "references": [1, 2, 1, 1, 2, 1]}
+    )
+    pq.write_table(index, tmp_path / "index/00000.parquet")
+    manifest = Manifest(name="m", type="t", hash="0" * 64, kind="samples", config={})
+    of = Input(storage=Storage(str(tmp_path)), manifest=manifest)
+    best = {"p": {"1": 1, "2": 2}, "q": {"1": 1, "2": 0}}
+    policy = SelectConfig(min_scores={"a": 1}, best=best, order=("a",), by=("task", "references"))
+    assert policy.best == {"p/1": 1, "p/2": 2, "q/1": 1, "q/2": 0}
+    given = read_samples(of, policy.columns)
+    table = select(given, {"a": scores([1, 2, 3, 4, 5, 6])}, policy)
+    assert kept(table) == ["k00001", "k00003", "k00005"]
+    assert [short.words for short in shortfalls(given, table, policy)] == [
+        "p/2: 1 of 2, 1 of 1 samples passed (100%)"
+    ]
+    again = SelectConfig.model_validate(policy.model_dump(mode="json"))
+    assert again == policy
+    each = SelectConfig(best=1, order=("a",), by=("task", "references"))
+    assert kept(select(given, {"a": scores([1, 2, 3, 4, 5, 6])}, each)) == [
+        "k00001", "k00003", "k00004", "k00005",
+    ]  # fmt: skip
+
+
 def test_groups_that_no_sample_has_are_refused_with_those_there_are() -> None:
     policy = SelectConfig(best={"compositon": 1}, order=("a",), by="task")
     with pytest.raises(SelectError, match=r"best: expected groups that task has \(x, y\), got compositon"):
@@ -221,6 +246,10 @@ def test_groups_without_a_best_are_refused() -> None:
     ("rules", "told"),
     [
         ({"best": {"x": 1}, "order": ("a",)}, "which column names the groups"),
+        (
+            {"best": {"x": {"y": 1}, "z": 2}, "order": ("a",), "by": ("task", "case")},
+            "expected groups of task/case, one inside the other, got 'z'",
+        ),
         ({"min_scores": {"a": 1}, "exact": True}, "how many there are to be"),
         ({"min_scores": {"a.median": 1}}, "got 'a.median'"),
         ({"min_scores": {"check_phrase": 2}}, "check_phrase: expected 0 to 1, got 2"),

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from datagen.fake_chat_server import Behaviour as ChatBehaviour
 from datagen.fake_chat_server import FakeChatServer
 from datagen.fake_images_server import Behaviour as ImagesBehaviour
 from datagen.fake_images_server import FakeImagesServer
+from datagen.kinds import ADD_CASES, SWAP_CASES
 from filters.fake_server import Behaviour, FakeServer
 from recipes.display import Display
 from recipes.run import Run
@@ -37,9 +39,13 @@ run: {{workers: 2}}
 steps:
   base: {{step: import, paths: ["{tar}"], source: composed}}
 """
-CASES = ("character", "object", "character+character", "character+object", "object+object")
-SCENES = ("character+scene", "object+scene")
-WANTED = dict.fromkeys((*CASES, *SCENES), 2)
+WANTED = {
+    f"distinction_{counted}_{relation}": dict.fromkeys(cases, 1)
+    for relation in ("cross", "intra")
+    for counted, cases in (("single", SWAP_CASES), ("multi", ADD_CASES))
+}
+CELLS = {(task, case): count for task, cases in WANTED.items() for case, count in cases.items()}
+DRAWN = dict.fromkeys(MULTI_INPUT_CASES, 1) | dict.fromkeys([*MULTI_INPUT_CASES][:2], 2)
 WORKERS, IN_FLIGHT = 2, 3
 QUICK = {"in_flight": IN_FLIGHT, "timeout_s": 20, "outage_s": 20}
 
@@ -113,11 +119,11 @@ SMALL = {
     "scone_full": (
         "refined.best=22",
         f"multi_candidate.best={WANTED}",
-        "multi_input.best=15",
+        f"multi_input.best={DRAWN}",
         "candidates.samples=28",
         "candidates.edit_px=128",
         "candidates.samples_at_once=4",
-        "drawn.samples=20",
+        "drawn.samples=26",
         "drawn.size_px=128",
         "drawn.samples_at_once=4",
         "base_judged.controls=2",
@@ -156,13 +162,19 @@ def test_the_whole_recipe_gives_exactly_the_planned_counts(whole):
     out, made, _ = whole
     assert made["refined"].books.made == 22
     assert made["multi_input"].books.made == 15
-    assert made["packed"].books.made == 22 + 15 + sum(WANTED.values())
-    directory = Directory(Storage(str(out / made["candidates"].directory)))
-    kept = kept_keys(Storage(str(out / made["multi_candidate"].directory)))
-    cases = [row.case for row in directory.rows() if row.key in kept]
-    assert {case: cases.count(case) for case in WANTED} == WANTED
-    tasks = {row.task.rpartition("_")[2] for row in directory.rows() if row.key in kept}
-    assert tasks == {"cross", "intra"}
+    assert made["packed"].books.made == 22 + 15 + len(CELLS)
+    verified = kept_rows(out, made, "candidates", "multi_candidate")
+    assert Counter((row.task, row.case) for row in verified) == CELLS
+    assert all((row.references == 1) == row.task.startswith("distinction_single") for row in verified)
+    drawn = kept_rows(out, made, "drawn", "multi_input")
+    assert Counter(row.case for row in drawn) == DRAWN
+    assert all(row.references == len(MULTI_INPUT_CASES[row.case]) for row in drawn)
+
+
+def kept_rows(out, made, samples, selection):
+    """Index rows of a step's samples that a selection keeps."""
+    kept = kept_keys(Storage(str(out / made[selection].directory)))
+    return [r for r in Directory(Storage(str(out / made[samples].directory))).rows() if r.key in kept]
 
 
 @pytest.mark.ray
@@ -232,7 +244,7 @@ def test_killed_five_times_it_ends_in_the_same_bytes_and_pays_for_nothing_twice(
 
 @pytest.mark.parametrize(
     ("name", "count"),
-    [("scone_multi_input_15k", len(MULTI_INPUT_CASES)), ("scone_multi_candidate_20k", sum(WANTED.values()))],
+    [("scone_multi_input_15k", len(MULTI_INPUT_CASES)), ("scone_multi_candidate_20k", len(CELLS))],
 )
 def test_a_recipe_of_one_set_gives_its_counts(name, count, base, tmp_path):
     out = tmp_path / "out"
