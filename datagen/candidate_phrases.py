@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
-from datagen.text_checks import BadTextError, check_phrase, rests_on_position
+from datagen.candidate_boxes import Sought
+from datagen.naming import phrase_of, rests_on_position, tells_nothing
+from datagen.text_checks import BadTextError, check_phrase
 from datagen.writers import Fields, TextRequest
 from shards.sample import EncodedImage, Json
 
@@ -21,35 +23,38 @@ class Worded:
 
 
 def ask_phrases(
-    names: Sequence[str],
+    sought: Sequence[Sought],
     images: tuple[EncodedImage, ...],
+    picture: int,
     seed: int,
     *,
     may_use_position: bool,
-    boxes: Sequence[Sequence[int] | None] = (),
 ) -> TextRequest:
     """The request for a phrase for each candidate; the first one's is the instruction's.
 
+    Candidates may be called the same: the writer is told them as it is when it is asked for their boxes. The
+    boxes are left out, so that no phrase depends on whether they were asked for.
+
     Args:
-        names: of the candidates of the last image.
-        images: the picture, after what it was before candidates were added.
+        sought: the candidates.
+        images: that the writer is shown.
+        picture: number, from 1, of the image that shows them.
         seed: of the request.
         may_use_position: whether the first phrase may rest on a position alone.
-        boxes: where each candidate is, where that is known.
     """
-    allowed = ["attribute", "size", *(["position"] if may_use_position else [])]
+    allowed: list[Json] = ["attribute", "size", *(["position"] if may_use_position else [])]
+    told = [each.as_json(number) for number, each in enumerate(sought, start=1)]
     return TextRequest(
         prompt="phrases",
-        facts={"subjects": [{"name": name} for name in names], "allowed": allowed},
-        known={"boxes": list(boxes)},
+        facts={"picture": picture, "subjects": told, "allowed": allowed},
         images=images,
         seed=seed,
-        check=partial(_check, names, may_use_position),
+        check=partial(_check, [each.name for each in sought], may_use_position),
     )
 
 
 def _check(names: Sequence[str], may_use_position: bool, fields: Fields) -> None:
-    phrases = [str(entry["phrase"]) for entry in _entries(fields)]
+    phrases = _phrases(fields)
     if len(phrases) != len(names):
         raise BadTextError("wrong_number", f"phrases: expected {len(names)}, got {len(phrases)}")
     for phrase in phrases:
@@ -57,7 +62,7 @@ def _check(names: Sequence[str], may_use_position: bool, fields: Fields) -> None
     if len({phrase.lower() for phrase in phrases}) < len(phrases):
         raise BadTextError("ambiguous_phrase", f"phrases: expected all different, got {', '.join(phrases)}")
     bare = {f"the {name.lower()}" for name in names[1:]}
-    if phrases[0].lower() in bare:
+    if phrases[0].lower() in bare or tells_nothing(phrases[0], names[0], names[1:]):
         raise BadTextError(
             "ambiguous_phrase", f"expected words that fit {names[0]!r} alone, got {phrases[0]!r}"
         )
@@ -67,11 +72,15 @@ def _check(names: Sequence[str], may_use_position: bool, fields: Fields) -> None
 
 def read_phrases(fields: Fields, names: Sequence[str]) -> list[Worded]:
     """The phrases; what rests on a position alone says so, whatever the writer says."""
+    cues = [str(entry["cue"]) for entry in _entries(fields)]
     return [
-        Worded(phrase, "position" if rests_on_position(phrase, names) else _other_cue(str(entry["cue"])))
-        for entry in _entries(fields)
-        if (phrase := str(entry["phrase"]))
+        Worded(phrase, "position" if rests_on_position(phrase, names) else _other_cue(cue))
+        for phrase, cue in zip(_phrases(fields), cues, strict=True)
     ]
+
+
+def _phrases(fields: Fields) -> list[str]:
+    return [phrase_of(str(entry["phrase"])) for entry in _entries(fields)]
 
 
 def _other_cue(cue: str) -> str:

@@ -7,18 +7,26 @@ makes the same choice and pays nothing.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import Field
 
 from datagen import prompts
 from datagen.paid import PaidModel, check_model, seeds
 from datagen.prompts import Prompt, check_fields, load_prompts
-from datagen.text_checks import BadTextError, check_unlike
+from datagen.text_checks import BadTextError, check_unlike, trimmed
 from datagen.writers import Fields, Text, TextRequest, Writer, Written
-from shards.chat import PATH, chat_body, count_tokens, image_part, json_format, read_content
+from shards.chat import (
+    PATH,
+    UnfinishedError,
+    chat_body,
+    count_tokens,
+    image_part,
+    json_format,
+    parse_json,
+    read_content,
+)
 from shards.endpoints import Ask
 from shards.http_client import RequestError
 from shards.ledger import Ledger, request_hash
@@ -114,7 +122,7 @@ class ChatWriter:
 
     def _read(self, answer: Any) -> bytes:  # noqa: ANN401, what a server says
         self._model.counts.update(count_tokens(answer))
-        return read_content(answer).encode()
+        return read_content(answer).encode(errors="replace")  # half a character is none
 
     def _address(self, request: TextRequest, seed: int) -> bytes:
         """Of the canonical request: whatever the answer depends on."""
@@ -162,12 +170,13 @@ def _parsed(reply: bytes, prompt: Prompt) -> Fields:
     if not reply.strip():
         raise BadTextError("empty", "expected JSON, got nothing")
     try:
-        value = json.loads(reply, strict=False)  # vLLM's grammar lets line ends and tabs stand in strings
-    except (ValueError, RecursionError) as error:
+        fields: Any = trimmed(parse_json(reply.decode(errors="replace")))
+    except UnfinishedError as error:
+        raise BadTextError("unfinished", f"{error}; raise max_tokens if most are") from error
+    except ValueError as error:
         raise BadTextError("not_json", f"expected JSON, got {reply[:80]!r}") from error
-    check_fields(value, prompt.schema)
-    fields: Fields = value
-    return fields
+    check_fields(fields, prompt.schema)
+    return cast(Fields, fields)
 
 
 def fingerprint(config: ChatWriterConfig | None) -> str | None:

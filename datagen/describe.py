@@ -18,6 +18,7 @@ from datagen import prompts
 from datagen.answered import check_answered, lacks_answers
 from datagen.chat_writer import ChatWriterConfig
 from datagen.kinds import joined, known_kind
+from datagen.naming import name_of
 from datagen.template_writer import TemplateWriterConfig
 from datagen.text_checks import BadTextError, check_english, check_line
 from datagen.writers import Fields, TextRequest, Writer, Written
@@ -32,7 +33,7 @@ from shards.worker_step import WorkerStep
 class DescribeConfig(WorkerStep):
     """Settings of `describe`."""
 
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
 
     seed: int = Field(default=0, ge=0, description="of what is asked; the recipe's seed unless set")
     writer: ChatWriterConfig | None = Field(
@@ -149,7 +150,7 @@ def _check(references: int, fields: Fields) -> None:
         raise BadTextError("wrong_number", f"subjects: expected {references}, got {len(_subjects(fields))}")
     for number, entry in enumerate(_subjects(fields)):
         if entry["kind"] != "none":
-            check_line(str(entry["name"]), f"subjects[{number}].name", 60)
+            check_line(name_of(str(entry["name"])), f"subjects[{number}].name", 60)
             check_english(str(entry["name"]), f"subjects[{number}].name")
     if fields["scene"]:
         check_line(str(fields["scene"]), "scene", 200)
@@ -165,7 +166,7 @@ def _outcome(sample: Sample, text: Written | Reject) -> Sample | Reject:
                 reason="no_subject", detail=f"{sample.key}.ref{number}: nothing in it that can be named"
             )
     named = tuple(
-        (_candidate(before, str(entry["name"]), str(entry["kind"])),)
+        (_candidate(before, name_of(str(entry["name"])), str(entry["kind"])),)
         for before, entry in zip(sample.subjects, subjects, strict=True)
     )
     kinds = [str(entry["kind"]) for entry in subjects]

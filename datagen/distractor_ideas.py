@@ -14,7 +14,7 @@ import yaml
 
 from datagen.ideas import draw_attributes
 from datagen.ideas import fingerprint as ideas_fingerprint
-from datagen.template_writer import is_ambiguous
+from datagen.naming import is_ambiguous
 from datagen.variants import Relation
 
 FILE = files("datagen").joinpath("editing.yaml")

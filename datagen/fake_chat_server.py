@@ -26,6 +26,7 @@ from PIL import Image
 
 from datagen.candidate_boxes import SIDE
 from datagen.fake_images_server import added_at
+from datagen.instructions import renumber
 from datagen.template_writer import WRITES
 from datagen.text_checks import BadTextError
 from shards.fake_model import FakeBehaviour, FakeModel, broken
@@ -45,6 +46,13 @@ FAULTS = (
     "newline",
     "missing_field",
     "long",
+    "fenced",
+    "thinking",
+    "talkative",
+    "articles",
+    "crossed",
+    "cut",
+    "refusal",
     "position",
     "mirrored",
     "nobody",
@@ -142,8 +150,14 @@ def say(prompt: str, text: str, images: Sequence[bytes], seed: int, fault: str) 
         return json.dumps({} if fault == "missing_field" else answer)
     if fault == "prose":
         return "Sure! Here is what you asked for: a picture with both of them."
+    if fault == "refusal":
+        return "I'm sorry, but I can't help with identifying people in images."
     if fault == "empty":
         return ""
+    if fault in HABITS:
+        return HABITS[fault].format(json.dumps(answer, indent=1))
+    if fault == "cut":
+        return json.dumps(answer)[:-3]
     if fault in BOX_FAULTS:
         entries = answer.get("boxes", ())
         spoilt = [{**entry, "bbox_2d": BOX_FAULTS[fault](entry, entries)} for entry in entries]
@@ -168,6 +182,8 @@ def _spoilt(value: Any, given: str, fault: str) -> Any:  # noqa: ANN401, JSON
         "newline": f"{value}\n\nand more",
         "long": value + " and so on" * 100,
         "position": "the one on the left",
+        "articles": re.sub(r"^(?:the )?", "A ", value) + "." if len(value) < 30 else f" {value}\n",
+        "crossed": renumber(value, {1: 2, 2: 1}),
         "mirrored": re.sub(r"\b(left|right)\b", lambda side: SIDES[side[0]], value),
     }
     return words[fault]
@@ -216,6 +232,12 @@ def _column(number: int, of: int) -> list[int]:
     return [SIDE * (number - 1) // of, 0, SIDE * number // of, SIDE]
 
 
+HABITS: Mapping[str, str] = {
+    "fenced": "```json\n{}\n```",
+    "thinking": '<think>\nMaybe {{"subject": 0}}? No.\n</think>\n\n{}',
+    "talkative": "Here is the JSON {{as asked}}:\n\n{}\n\nLet me know if it is to be changed!",
+}
+"""What models put around an answer where no grammar holds them; the answer is of use."""
 BOX_FAULTS: Mapping[str, Callable[[Any, Any], list[int]]] = {
     "outside": lambda entry, _: [at + SIDE for at in entry["bbox_2d"]],
     "swapped": lambda entry, _: [*entry["bbox_2d"][2:], *entry["bbox_2d"][:2]],

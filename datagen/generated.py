@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -12,10 +12,18 @@ from typing import Any, Protocol, cast
 
 from datagen.generators import Drawn, Generator, Picture, PictureRequest
 from datagen.ideas import Idea, draw_attributes, output_prompt
-from datagen.instructions import STYLES, Mention, Wish, write_instruction
-from datagen.template_writer import is_ambiguous
-from datagen.text_checks import BadTextError, check_english, check_instruction, check_line, check_order
-from datagen.writers import Fields, Text, TextRequest, Writer, Written
+from datagen.instructions import STYLES
+from datagen.naming import is_ambiguous, name_of
+from datagen.text_checks import (
+    BadTextError,
+    check_bound,
+    check_english,
+    check_instruction,
+    check_line,
+    check_order,
+    images_named,
+)
+from datagen.writers import Fields, TextRequest, Writer, Written
 from shards.sample import Candidate, Json, Provenance, Sample
 from shards.stage import Reject, Stage, Work, keyed_random
 
@@ -103,10 +111,20 @@ class GeneratedBuilder(Stage):
 
     def _drafts(self, batch: Sequence[Work], outcomes: dict[int, Sample | Reject]) -> dict[int, Draft]:
         """What is to be drawn, by place in the batch; the rejects go to `outcomes`."""
-        plans = _written(enumerate(self._writer.write([self._plan(work) for work in batch])), outcomes)
+        plans = self._write({n: self._plan(work) for n, work in enumerate(batch)}, outcomes)
         asked = {n: self._instruction(batch[n], plan.fields) for n, plan in plans.items()}
-        texts = zip(asked, self._writer.write(list(asked.values())), strict=True)
-        return {n: self._draft(batch[n], plans[n], text) for n, text in _written(texts, outcomes).items()}
+        told = self._write(asked, outcomes)
+        terse = {n: self._terse(batch[n], plans[n].fields) for n in told if _is_terse(batch[n])}
+        own = told | self._write(terse, outcomes)
+        return {n: self._draft(batch[n], plans[n], told[n], own[n]) for n in told if n not in outcomes}
+
+    def _write(
+        self, asked: Mapping[int, TextRequest], outcomes: dict[int, Sample | Reject]
+    ) -> dict[int, Written]:
+        """What was written; the rejects go to `outcomes`."""
+        found = dict(zip(asked, self._writer.write(list(asked.values())), strict=True))
+        outcomes |= {n: text for n, text in found.items() if isinstance(text, Reject)}
+        return {n: text for n, text in found.items() if isinstance(text, Written)}
 
     def _plan(self, work: Work) -> TextRequest:
         random = self._random(work, "plan in words")
@@ -133,49 +151,45 @@ class GeneratedBuilder(Stage):
                 scene = entry
             else:
                 subjects.append(entry)
+        is_ordered = bool(work.spec["ordered"])
+        row = [str(cast("Mapping[str, Json]", entry)["called"]) for entry in subjects] if is_ordered else []
         return TextRequest(
             prompt="instruction",
             facts={
                 "subjects": subjects,
                 "scene": scene,
-                "place": "" if scene else plan["place"],
-                "ordered": bool(work.spec["ordered"]),
+                "place": "" if scene else _place(plan),
+                "ordered": is_ordered,
             },
             seed=self._random(work, "instruction").randrange(1 << 31),
-            check=partial(
-                _check_own,
-                len(kinds),
-                [count(n) for n in range(1, len(kinds) + 1)],
-                [
-                    str(cast("Mapping[str, Json]", entry)["called"])
-                    for entry in subjects
-                    if work.spec["ordered"]
-                ],
-            ),
+            check=partial(_check_own, {name: count(n) for n, name in enumerate(_names(plan), start=1)}, row),
         )
 
-    def _draft(self, work: Work, plan: Written, text: Written) -> Draft:
+    def _terse(self, work: Work, plan: Fields) -> TextRequest:
+        """What is asked of a sample whose own instruction is to name nothing."""
+        names, place = _names(plan), _place(plan)
+        return TextRequest(
+            prompt="terse",
+            facts={"images": len(names), "place": place},
+            seed=self._random(work, "terse").randrange(1 << 31),
+            check=partial(_check_terse, names, place),
+        )
+
+    def _draft(self, work: Work, plan: Written, told: Written, own: Written) -> Draft:
+        """`told`: the instruction that names all; `own`: the sample's."""
         kinds = cast(Sequence[str], work.spec["kinds"])
         prompts = [str(entry["prompt"]) for entry in _inputs(plan.fields)]
         ideas = [
             Idea(kind=kind, noun=name, prompt=prompt)
             for kind, name, prompt in zip(kinds, _names(plan.fields), prompts, strict=True)
         ]
-        instruction = str(text.fields["instruction"])
-        is_terse = bool(work.spec["terse"]) and not work.spec["ordered"] and "scene" not in kinds
+        written = {"plan": plan.made_by, "instruction": told.made_by}
         return Draft(
             work=work,
             ideas=ideas,
-            instruction=self._terse(work, ideas, str(plan.fields["place"])) if is_terse else instruction,
-            told=output_prompt(instruction, ideas),
-            written_by={"plan": plan.made_by, "instruction": text.made_by},
-        )
-
-    def _terse(self, work: Work, ideas: Sequence[Idea], place: str) -> str:
-        """An instruction that names nothing: templates have all of these there are."""
-        mentions = [Mention(idea.phrase, number) for number, idea in enumerate(ideas, start=1)]
-        return write_instruction(
-            self._random(work, "terse"), Wish(mentions=mentions, place=place, is_terse=True)
+            instruction=str(own.fields["instruction"]),
+            told=output_prompt(str(told.fields["instruction"]), ideas),
+            written_by=written if own is told else {**written, "terse": own.made_by},
         )
 
     # In pictures
@@ -231,13 +245,24 @@ def _count(work: Work) -> Callable[[int], str]:
     return STYLES[str(work.spec["style"])]
 
 
+def _is_terse(work: Work) -> bool:
+    """Where nothing must be named: no order, no image that is a place."""
+    kinds = cast(Sequence[str], work.spec["kinds"])
+    return bool(work.spec["terse"]) and not work.spec["ordered"] and "scene" not in kinds
+
+
 def _inputs(plan: Fields) -> Sequence[Mapping[str, Json]]:
     return cast("Sequence[Mapping[str, Json]]", plan["inputs"])
 
 
 def _names(plan: Fields) -> list[str]:
     """What the inputs are called, without an article."""
-    return [re.sub(r"^(?:the|an?)\s+", "", str(entry["name"]), flags=re.I) for entry in _inputs(plan)]
+    return [name_of(str(entry["name"])) for entry in _inputs(plan)]
+
+
+def _place(plan: Fields) -> str:
+    """Where the picture is set, as it stands in an instruction."""
+    return str(plan["place"]).rstrip(" .,;:!")
 
 
 def _check_plan(inputs: int, fields: Fields) -> None:
@@ -251,22 +276,28 @@ def _check_plan(inputs: int, fields: Fields) -> None:
         check_english(str(entry["prompt"]), f"inputs[{number}].prompt")
         if is_ambiguous(name, names[:number]):
             raise BadTextError("ambiguous_name", f"inputs: expected names told apart, got {', '.join(names)}")
-    check_line(str(fields["place"]), "place", 80)
-    check_english(str(fields["place"]), "place")
+    check_line(_place(fields), "place", 80)
+    check_english(_place(fields), "place")
 
 
-def _check_own(references: int, called: Sequence[str], row: Sequence[str], fields: Fields) -> None:
-    """`row`: the images whose subjects stand from left to right, if they are to."""
-    check_instruction(str(fields["instruction"]), references, called=called)
+def _check_own(called: Mapping[str, str], row: Sequence[str], fields: Fields) -> None:
+    """`called`: each image by its subject's name; `row`: those whose subjects stand from left to right."""
+    text = str(fields["instruction"])
+    check_instruction(text, len(called), called=list(called.values()))
+    check_bound(text, called)
     if len(row) > 1:
-        check_order(str(fields["instruction"]), row)
+        check_order(text, row)
 
 
-def _written(texts: Iterable[tuple[int, Text]], outcomes: dict[int, Sample | Reject]) -> dict[int, Written]:
-    """Those that were written; the rejects go to `outcomes`."""
-    found = dict(texts)
-    outcomes |= {n: text for n, text in found.items() if isinstance(text, Reject)}
-    return {n: text for n, text in found.items() if isinstance(text, Written)}
+def _check_terse(names: Sequence[str], place: str, fields: Fields) -> None:
+    text = str(fields["instruction"])
+    check_instruction(text, len(names), must=[place])
+    words = set(re.findall(r"\w+", text.lower().replace(place.lower(), "")))
+    named = [name for name in names if words.issuperset(name.lower().split())]
+    if named or images_named(text):
+        raise BadTextError(
+            "names_a_subject", f"instruction: expected no subject or image in it, got {text!r:.200}"
+        )
 
 
 def _pictures(drawn: Sequence[Drawn]) -> list[Picture]:

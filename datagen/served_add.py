@@ -18,12 +18,17 @@ from datagen.candidate_phrases import Worded, ask_phrases, read_phrases
 from datagen.distractor_ideas import Distractor, draw_distractor_ideas, edit_prompt, wording
 from datagen.drafts import Wave
 from datagen.generators import Picture, PictureRequest
-from datagen.instructions import named_images
 from datagen.kinds import Named, name_all
 from datagen.layout import Box
+from datagen.naming import is_ambiguous
 from datagen.parents import UnfitParentError
-from datagen.template_writer import is_ambiguous
-from datagen.text_checks import BadTextError, check_english, check_images_exist, check_instruction
+from datagen.text_checks import (
+    BadTextError,
+    check_english,
+    check_images_exist,
+    check_instruction,
+    images_named,
+)
 from datagen.variants import Made, Wanted
 from datagen.writers import Fields, TextRequest, Written
 from shards.image import image_facts
@@ -158,24 +163,23 @@ class AddDraft:
             edit.worded, edit.texts = read_phrases(text.fields, edit.names), text.made_by
 
     def _boxes(self, number: int) -> TextRequest:
+        return ask_boxes(*self._shown(number), self._wanted.key, number)
+
+    def _shown(self, number: int) -> tuple[list[Sought], tuple[EncodedImage, ...], int]:
+        """The candidates of an edited reference, the raw and the edited image, and the latter's number."""
         edit = self._edits[number]
-        sought = [
-            Sought(name=edit.chosen.name, image=1),
-            *(Sought(name=added.name, look=added.look) for added in edit.added),
-        ]
+        added = [Sought(name=added.name, look=added.look) for added in edit.added]
         images = (self._parent.references[number], edit.image)
-        return ask_boxes(sought, images, 2, self._wanted.key, number)
+        return [Sought(name=edit.chosen.name, image=1), *added], images, 2
 
     def _needs_phrase(self, edit: Edited) -> bool:
         """Within a kind, and where another one's name could mean it too."""
         return self._wanted.relation == "intra" or is_ambiguous(edit.chosen.name, edit.names[1:])
 
     def _phrases(self, number: int) -> TextRequest:
-        edit = self._edits[number]
-        images = (self._parent.references[number], edit.image)
         seed = self._random.randrange(1 << 31)
         may_use_position = self._wanted.may_use_position
-        return ask_phrases(edit.names, images, seed, may_use_position=may_use_position)
+        return ask_phrases(*self._shown(number), seed, may_use_position=may_use_position)
 
     def _worded(self, edit: Edited) -> list[Worded]:
         return edit.worded or [
@@ -292,7 +296,7 @@ def _was(named: Named, instruction: str) -> str:
 def _check_rewritten(parent: Sample, must: Sequence[str], numbers: set[int], fields: Fields) -> None:
     text = str(fields["instruction"])
     check_instruction(text, len(parent.references), must=must)
-    lost = (named_images(parent.instruction) | numbers) - named_images(text)
+    lost = (images_named(parent.instruction) | numbers) - images_named(text)
     if lost:
         raise BadTextError(
             "left_out", f"instruction: expected images {sorted(lost)} named, got {text!r:.200}"

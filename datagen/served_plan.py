@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from itertools import islice
 from typing import NamedTuple, Protocol
@@ -57,33 +58,31 @@ def plan_served(shares: Shares, rows: Iterable[IndexRow]) -> Iterator[Planned]:
     """Up to `samples` variants, in the order of their keys; of each cell its exact share where parents reach.
 
     Parents are taken by hash, for each cell anew: one that goes, goes alone, and the next takes its place.
+    What a sample is told beside its parent follows from its rank in its cell, so that a longer plan holds the
+    shorter one.
     """
     parents = {row.key: row for row in rows if row.task.startswith("composition")}
     kinds = {key: found for key, row in parents.items() if (found := kinds_of_row(row))}
-    planned = [
-        (wanted, cell, parents[key])
-        for cell, number in cell_counts(shares).items()
-        for wanted, key in _of_cell(
-            shares, cell, [key for key in kinds if can_serve(kinds[key], cell)], number
-        )
-    ]
-    allowed = int(shares.position * len(planned))
-    planned.sort(key=lambda each: _hash(shares.seed, "position", each[0].key))
-    styles = share_out(normal(shares.styles), rest="")
-    specs = [
-        Planned(
-            key=wanted.key,
-            spec={
-                **wanted.as_json(),
-                "position": number < allowed,
-                "case": cell.case,
-                "style": next(styles),
-            },
-            parents=(parent,),
-        )
-        for number, (wanted, cell, parent) in enumerate(planned)
-    ]
-    yield from sorted(specs, key=lambda each: each.key)
+    planned: list[Planned] = []
+    for number, (cell, count) in enumerate(cell_counts(shares).items()):
+        fitting = [key for key in kinds if can_serve(kinds[key], cell)]
+        styles = islice(share_out(normal(shares.styles), rest=""), number, None)
+        for rank, (wanted, key) in enumerate(_of_cell(shares, cell, fitting, count)):
+            may_use_position = _is_due(shares.position, rank)
+            spec = replace(wanted, may_use_position=may_use_position).as_json()
+            spec = {**spec, "case": cell.case, "style": next(styles)}
+            planned.append(Planned(key=wanted.key, spec=spec, parents=(parents[key],)))
+    yield from sorted(planned, key=lambda each: each.key)
+
+
+def _is_due(share: float, rank: int) -> bool:
+    """Whether the one of this rank is of a share: of any first n, as many are as are whole in share x n.
+
+    >>> [_is_due(0.4, rank) for rank in range(5)]
+    [False, False, True, False, True]
+    """
+    exact = Fraction(str(share))
+    return int(exact * (rank + 1)) > int(exact * rank)
 
 
 def cell_counts(shares: Shares) -> dict[Cell, int]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from random import Random
-from typing import Any, cast
+from typing import cast
 
 from datagen.candidate_boxes import Sought, ask_boxes, read_boxes
 from datagen.candidate_phrases import Worded, ask_phrases, read_phrases
@@ -20,12 +20,12 @@ from datagen.generators import Picture, PictureRequest
 from datagen.instructions import STYLES
 from datagen.kinds import Named, name_all
 from datagen.layout import Box
+from datagen.naming import is_ambiguous
 from datagen.parents import UnfitParentError
-from datagen.template_writer import is_ambiguous
 from datagen.text_checks import check_instruction
 from datagen.variants import Made, Wanted
 from datagen.writers import Fields, TextRequest, Written
-from shards.sample import Candidate, Json, Sample
+from shards.sample import Candidate, EncodedImage, Json, Sample
 
 
 class SwapDraft:
@@ -112,51 +112,58 @@ class SwapDraft:
     def _seed(self) -> int:
         return self._random.randrange(1 << 31)
 
-    @property
-    def _images(self) -> tuple[Any, Any]:
-        return self._parent.target, self._parent.references[self._chosen]
-
     def _identify(self) -> TextRequest:
-        names = [candidate.name for candidate in self._placed.values()]
-        listed: list[Json] = [{"number": n, "name": name} for n, name in enumerate(names, start=1)]
-        known = {"subject": list(self._placed).index(self._chosen) + 1}
-        facts = {"subjects": listed}
+        """Names that several subjects have are listed once; which of them is which, their boxes tell."""
+        names = self._names
+        chosen = self._placed[self._chosen].name.lower()
+        listed: list[Json] = [{"number": n, "name": name} for n, name in enumerate(names.values(), start=1)]
         return TextRequest(
-            prompt="identify", facts=facts, known=known, images=self._images, seed=self._seed()
+            prompt="identify",
+            facts={"subjects": listed},
+            known={"subject": list(names).index(chosen) + 1},
+            images=(self._parent.target, self._parent.references[self._chosen]),
+            seed=self._seed(),
         )
 
+    @property
+    def _names(self) -> dict[str, str]:
+        """What subjects are called, each name once, in order, by its small letters."""
+        return {each.name.lower(): each.name for each in self._placed.values()}
+
     def _check_identified(self, number: int) -> None:
-        placed = list(self._placed)
-        name = self._placed[self._chosen].name
-        if not 1 <= number <= len(placed):
+        wanted, names = self._placed[self._chosen].name, list(self._names.values())
+        if not 1 <= number <= len(names):
             raise UnfitParentError(
-                "not_identified", f"{self._parent.key}: expected to see {name!r} in both images, got {number}"
+                "not_identified",
+                f"{self._parent.key}: expected to see {wanted!r} in both images, got {number}",
             )
-        if placed[number - 1] != self._chosen:
-            seen = self._placed[placed[number - 1]].name
+        if names[number - 1].lower() != wanted.lower():
             raise UnfitParentError(
-                "other_identified", f"{self._parent.key}: expected the target to show {name!r}, got {seen!r}"
+                "other_identified",
+                f"{self._parent.key}: expected the target to show {wanted!r}, got {names[number - 1]!r}",
             )
 
     def _locate(self) -> TextRequest:
-        """Each candidate is told by the reference that shows it alone."""
-        candidates = self._candidates
-        sought = [Sought(name=c.name, image=n) for n, c in enumerate(candidates.values(), start=2)]
-        images = (self._parent.target, *(self._parent.references[n] for n in candidates))
-        return ask_boxes(sought, images, 1, self._wanted.key)
+        return ask_boxes(*self._shown, self._wanted.key)
 
     def _phrases(self) -> TextRequest:
-        names = [candidate.name for candidate in self._candidates.values()]
         may_use_position = self._wanted.may_use_position
-        images = (self._parent.target,)
-        return ask_phrases(names, images, self._seed(), may_use_position=may_use_position)
+        return ask_phrases(*self._shown, self._seed(), may_use_position=may_use_position)
+
+    @property
+    def _shown(self) -> tuple[list[Sought], tuple[EncodedImage, ...], int]:
+        """The candidates, each told by the reference that shows it alone; the images; the new reference's
+        number."""
+        candidates = self._candidates
+        sought = [Sought(name=c.name, image=n) for n, c in enumerate(candidates.values(), start=2)]
+        return sought, (self._parent.target, *(self._parent.references[n] for n in candidates)), 1
 
     def _alone(self) -> TextRequest:
         phrase = self._worded[self._chosen].phrase
         return TextRequest(
             prompt="alone",
             facts={"phrase": phrase, "called": self._called},
-            images=self._images,
+            images=(self._parent.target, self._parent.references[self._chosen]),
             seed=self._seed(),
             check=partial(_check_alone, self._called, phrase),
         )

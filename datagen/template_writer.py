@@ -8,6 +8,7 @@ from typing import Any, Literal, cast
 
 from datagen.ideas import draw_place, idea_of
 from datagen.instructions import Mention, Wish, rephrase, write_alone, write_instruction
+from datagen.naming import is_ambiguous
 from datagen.text_checks import BadTextError
 from datagen.writers import Fields, Text, TextRequest, Written
 from shards.ledger import Ledger
@@ -75,6 +76,12 @@ def _instruction(random: Random, facts: Fields, known: Fields) -> Fields:  # noq
     return {"instruction": write_instruction(random, wish, called.__getitem__)}
 
 
+def _terse(random: Random, facts: Fields, known: Fields) -> Fields:  # noqa: ARG001
+    mentions = [Mention("", number) for number in range(1, cast(int, facts["images"]) + 1)]
+    wish = Wish(mentions=mentions, place=str(facts["place"]), is_terse=True)
+    return {"instruction": write_instruction(random, wish)}
+
+
 def _extract(random: Random, facts: Fields, known: Fields) -> Fields:  # noqa: ARG001
     return {"subjects": known["subjects"], "scene": ""}
 
@@ -84,47 +91,12 @@ def _identify(random: Random, facts: Fields, known: Fields) -> Fields:  # noqa: 
 
 
 def _phrases(random: Random, facts: Fields, known: Fields) -> Fields:  # noqa: ARG001
-    """The bare name where it is nobody else's, else a side where boxes are known and it may be told."""
+    """The bare name, where it is nobody else's."""
     names = [str(entry["name"]) for entry in _entries(facts["subjects"])]
-    boxes = cast("Sequence[Sequence[int] | None]", known.get("boxes") or [None] * len(names))
-    found: list[Json] = []
     for number, name in enumerate(names):
-        rivals = [n for n, other in enumerate(names) if n != number and is_ambiguous(name, [other])]
-        side = _side(boxes, number, rivals) if "position" in cast(Sequence[str], facts["allowed"]) else ""
-        if rivals and not side:
+        if is_ambiguous(name, [*names[:number], *names[number + 1 :]]):
             raise BadTextError("no_phrase", f"no words tell {name!r} from {', '.join(names)}")
-        phrase = f"the {name} on the {side}" if rivals else f"the {name}"
-        found.append({"phrase": phrase, "cue": "position" if rivals else "attribute"})
-    return {"phrases": found}
-
-
-def _side(boxes: Sequence[Sequence[int] | None], number: int, rivals: Sequence[int]) -> str:
-    box, others = boxes[number], [boxes[rival] for rival in rivals]
-    if box is None or None in others:
-        return ""
-    if all(other and box[2] <= other[0] for other in others):
-        return "left"
-    return "right" if all(other and other[2] <= box[0] for other in others) else ""
-
-
-def is_ambiguous(name: str, others: Sequence[str]) -> bool:
-    """Whether a name could also mean one of the others: they end in the same noun, or one holds the other.
-
-    >>> is_ambiguous("old chef", ["young chef"]), is_ambiguous("chef", ["teapot"])
-    (True, False)
-    """
-    words = name.lower().split()
-    for other in others:
-        rest = other.lower().split()
-        if (
-            not words
-            or not rest
-            or words[-1] == rest[-1]
-            or set(words) <= set(rest)
-            or set(rest) <= set(words)
-        ):
-            return True
-    return False
+    return {"phrases": [{"phrase": f"the {name}", "cue": "attribute"} for name in names]}
 
 
 def _rewrite(random: Random, facts: Fields, known: Fields) -> Fields:  # noqa: ARG001
@@ -150,6 +122,7 @@ def _entries(value: Json) -> list[Mapping[str, Any]]:
 WRITES: Mapping[str, Callable[[Random, Fields, Fields], Fields]] = {
     "case_plan": _case_plan,
     "instruction": _instruction,
+    "terse": _terse,
     "extract": _extract,
     "identify": _identify,
     "phrases": _phrases,

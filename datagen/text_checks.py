@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from datagen.instructions import named_images
 from datagen.mentions import named_references
+from shards.sample import Json
 
 LATIN_SHARE = 0.9  # of the letters
 QUOTES = '"“”„«»`'
@@ -15,22 +16,14 @@ _ENGLISH = """the a an of in on at and with from to is are as by for into its it
 put place make create generate let left right image picture photo beside next both all only"""
 _OTHERS = """der die das und mit ist ein eine einen auf den dem im aus bild zeige setze le la les et avec dans
 une des du sur el los las y con una en del foto il lo gli e che nel della o os um uma com da na"""
-_WIDE = "person people figure character animal object thing item subject"
-ENGLISH, WIDE = frozenset(_ENGLISH.split()), frozenset(_WIDE.split())
-OTHERS = frozenset(_OTHERS.split())
+ENGLISH, OTHERS = frozenset(_ENGLISH.split()), frozenset(_OTHERS.split())
 """Frequent words of German, French, Spanish, Italian and Portuguese that English has not, but for a few."""
 
-_POSITION = re.compile(
-    r"\b(?:left|right|leftmost|rightmost|middle|centre|center|central|top|bottom|upper|lower|foreground|background"
-    r"|front|behind|back|nearest|closest|farthest|first|second|third|corner|edge)(?:-hand)?\b",
-    re.IGNORECASE,
-)
 _SIDE = re.compile(r"\b(?:left|right)(?! to (?:left|right))\b(?<!left to right)(?<!right to left)")
-_EMPTY = re.compile(
-    r"\b(?:the|a|an|one|of|in|on|at|to|from|side|far|part|half|image|picture|photo|standing|sitting|that|is|which"
-    r"|located|placed|positioned|most|very)\b",
-    re.IGNORECASE,
-)
+
+
+_LINK = r"(?:\s+(?:(?:shown|seen|pictured|taken|as)\s+)?(?:from|of|in)\s+|\s*\(\s*)"
+"""Between a subject and its image."""
 
 
 class BadTextError(ValueError):
@@ -43,6 +36,20 @@ class BadTextError(ValueError):
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
         self.reason = reason
+
+
+def trimmed(value: Json) -> Json:
+    """JSON without white space at the ends of its texts, where models leave some."""
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, Mapping):
+        return {name: trimmed(each) for name, each in value.items()}
+    return [trimmed(each) for each in value] if isinstance(value, Sequence) else value
+
+
+def images_named(text: str) -> set[int]:
+    """Every image that a text may be taken to name, from 1."""
+    return named_references(text) | named_images(text)
 
 
 def check_line(text: str, where: str, most: int) -> None:
@@ -92,6 +99,10 @@ def check_phrase(phrase: str, where: str) -> None:
     check_english(phrase, where)
     if not phrase.lower().startswith("the "):
         raise BadTextError("no_phrase", f'{where}: expected words after "the", got {phrase!r:.80}')
+    if images_named(phrase):
+        raise BadTextError(
+            "no_phrase", f"{where}: expected what can be seen, got an image's number: {phrase!r:.80}"
+        )
 
 
 def check_images_exist(text: str, references: int) -> None:
@@ -100,7 +111,7 @@ def check_images_exist(text: str, references: int) -> None:
     Raises:
         BadTextError: it does.
     """
-    beyond = sorted(n for n in named_images(text) | named_references(text) if not 1 <= n <= references)
+    beyond = sorted(number for number in images_named(text) if not 1 <= number <= references)
     if beyond:
         raise BadTextError(
             "wrong_index", f"instruction: expected images 1 to {references}, got {beyond}: {text!r:.200}"
@@ -127,7 +138,7 @@ def check_instruction(
     for words in [*called, *must]:
         if not re.search(rf"(?<!\w){re.escape(words)}(?!\w)", text, re.IGNORECASE):
             raise BadTextError("left_out", f"instruction: expected {words!r} in it, got {text!r:.200}")
-    named = named_references(text) | named_images(text)
+    named = images_named(text)
     if called and len(named) > len(called):
         raise BadTextError(
             "wrong_index", f"instruction: expected {len(called)} images named, got {sorted(named)}"
@@ -169,6 +180,31 @@ def check_order(text: str, called: Sequence[str]) -> None:
         raise BadTextError("wrong_order", f"instruction: expected {row}, got {text!r:.200}")
 
 
+def check_bound(text: str, called: Mapping[str, str]) -> None:
+    """An instruction that gives no subject another's image.
+
+    >>> check_bound("The cat from image 1 on the mat in image 2.", {"cat": "image 1", "mat": "image 2"})
+    >>> check_bound("The cat from image 2 on the mat.", {"cat": "image 1", "mat": "image 2"})
+    Traceback (most recent call last):
+    ...
+    datagen.text_checks.BadTextError: instruction: expected 'cat' from image 1, got it from image 2
+
+    Args:
+        text: it.
+        called: what each subject's image is called, by the subject's name.
+
+    Raises:
+        BadTextError: it does.
+    """
+    for name, own in called.items():
+        for other in set(called.values()) - {own}:
+            linked = rf"(?<!\w){re.escape(name)}{_LINK}{re.escape(other)}(?!\w)"
+            if re.search(linked, text, re.IGNORECASE):
+                raise BadTextError(
+                    "wrong_index", f"instruction: expected {name!r} from {own}, got it from {other}"
+                )
+
+
 def check_unlike(text: str, given: str) -> None:
     """Not a repetition of what was asked.
 
@@ -178,24 +214,6 @@ def check_unlike(text: str, given: str) -> None:
     words = _plain(text)
     if len(words) > 30 and words in _plain(given):
         raise BadTextError("repeats", f"expected a new text, got what was given: {text!r:.80}")
-
-
-def rests_on_position(phrase: str, names: Sequence[str]) -> bool:
-    """Whether a phrase tells its subject from others by a position alone.
-
-    >>> rests_on_position("the old chef on the left", ["old chef"]), rests_on_position("the red cup", ["cup"])
-    (True, False)
-    >>> rests_on_position("the chef in the red coat on the left", ["chef"])
-    False
-    """
-    rest = phrase.lower()
-    for name in sorted(names, key=len, reverse=True):
-        rest = re.sub(rf"\b{re.escape(name.lower())}\b", " ", rest)
-    if not _POSITION.search(rest):
-        return False
-    rest = _EMPTY.sub(" ", _POSITION.sub(" ", rest))
-    nouns = {word for name in names for word in name.lower().split()} | WIDE
-    return all(word in nouns for word in re.findall(r"\w+", rest))
 
 
 def _plain(text: str) -> str:

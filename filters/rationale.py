@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from filters.judge import Request
+from shards.chat import parse_json
 from shards.sample import Json
 
 VERSION = 2
@@ -58,7 +58,7 @@ def read_rationale(reply: bytes) -> Rationale | None:
     Rationale(reason='the handle is gone', answer='2')
     """
     try:
-        value = json.loads(reply, strict=False)  # vLLM's grammar lets line ends stand in strings
+        value = parse_json(reply.decode(errors="replace"))
         return Rationale(str(value["reason"]), str(value["answer"]))
     except (ValueError, KeyError, TypeError):
         return None

@@ -5,13 +5,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from shards.http_client import TransientError
 from shards.sample import EncodedImage, Json, canonical_json
 
 PATH = "/v1/chat/completions"
+THOUGHT = re.compile(r"\A.*</think>", re.DOTALL)
+BRACKET = re.compile(r'"(?:\\.|[^"\\])*(?:"|\Z)|[{}]', re.DOTALL)  # or a string: brackets in it close nothing
+# vLLM's grammar lets line ends and tabs stand in strings.
+DECODER = json.JSONDecoder(strict=False)
 MIME = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png", "webp": "webp"}
 
 
@@ -63,6 +69,52 @@ def read_content(answer: Any) -> str:  # noqa: ANN401, what a server says
     except (KeyError, IndexError, TypeError) as error:
         said = json.dumps(answer)[:200]
         raise TransientError("no_text", f"{PATH}: expected a message, got {said}") from error
+
+
+class UnfinishedError(ValueError):
+    """An answer ends before its thoughts or its JSON do: it had too few tokens."""
+
+
+def parse_json(content: str) -> Any:  # noqa: ANN401, what a model says
+    """The JSON object of an answer, whatever stands around it.
+
+    A server that holds its model to a schema sends nothing else; one that does not sends what the model is
+    used to: thoughts, a code fence, a sentence before or after.
+
+    >>> parse_json('<think>Is it {"a": 2}?</think>Sure: ```json {"a": 1}``` I hope it helps.')
+    {'a': 1}
+
+    Raises:
+        UnfinishedError: it was cut off.
+        ValueError: there is none, or more than one.
+    """
+    said = THOUGHT.sub("", content).strip()
+    if said.startswith("<think>"):
+        raise UnfinishedError(f"expected JSON after the thoughts, got none before ...{said[-80:]!r}")
+    found = list(_objects(said))
+    if len(found) != 1:
+        raise ValueError(f"expected one JSON object, got {len(found)} in {content!r:.120}")
+    return found[0]
+
+
+def _objects(text: str) -> Iterator[Any]:
+    """The objects that stand in a text, one after the other; brackets around no JSON are passed over."""
+    at = text.find("{")
+    while at >= 0:
+        end = _end_of_object(text, at)
+        with suppress(ValueError, RecursionError):
+            yield DECODER.decode(text[at:end])
+        at = text.find("{", end)
+
+
+def _end_of_object(text: str, start: int) -> int:
+    """Behind the bracket that closes the one at `start`."""
+    depth = 0
+    for found in BRACKET.finditer(text, start):
+        depth += {"{": 1, "}": -1}.get(found[0], 0)
+        if depth == 0:
+            return found.end()
+    raise UnfinishedError(f"expected whole JSON, got it cut off at ...{text[-80:]!r}")
 
 
 def count_tokens(answer: Any) -> dict[str, int]:  # noqa: ANN401, what a server says

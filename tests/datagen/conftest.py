@@ -2,13 +2,16 @@
 
 import pytest
 
+from composed_samples import PARENTS, row
 from datagen.chat_writer import ChatWriterConfig
 from datagen.fake_chat_server import MODEL as CHAT_MODEL
 from datagen.fake_chat_server import Behaviour as ChatBehaviour
 from datagen.fake_chat_server import FakeChatServer
 from datagen.fake_images_server import MODEL, Behaviour, FakeImagesServer
 from datagen.images_api import ImagesApiConfig
+from datagen.multi_candidate import MultiCandidateConfig
 from shards.ledger import Ledger
+from shards.stage import Work
 from shards.storage import Storage
 
 QUICK = {"in_flight": 4, "timeout_s": 5, "attempts": 2, "outage_s": 1}
@@ -92,5 +95,25 @@ def write(tmp_path, chat_writer):
             return writer.write(requests), writer.take_counts()
         finally:
             writer.close()
+
+    return run
+
+
+@pytest.fixture
+def make(tmp_path, images_api, chat_writer):
+    """Outcomes of a config at servers, with a ledger of one folder."""
+
+    def run(images, chats, parents=PARENTS, **changes):
+        settings = {"samples": 28, "rounds": 4, "edit_px": 128, **changes}
+        settings.setdefault("editor", images_api(*images, does=("edit",)) if images else None)
+        settings.setdefault("writer", chat_writer(*chats) if chats else None)
+        config = MultiCandidateConfig(**settings)
+        planned = list(config.plan([row(n, s) for n, s in enumerate(parents.values())]))
+        works = [Work(key=p.key, spec=p.spec, parents=(parents[p.parents[0].key],)) for p in planned]
+        stage = config.build(Ledger(Storage(str(tmp_path / "ledger"))))
+        try:
+            return list(zip(works, stage(works), strict=True)), stage.take_counts()
+        finally:
+            stage.close()
 
     return run

@@ -1,5 +1,6 @@
 """Describing: names and kinds where a set has none; nothing else of a sample changes."""
 
+import re
 from collections import Counter
 from dataclasses import replace
 
@@ -41,6 +42,12 @@ def test_a_model_names_what_a_set_does_not(serve_chat, describe):
         assert (sample.key, sample.images, sample.instruction) == (old.key, old.images, old.instruction)
     assert Counter(asked.prompt for asked in chat.asked) == {"extract": 5}
     assert all(len(asked.images) == 2 for asked in chat.asked)
+
+
+def test_a_name_has_no_article_and_no_full_stop(serve_chat, describe):
+    (sample,) = describe([serve_chat(always="articles")], [make_sample(1)])
+    assert all(re.fullmatch(r"\w+ thing", c[0].name) for c in sample.subjects)
+    assert all(c[0].phrase == f"the {c[0].name}" for c in sample.subjects)
 
 
 def test_what_says_all_of_itself_costs_nothing(serve_chat, describe):

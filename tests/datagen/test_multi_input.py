@@ -12,7 +12,7 @@ from datagen.cases import MULTI_INPUT_CASES
 from datagen.describe import DescribeConfig
 from datagen.fake_chat_server import MODEL as CHAT_MODEL
 from datagen.fake_images_server import MODEL
-from datagen.generated import _check_plan
+from datagen.generated import _check_plan, _check_terse
 from datagen.instructions import STYLES, named_images
 from datagen.multi_candidate import MultiCandidateConfig
 from datagen.multi_input import MultiInputConfig
@@ -207,6 +207,57 @@ def test_a_model_that_writes_nothing_of_use_rejects_and_draws_nothing(
     assert {outcome.reason for outcome in made} == {"unusable_text"}
     assert all("wrong_index: instruction: expected images 1 to" in outcome.detail for outcome in made)
     assert not server.asked
+
+
+def test_a_model_that_gives_a_subject_another_s_image_is_asked_again(
+    serve, serve_chat, chat_writer, generate
+):
+    chat = serve_chat(by_prompt={"instruction": "crossed"})
+    (made,) = generate([serve()], writer=chat_writer(chat), samples=1, terse=0)
+    assert "wrong_index: instruction: expected '" in made.detail
+
+
+def test_names_and_places_have_no_article_and_no_full_stop(serve, serve_chat, chat_writer, generate):
+    chat = serve_chat(by_prompt={"case_plan": "articles"})
+    for sample in generate([serve()], writer=chat_writer(chat), samples=3, terse=0):
+        for (candidate,) in sample.subjects:
+            assert not re.match(r"(?i)(a|the) |.*\.$", candidate.name)
+
+
+TERSE = {"terse": 1, "ordered": 0, "cases": {"character+character+object": 1}}
+
+
+def test_a_terse_instruction_is_the_writer_s_and_the_output_is_still_told_all(
+    serve, serve_chat, chat_writer, generate
+):
+    chat, images = serve_chat(), serve()
+    samples = generate([images], writer=chat_writer(chat), samples=4, **TERSE)
+    assert Counter(asked.prompt for asked in chat.asked) == {"case_plan": 4, "instruction": 4, "terse": 4}
+    told = {asked.fields["prompt"] for asked in images.asked if asked.path == "edits"}
+    for sample in samples:
+        assert sample.provenance.origin["texts"]["terse"]["prompt"] == "terse 1"
+        assert not named_images(sample.instruction)
+        names = [candidates[0].name for candidates in sample.subjects]
+        assert not any(name in sample.instruction for name in names)
+        assert any(all(f"the {name}" in prompt for name in names) for prompt in told)
+
+
+@pytest.mark.parametrize("fault", ["wrong_index", "german", "refusal"])
+def test_a_terse_instruction_of_no_use_rejects_and_draws_nothing(
+    serve, serve_chat, chat_writer, generate, fault
+):
+    images = serve()
+    chat = serve_chat(by_prompt={"terse": fault})
+    (made,) = generate([images], writer=chat_writer(chat), samples=1, **TERSE)
+    assert made.reason == "unusable_text"
+    assert not images.asked
+
+
+def test_a_terse_instruction_that_names_a_subject_is_none():
+    for text in ("Put the teapot in a garden.", "Combine image 2 in a garden.", "Combine them."):
+        with pytest.raises(BadTextError):
+            _check_terse(["teapot", "old chef"], "in a garden", {"instruction": text})
+    _check_terse(["garden bench", "old chef"], "in a garden", {"instruction": "All in one, in a garden"})
 
 
 @pytest.mark.parametrize("case", ["character+object+object+scene", "character+character+scene"])

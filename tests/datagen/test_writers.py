@@ -13,6 +13,7 @@ import pytest
 from datagen.chat_writer import ChatWriterConfig
 from datagen.fake_chat_server import MODEL
 from datagen.instructions import STYLES
+from datagen.naming import rests_on_position
 from datagen.paid import WrongModelError
 from datagen.prompts import check_fields, load_prompts
 from datagen.template_writer import TemplateWriterConfig
@@ -23,9 +24,9 @@ from datagen.text_checks import (
     check_line,
     check_phrase,
     check_unlike,
-    rests_on_position,
 )
 from datagen.writers import TextRequest, Written
+from shards.chat import UnfinishedError, parse_json
 from shards.http_client import EndpointError, EndpointsDownError, JsonClient
 from shards.ledger import Ledger
 from shards.stage import Reject
@@ -95,6 +96,8 @@ def test_images_are_sent_as_they_are_in_order(serve_chat, write):
         ("newline", "not_one_line"),
         ("missing_field", "wrong_fields"),
         ("long", "too_long"),
+        ("cut", "unfinished"),
+        ("refusal", "not_json"),
     ],
 )
 def test_an_answer_of_no_use_is_paid_once_and_asked_again_with_another_seed(serve_chat, write, fault, reason):
@@ -105,6 +108,36 @@ def test_an_answer_of_no_use_is_paid_once_and_asked_again_with_another_seed(serv
     assert counts[f"unusable: {reason}"] == 1
     assert write([DEAD], [ASK])[0] == [written]
     assert len({asked.seed for asked in server.asked}) == len(server.asked) == 2
+
+
+@pytest.mark.parametrize("habit", ["fenced", "thinking", "talkative"])
+def test_what_models_put_around_an_answer_where_no_grammar_holds_them_is_passed_over(
+    serve_chat, write, habit
+):
+    server = serve_chat(always=habit)
+    (written,), _ = write([server], [ASK])
+    assert refused(written) == []
+    (plain,), _ = write([serve_chat()], [replace(ASK, seed=8)])
+    assert written.fields.keys() == plain.fields.keys()
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        ("<think>It is {1}", UnfinishedError),
+        ('```json\n{"a": "b}', UnfinishedError),
+        ('{"a": 1} or {"a": 2}', ValueError),
+        ("[1]", ValueError),
+        ("{" * 5000 + "}" * 5000, ValueError),
+    ],
+)
+def test_an_answer_without_one_json_object_is_refused(said, error):
+    with pytest.raises(error):
+        parse_json(said)
+
+
+def test_brackets_in_strings_and_line_ends_are_read():
+    assert parse_json('Sure: {"a": "}{\\"", "b": {"c": "x\ny"}}.') == {"a": '}{"', "b": {"c": "x\ny"}}
 
 
 def test_seeds_are_bounded_and_the_reject_says_what_came(serve_chat, write):
@@ -266,6 +299,7 @@ WRONG_LINES = {
     "quotes": "the “chef”",
     "not_english": "der Koch und die Tasse auf dem Tisch",
     "no_phrase": "a chef with the cup",
+    "no_phrase ": "the chef of image 2",
 }
 
 
@@ -273,7 +307,7 @@ WRONG_LINES = {
 def test_a_phrase_that_cannot_be_used_has_its_reason(wrong):
     with pytest.raises(BadTextError, match="phrase: expected") as told:
         check_phrase(WRONG_LINES[wrong], "phrase")
-    assert told.value.reason == wrong
+    assert told.value.reason == wrong.strip()
 
 
 def test_a_phrase_as_long_as_it_may_be_is_used():

@@ -1,11 +1,13 @@
 """Base samples that the fakes understand: flat references, the target their columns side by side."""
 
 import io
+from collections import Counter
 
 from PIL import Image
 
 from datagen.fake_images_server import compose
 from shards.sample import Candidate, EncodedImage, Provenance, Sample
+from shards.stage import IndexRow, Reject
 
 NAMES = {
     "character": ["chef", "pirate", "nurse", "wizard", "knight"],
@@ -51,3 +53,30 @@ def parent(number, **changes):
         ),
     }
     return Sample(**(fields | changes))
+
+
+def row(number, sample):
+    made = sample.provenance
+    return IndexRow(
+        key=sample.key,
+        task=made.task,
+        case=made.case,
+        source=made.source,
+        licence=made.licence,
+        references=len(sample.references),
+        directory=0,
+        shard=0,
+        row=number,
+    )
+
+
+PARENTS = {sample.key: sample for sample in map(parent, range(42))}
+ROWS = [row(number, sample) for number, sample in enumerate(PARENTS.values())]
+
+
+def samples_of(outcomes, method=None):
+    return [s for w, s in outcomes if isinstance(s, Sample) and method in (None, w.spec["method"])]
+
+
+def reasons_of(outcomes):
+    return Counter(o.reason for _, o in outcomes if isinstance(o, Reject))
