@@ -327,7 +327,7 @@ class ShortfallError(SelectError):
         told = "\n".join(f"  {each.words}" for each in short)
         super().__init__(
             f"select: expected exactly `best` samples, got fewer:\n{told}\n"
-            "`bakery topup RECIPE STEP`, with this step's name, plans as many more as that yield asks for"
+            "`bakery topup` plans as many more as that yield asks for"
         )
         self.short = tuple(short)
 

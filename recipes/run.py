@@ -13,12 +13,14 @@ from types import TracebackType
 
 import pyarrow.parquet as pq
 
+from filters.select import ShortfallError
 from recipes.display import Display, Line
 from recipes.forget import read_forgotten
 from recipes.identity import computed, content, hashes
 from recipes.inputs import Samples, contents, rows_of, samples_of
 from recipes.schema import Recipe, RecipeError, RunSettings, Step
 from recipes.servers import Servers, asked_servers
+from recipes.topup import topup_words
 from recipes.trace import STAMPS
 from shards.driver_step import DriverStep, Input
 from shards.executor import Executor
@@ -150,6 +152,8 @@ class Run:
             manifest = make(step, began)
         except BaseException as error:
             error.add_note(f"in {self._recipe.path}: steps.{step.name}")
+            if isinstance(error, ShortfallError):
+                error.add_note(topup_words(self._recipe, self._out, step.name))
             with suppress(OSError):  # a full disk has no room for this either, and is told already
                 self._display.failed(step.name)
             raise

@@ -76,7 +76,10 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A checked recipe; `steps` in an order in which each comes after what it reads."""
+    """A checked recipe; `steps` in an order in which each comes after what it reads.
+
+    `changes` are those of --set that it was read with.
+    """
 
     name: str
     seed: int
@@ -84,6 +87,7 @@ class Recipe:
     path: Path
     run: RunSettings = field(default_factory=RunSettings)
     resources: Mapping[str, ServerSettings] = field(default_factory=dict)
+    changes: tuple[str, ...] = ()
 
 
 TOP = ("name", "seed", "run", "resources", "steps")
@@ -126,6 +130,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = (), limit: int | None = N
         path=path,
         run=run or RunSettings(),
         resources=resources,
+        changes=tuple(overrides),
     )
 
 

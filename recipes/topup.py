@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,14 @@ class Raise:
     before: int
     after: int
     short: tuple[Shortfall, ...]
+
+
+def topup_words(recipe: Recipe, out: Storage, name: str) -> str:
+    """The command that fills up a selection."""
+    words = ["bakery", "topup", str(recipe.path), name]
+    words += [] if out.uri == f"out/{recipe.name}" else ["--out", out.uri]
+    words += [word for change in recipe.changes for word in ("--set", change)]
+    return f"to fill it up, using again all that is there: {shlex.join(words)}"
 
 
 def missing(recipe: Recipe, out: Storage, name: str) -> tuple[Shortfall, ...]:
@@ -116,6 +125,18 @@ def write_samples(path: Path, raised: Sequence[Raise]) -> None:
     new.write_bytes(text.encode())
     new.chmod(whole.stat().st_mode)
     new.replace(whole)
+
+
+def without(changes: Sequence[str], raised: Sequence[Raise]) -> list[str]:
+    """Changes as by --set, but for the numbers that were raised: those are the recipe's now.
+
+    >>> without(["base.samples=9", "base.size_px=64"], [Raise(step="base", before=9, after=12, short=())])
+    ['base.size_px=64']
+    """
+    numbers = {f"{each.step}.samples" for each in raised}
+    return [
+        change for change in changes if change.partition("=")[0].strip().removeprefix("steps.") not in numbers
+    ]
 
 
 def _place(path: Path, text: str, step: str) -> tuple[int, int]:

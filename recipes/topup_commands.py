@@ -23,12 +23,16 @@ def topup(
     out: Annotated[
         str | None, typer.Option("--out", help="output directory or s3:// URI; out/<recipe's name> if unset")
     ] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="STEP.KEY=VALUE", help="change a setting; repeatable")
+    ] = None,
     rounds: Annotated[int, typer.Option(min=1, max=20, help="how often to plan more, at most")] = 4,
 ) -> None:
     """Plan more of what a selection is short of, make that alone, and select again, until counts are met."""
-    from recipes.topup import missing, raises, write_samples
+    from recipes.topup import missing, raises, without, write_samples
 
-    loaded = load_recipe(recipe)
+    kept = changes or []
+    loaded = load_recipe(recipe, kept)
     storage = Storage(out or f"out/{loaded.name}")
     for _ in range(rounds):
         short = missing(loaded, storage, step)
@@ -41,8 +45,11 @@ def topup(
         raised = raises(loaded, storage, step, short)
         write_samples(recipe, raised)
         for one in raised:
-            console.print(f"{recipe}: steps.{one.step}.samples: {one.before} -> {one.after}", highlight=False)
-        loaded = load_recipe(recipe)
+            told = "" if len(without(kept, [one])) == len(kept) else "; leave it out of --set from now on"
+            words = f"steps.{one.step}.samples: {one.before} -> {one.after}{told}"
+            console.print(f"{recipe}: {words}", highlight=False)
+        kept = without(kept, raised)
+        loaded = load_recipe(recipe, kept)
         _run(loaded, storage, step, before=True)
     short = missing(loaded, storage, step)
     if short:

@@ -23,11 +23,14 @@ from datagen.fake_chat_server import FakeChatServer
 from datagen.fake_images_server import Behaviour as ImagesBehaviour
 from datagen.fake_images_server import FakeImagesServer
 from datagen.kinds import ADD_CASES, SWAP_CASES
+from datagen.prompts import load_prompts
 from filters.fake_server import Behaviour, FakeServer
 from recipes.display import Display
 from recipes.run import Run
 from recipes.schema import load_recipe
 from shards.index import Directory, pack_sample, write_packed
+from shards.ledger import request_hash
+from shards.sample import canonical_json
 from shards.selection import kept_keys
 from shards.storage import Storage
 from shards.tar import TarWriter
@@ -72,12 +75,14 @@ class Servers:
     """Fakes of all four models, and the changes that have a recipe ask them."""
 
     def __init__(self, stack, out, recipe):
-        self.names = {}
+        self.names, self.identities = {}, {}
         for step in recipe.steps.values():
             for field in ("writer", "inputs", "output", "editor", "engine"):
                 served = getattr(step.settings, field, None)
                 if getattr(served, "model", ""):
                     self.names[step.name, field] = served.model
+                    if field != "engine":
+                        self.identities[served.model] = served.identity
         models = {"chat": "", "images": [], "judge": ""}
         for (_, field), model in self.names.items():
             if field == "writer":
@@ -95,6 +100,16 @@ class Servers:
             FakeServer(Behaviour(model=models["judge"], answer=ClaimsJudge(out), latency_s=0.01))
         )
 
+    def asked(self):
+        """Addresses in the ledger of all that was asked for, in order, by server."""
+        found = {"judge": [bytes.fromhex(e.id) for e in self.judge.asked if not e.id.startswith("probe")]}
+        found["chat"] = [
+            text_address(self.identities[self.chat.chat.behaviour.model], e) for e in self.chat.asked
+        ]
+        for model, server in self.images.items():
+            found[model] = [picture_address(self.identities[model], e) for e in server.asked]
+        return found
+
     def changes(self):
         """Each model of each step at its fake."""
         for (step, field), model in self.names.items():
@@ -102,6 +117,18 @@ class Servers:
             yield f"{step}.{field}.endpoints=['{server.url}']"
             for name, value in QUICK.items():
                 yield f"{step}.{field}.{name}={value}"
+
+
+def text_address(identity, asked):
+    prompt = load_prompts()[asked.prompt]
+    fields = {"writer": identity, "text": asked.text, "schema": prompt.schema, "images": list(asked.images)}
+    return request_hash(canonical_json({**fields, "seed": asked.seed}))
+
+
+def picture_address(identity, asked):
+    size_px = [int(side) for side in asked.fields["size"].split("x")]
+    fields = {"generator": identity, "prompt": asked.fields["prompt"], "references": list(asked.references)}
+    return request_hash(canonical_json({**fields, "size_px": size_px, "seed": int(asked.fields["seed"])}))
 
 
 SMALL = {
@@ -205,13 +232,12 @@ def test_every_one_of_several_candidates_has_a_box_by_which_the_judge_is_told_it
 
 @pytest.mark.ray
 def test_nothing_is_asked_twice(whole):
-    servers = whole[2]
-    for name, server in (("chat", servers.chat), *servers.images.items()):
-        asked = [each.request for each in server.asked]
+    out, _, servers = whole
+    paid = addresses(out)
+    for name, asked in servers.asked().items():
         assert asked, name
         assert len(asked) == len(set(asked)), name
-    judged = [each.id for each in servers.judge.asked if not each.id.startswith("probe")]
-    assert len(judged) == len(set(judged))
+        assert paid.issuperset(asked), name  # so each was asked by its address
 
 
 @pytest.mark.ray
@@ -219,29 +245,41 @@ def test_killed_five_times_it_ends_in_the_same_bytes_and_pays_for_nothing_twice(
     out = tmp_path / "out"
     draw = random.Random(0)
     with ExitStack() as stack:
-        path, changes, servers = small("scone_full", base, out, stack, "run.engine=local")
+        path, changes, servers = small("scone_full", base, out, stack)
         command = [sys.executable, "-W", "ignore", "-m", "recipes.cli", "run", str(path), "--out", str(out)]
         for change in changes:
             command += ["--set", change]
         kills = 0
-        for _ in range(5):
-            paid = {address.hex() for address in addresses(out)}
-            before = len(servers.judge.asked)
-            process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
+        for engine in ("ray", "local", "ray", "local", "ray"):
+            paid, before = addresses(out), servers.asked()
+            engine_too = ["--set", f"run.engine={engine}"]
+            process = subprocess.Popen(
+                command + engine_too, start_new_session=True, stdout=subprocess.DEVNULL
+            )
             wait_for_replies(out, process, draw.randrange(8, 40))
             kills += process.poll() is None
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            assert not paid & {each.id for each in servers.judge.asked[before:]}
+            assert not again(servers, before, paid)
         assert kills >= 4
-        run(load_recipe(path, changes), out)
+        paid, before = addresses(out), servers.asked()
+        run(load_recipe(path, [*changes, "run.engine=local"]), out)
+        assert not again(servers, before, paid)
         assert digests(out) == digests(whole[0])
-        for name, server in (("chat", servers.chat), *servers.images.items()):
-            asked = [each.request for each in server.asked]
-            again = len(asked) - len(set(asked))
-            assert again <= kills * WORKERS * IN_FLIGHT, name
+        for name, asked in servers.asked().items():
+            assert len(asked) - len(set(asked)) <= kills * WORKERS * IN_FLIGHT, name
 
 
+def again(servers, before, paid):
+    """What was asked since, though it was committed."""
+    return {
+        name: found
+        for name, asked in servers.asked().items()
+        if (found := paid & {*asked[len(before[name]) :]})
+    }
+
+
+@pytest.mark.ray
 @pytest.mark.parametrize(
     ("name", "count"),
     [("scone_multi_input_15k", len(MULTI_INPUT_CASES)), ("scone_multi_candidate_20k", len(CELLS))],
@@ -249,7 +287,7 @@ def test_killed_five_times_it_ends_in_the_same_bytes_and_pays_for_nothing_twice(
 def test_a_recipe_of_one_set_gives_its_counts(name, count, base, tmp_path):
     out = tmp_path / "out"
     with ExitStack() as stack:
-        path, changes, _ = small(name, base, out, stack, "run.engine=local")
+        path, changes, _ = small(name, base, out, stack)
         made = run(load_recipe(path, changes), out)
     assert made["kept"].books.made == made["packed"].books.made == count
 

@@ -1,5 +1,6 @@
 """Exact counts: a shortfall names case and yield, `topup` fills it, and nothing is made or asked twice."""
 
+import shlex
 from collections import Counter
 
 import pytest
@@ -56,8 +57,8 @@ def recipe(tmp_path):
         yield path, server
 
 
-def run(path, out):
-    loaded = load_recipe(path)
+def run(path, out, changes=()):
+    loaded = load_recipe(path, changes)
     storage = Storage(str(out))
     with Run(loaded, storage, Display(Console(quiet=True), storage, "exact")) as made:
         return made.execute()
@@ -70,6 +71,7 @@ def test_a_shortfall_becomes_exact_counts_and_nothing_is_made_or_asked_twice(rec
         ShortfallError, match=r"object: \d of 6, \d of \d+ samples passed .*\n.*bakery topup"
     ) as error:
         run(path, out)
+    assert f": bakery topup {path} good --out {out}" in error.value.__notes__[-1]
     assert {each.group for each in error.value.short} <= set(WANTED)
     first = Directory(next(found for found in folders(out, "base")))
     before = {key: first[key].target.data for key in first.places}
@@ -89,6 +91,28 @@ def test_a_shortfall_becomes_exact_counts_and_nothing_is_made_or_asked_twice(rec
     assert manifests["base"].stats["copied"] >= len(before)
     asked = Counter(each.id for each in server.asked if not each.id.startswith("probe"))
     assert set(asked.values()) == {1}
+
+
+def test_changes_as_by_set_count_but_for_the_number_that_is_raised(recipe, tmp_path):
+    path, server = recipe
+    out, text = tmp_path / "out", path.read_text()
+    changes = [f"good.best={dict.fromkeys(WANTED, 2)}", "base.samples=3", "base.size_px=192"]
+    sets = [word for change in changes for word in ("--set", change)]
+    with pytest.raises(ShortfallError) as error:
+        run(path, out, changes)
+    command = shlex.split(error.value.__notes__[-1].partition("bakery topup ")[2])
+    assert command == [str(path), "good", "--out", str(out), *sets]
+
+    result = CliRunner().invoke(app, ["topup", *command])
+    assert result.exit_code == 0, result.output
+    raised = yaml.safe_load(path.read_text())["steps"]["base"]["samples"]
+    assert "steps.base.samples: 3 -> " in result.output
+    assert "; leave it out of --set from now on" in result.output
+    assert path.read_text() == text.replace("samples: 16", f"samples: {raised}")
+    asked = len(server.asked)
+    manifests = run(path, out, [changes[0], changes[2]])
+    assert manifests["good"].books.made == 4
+    assert len(server.asked) == asked
 
 
 def folders(out, step):
