@@ -25,6 +25,7 @@ from shards.storage import Storage
 from shards.tables import questions, read_table
 
 # About twice the sides they are shown at, so that they are sharp on a dense screen.
+RELATIONS = ("cross", "intra")  # how tasks of several candidates end
 TARGET_PX = 360
 REFERENCE_PX = 224
 QUALITY = 72
@@ -85,6 +86,12 @@ class Card:
     reason: str = ""
     fault: str | None = None
     reasons: tuple[Reason, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """Its case, and of several candidates whether those are of one category."""
+        relation = self.task.rpartition("_")[2]
+        return f"{self.case}, {relation}" if self.case and relation in RELATIONS else self.case or self.task
 
     @property
     def has_others(self) -> bool:

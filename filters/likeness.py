@@ -1,6 +1,6 @@
 """How alike the original candidate of an edited reference is to what it was: features of aligned crops.
 
-It is a similarity, not a probability, and of photographs it is not calibrated: no check rests on it.
+It is a similarity, not a probability: a check refuses what is far below any drift; the rest is a judge's.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from shards.storage import Storage
 if TYPE_CHECKING:
     from filters.likeness import LikenessMeter
 
-LIKENESS_VERSION = 1  # of filters/likeness.py
+LIKENESS_VERSION = 2  # of filters/likeness.py, and of what a check makes of it
 
 
 class VerifyConfig(JudgeConfig):
@@ -93,16 +93,11 @@ class Verifier(Judge):
         """The rows of each sample's questions and checks."""
         beside = self._beside(batch)
         found = super().__call__(beside)
-        return [
-            Scores(
-                rows={
-                    **scores.rows,
-                    **check_rows(work.parents[0], scores.rows),
-                    **self._measured(work.parents[0]),
-                }
-            )
-            for work, scores in zip(beside, found, strict=True)
-        ]
+        return [self._checked(work.parents[0], scores) for work, scores in zip(beside, found, strict=True)]
+
+    def _checked(self, sample: Sample, scores: Scores) -> Scores:
+        rows = {**scores.rows, **self._measured(sample)}
+        return Scores(rows={**rows, **check_rows(sample, rows)})
 
     def _measured(self, sample: Sample) -> dict[str, list[Row]]:
         if not self._measures:

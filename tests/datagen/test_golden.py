@@ -14,6 +14,7 @@ import PIL
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
+from composed_samples import row
 from datagen.catalogue import ASSETS, ZippedPictures
 from datagen.faults import FAULTS
 from datagen.multi_candidate import MultiCandidateConfig
@@ -21,7 +22,7 @@ from datagen.multi_input import MultiInputConfig
 from datagen.single_candidate import SingleCandidateConfig
 from shards.ledger import Ledger
 from shards.sample import Sample, sample_json
-from shards.stage import IndexRow, Work
+from shards.stage import Work
 from shards.storage import Storage
 
 LIBRARIES = "79ae1203783c6112dff45b8bc112908d5ae5dd3ad3483c12a2a4a1feb87e2428"
@@ -53,20 +54,7 @@ def parents():
 
 
 def rows():
-    return [
-        IndexRow(
-            key=sample.key,
-            task=sample.provenance.task,
-            case=sample.provenance.case,
-            source=sample.provenance.source,
-            licence=sample.provenance.licence,
-            references=len(sample.references),
-            directory=0,
-            shard=0,
-            row=number,
-        )
-        for number, sample in enumerate(parents().values())
-    ]
+    return [row(number, sample) for number, sample in enumerate(parents().values())]
 
 
 def variants(**settings):

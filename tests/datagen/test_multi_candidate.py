@@ -7,6 +7,7 @@ from functools import cache
 import pytest
 from pydantic import ValidationError
 
+from composed_samples import row
 from datagen.instructions import named_images
 from datagen.layout import overlaps
 from datagen.multi_candidate import FAULTS, MultiCandidateConfig
@@ -23,21 +24,6 @@ def parents() -> dict[str, Sample]:
     stage = config.build()
     made = [stage.make(Work(key=planned.key, spec=planned.spec)) for planned in config.plan()]
     return {sample.key: sample for sample in made if isinstance(sample, Sample)}
-
-
-def row(number: int, sample: Sample) -> IndexRow:
-    made = sample.provenance
-    return IndexRow(
-        key=sample.key,
-        task=made.task,
-        case=made.case,
-        source=made.source,
-        licence=made.licence,
-        references=len(sample.references),
-        directory=0,
-        shard=0,
-        row=number,
-    )
 
 
 def rows() -> list[IndexRow]:

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from composed_samples import row
 from datagen.multi_candidate import FAULTS, MultiCandidateConfig
 from datagen.single_candidate import SingleCandidateConfig
 from shards.sample import Sample, sample_json
-from shards.stage import IndexRow, Work
+from shards.stage import Work
 
 SIZE_PX = 192
 NEW = ("original_changed", "wrong_category", "two_candidates", "copy_paste")
@@ -28,21 +29,7 @@ def parents():
 
 
 def rows():
-    found = [(number, s.provenance, s) for number, s in enumerate(parents().values())]
-    return [
-        IndexRow(
-            key=sample.key,
-            task=made.task,
-            case=made.case,
-            source=made.source,
-            licence=made.licence,
-            references=len(sample.references),
-            directory=0,
-            shard=0,
-            row=number,
-        )
-        for number, made, sample in found
-    ]
+    return [row(number, sample) for number, sample in enumerate(parents().values())]
 
 
 @cache

@@ -2,7 +2,7 @@
 
 import pytest
 
-from filters.checks import ALL, CHECKS, check_rows, is_asked
+from filters.checks import ALL, CHECKS, LIKENESS, check_rows, is_asked
 from filters.wording import number_fault, numbers_named
 from shards.sample import Candidate, Provenance
 from tiny_samples import make_sample
@@ -106,6 +106,17 @@ def test_each_check_fails_by_its_own_answers(check, changed):
     found = values(sample((FOX, CAT), (MUG,)), answers(**changed))
     failed = {name for name, places in found.items() if min(places.values()) < 0.5}
     assert failed == {check, ALL}
+
+
+@pytest.mark.parametrize(
+    ("likeness", "status", "expected"),
+    [(0.49, "ok", 0.49), (0.5, "ok", 0.7), (0.9, "ok", 0.7), (None, "error", 0.7)],
+)
+def test_an_original_that_is_measured_to_be_another_fails_whatever_the_judge_says(likeness, status, expected):
+    rows = {**answers(), LIKENESS: [row(0, -1, likeness, status), row(1, -1, 1.0)]}
+    found = check_rows(sample((FOX, CAT), (MUG,)), rows)
+    assert [each["expected"] for each in found["check_original"]] == [expected, 1.0]
+    assert found[ALL][0]["expected"] == expected
 
 
 def test_an_unreadable_answer_is_no_low_score():
