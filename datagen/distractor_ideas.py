@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from datagen.ideas import draw_attributes
+from datagen.ideas import draw_attributes, nouns
 from datagen.ideas import fingerprint as ideas_fingerprint
 from datagen.naming import is_ambiguous
 from datagen.variants import Relation
@@ -68,9 +68,20 @@ def draw_distractor_ideas(
         attributes = _attributes(random, new_kind, taken if is_same else [*taken, name])
         if is_same:
             attributes["noun"] = name
-        look = str(wording()["describe"][new_kind]).format(**attributes)
+        described = "creature" if new_kind == "character" and not _is_person(attributes["noun"]) else new_kind
+        look = str(wording()["describe"][described]).format(**attributes)
         added.append(Distractor(name=attributes["noun"], kind=new_kind, look=look))
     return added
+
+
+def _is_person(name: str) -> bool:
+    """Whether a character is known to have hair and clothes: a dog has not.
+
+    >>> _is_person("tall woman"), _is_person("golden retriever")
+    (True, False)
+    """
+    known = {noun.split()[-1] for noun in nouns("character")} | {"person", "child"}
+    return name.lower().split()[-1] in known
 
 
 def _attributes(random: Random, kind: str, taken: Sequence[str]) -> dict[str, str]:

@@ -54,6 +54,11 @@ def draw_attributes(random: Random, kind: str, taken: Collection[str]) -> dict[s
     }
 
 
+def nouns(kind: str) -> list[str]:
+    """What those of a kind are called."""
+    return [str(noun) for noun in _lists()[kind]["noun"]]
+
+
 def idea_of(kind: str, attributes: Mapping[str, str]) -> Idea:
     """The idea of drawn attributes.
 

@@ -43,8 +43,8 @@ LIKENESS = "original_likeness"
 (filters/likeness.py)."""
 LEAST_LIKENESS = 0.5
 """Below it the original is another thing, whatever a judge says. Of 228 crops of photographs and cut-outs,
-drifted by up to 6 % and lit by up to a tenth more, none was below 0.6; of 114 that held another picture's content
-94 were below 0.5."""
+drifted by up to 6 % and lit by up to a tenth more, none was below 0.6; of 114 that held another picture's
+content 94 were below 0.5."""
 
 Read: TypeAlias = Mapping[str, Any]  # a row as an engine or a table gives it
 Rows: TypeAlias = Mapping[str, Sequence[Read]]

@@ -196,6 +196,17 @@ def test_no_added_name_can_mean_another_subject_of_the_sample():
         assert len(set(names)) == len(names)
 
 
+def test_an_animal_gets_no_hair_and_no_clothes():
+    looks = {"old chef": set(), "golden retriever": set()}
+    for seed in range(30):
+        for name, found in looks.items():
+            added = draw_distractor_ideas(keyed_random(seed), "character", name, "intra", [])
+            found.update(distractor.look for distractor in added if distractor.name == name)
+    assert all(", wearing " in look for look in looks["old chef"])
+    (look,) = looks["golden retriever"]
+    assert look.startswith("one more golden retriever, clearly another one")
+
+
 def test_another_scene_is_told_from_an_edit():
     noise = keyed_random(0)
     scenes = [Image.frombytes("RGB", (8, 8), noise.randbytes(192)).resize((256, 256)) for _ in range(5)]
