@@ -228,12 +228,11 @@ class Production:
                 self.progress.counts.update(json.loads(counts))
 
     def _forget_work(self) -> None:
-        """All that earlier runs made: of a slice that nobody counted it is not known what it lacks."""
-        for folder in (
-            assemble.FOLDER,
-            slices.FOLDER,
-            COUNTS,
-        ):  # counts last: they say that this is to be done
+        """All that earlier runs made: of a slice that nobody counted it is not known what it lacks.
+
+        Counts go last: they say that this is to be done.
+        """
+        for folder in (assemble.FOLDER, slices.FOLDER, COUNTS):
             self._job.storage.delete(folder)
         self.progress.counts.clear()
 
