@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, cast
 from pydantic import Field
 
 from datagen import prompts
-from datagen.paid import PaidModel, check_model, seeds
+from datagen.paid import PaidModel, Refused, check_model, seeds
 from datagen.prompts import Prompt, check_fields, load_prompts
 from datagen.text_checks import BadTextError, check_unlike, trimmed
 from datagen.writers import Fields, Text, TextRequest, Writer, Written
@@ -94,8 +94,7 @@ class ChatWriter:
 
     async def _write(self, request: TextRequest) -> Text:
         """The first answer of use. What went before is told with it."""
-        refused: list[Json] = []
-        said = ""
+        refused = Refused()
         for seed in seeds(request.seed, self._config.seeds):
             try:
                 fields = _checked(await self._reply(request, seed), request)
@@ -104,11 +103,10 @@ class ChatWriter:
                 return Reject(reason=error.reason, detail=f"{request.prompt}: {error}")
             except BadTextError as error:
                 self._model.counts[f"unusable: {error.reason}"] += 1
-                refused.append({"seed": seed, "reason": error.reason})
-                said = f"{error.reason}: {error}"
+                refused.note(seed, error)
             else:
-                return Written(fields=fields, made_by=self._made_by(request, seed, refused))
-        return Reject(reason="unusable_text", detail=f"{request.prompt}: {len(refused)} seeds, last {said}")
+                return Written(fields=fields, made_by=self._made_by(request, seed, refused.tried))
+        return Reject(reason="unusable_text", detail=f"{request.prompt}: {refused.words}")
 
     def _made_by(self, request: TextRequest, seed: int, refused: Sequence[Json]) -> Mapping[str, Json]:
         prompt = load_prompts()[request.prompt]

@@ -19,7 +19,7 @@ from pydantic import Field
 
 from datagen.encoding import decode_image
 from datagen.generators import Does, Drawn, Picture, PictureRequest, canonical_request, told
-from datagen.paid import seeds
+from datagen.paid import Refused, seeds
 from datagen.picture_check import check_usable
 from shards.image import ImageError
 from shards.ledger import Ledger, request_hash
@@ -92,19 +92,17 @@ class Diffusers:
 
     def _draw(self, request: PictureRequest) -> Drawn:
         """The first picture of use. What went before is told with it."""
-        refused: list[Json] = []
-        said = ""
+        refused = Refused()
         for seed in seeds(request.seed, self._config.seeds):
             try:
                 image = check_usable(self._paid(request, seed), request)
             except ImageError as error:
                 self._counts[f"unusable: {error.reason}"] += 1
-                refused.append({"seed": seed, "reason": error.reason})
-                said = f"{error.reason}: {error}"
+                refused.note(seed, error)
             else:
                 made_by = {**self._config.identity, "prompt": request.prompt, "seed": seed}
-                return Picture(image=image, made_by={**made_by, "refused": refused})
-        return Reject(reason="unusable_picture", detail=f"{len(refused)} seeds, last {said}; {told(request)}")
+                return Picture(image=image, made_by={**made_by, "refused": refused.tried})
+        return Reject(reason="unusable_picture", detail=f"{refused.words}; {told(request)}")
 
     def _paid(self, request: PictureRequest, seed: int) -> bytes:
         """The picture of a request: from the ledger, or drawn and committed to it."""

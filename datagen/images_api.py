@@ -15,7 +15,7 @@ from pydantic import Field
 
 from datagen.generators import Does, Drawn, Flag, Picture, PictureRequest, canonical_request, told
 from datagen.images_probe import Probe
-from datagen.paid import PaidModel, seeds
+from datagen.paid import PaidModel, Refused, seeds
 from datagen.picture_check import check_usable
 from shards.endpoints import Ask
 from shards.http_client import Body, Form, RequestError, TransientError
@@ -86,8 +86,7 @@ class ImagesApi:
 
     async def _draw(self, request: PictureRequest) -> Drawn:
         """The first picture of use. What went before is told with it."""
-        refused: list[Json] = []
-        said = ""
+        refused = Refused()
         for seed in seeds(request.seed, self._config.seeds):
             try:
                 image = check_usable(await self._paid(request, seed), request)
@@ -96,11 +95,10 @@ class ImagesApi:
                 return Reject(reason=error.reason, detail=f"{error}; {told(request)}")
             except ImageError as error:
                 self._model.counts[f"unusable: {error.reason}"] += 1
-                refused.append({"seed": seed, "reason": error.reason})
-                said = f"{error.reason}: {error}"
+                refused.note(seed, error)
             else:
-                return Picture(image=image, made_by=self._made_by(request, seed, refused))
-        return Reject(reason="unusable_picture", detail=f"{len(refused)} seeds, last {said}; {told(request)}")
+                return Picture(image=image, made_by=self._made_by(request, seed, refused.tried))
+        return Reject(reason="unusable_picture", detail=f"{refused.words}; {told(request)}")
 
     def _made_by(self, request: PictureRequest, seed: int, refused: Sequence[Json]) -> Mapping[str, Json]:
         return {**self._config.identity, "prompt": request.prompt, "seed": seed, "refused": refused}

@@ -35,7 +35,7 @@ EVEN_STYLES = dict.fromkeys(STYLES, 1.0)
 class MultiInputConfig(BuilderSettings):
     """How many samples of which case types, and what draws them."""
 
-    VERSION: ClassVar[int] = 5
+    VERSION: ClassVar[int] = 6
     FAULTS: ClassVar[Sequence[str]] = FAULTS
 
     prefix: str = Field(

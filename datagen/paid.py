@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from shards.endpoints import Admit, Ask, EndpointPool
 from shards.http_client import Body, EndpointError, RequestError
 from shards.ledger import Ledger, missing
 from shards.loop_thread import LoopThread
+from shards.reason import ReasonError
+from shards.sample import Json
 from shards.served_settings import ServedSettings
 from shards.stage import keyed_random
 
@@ -137,6 +140,35 @@ class PaidModel:
         await asyncio.to_thread(self._ledger.commit, replies)
         for address in replies:
             del self._waiting[address]
+
+
+@dataclass
+class Refused:
+    """What was paid for one request and is of no use, in the order in which it came."""
+
+    tried: list[Json] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+    said: str = ""
+
+    def note(self, seed: int, error: ReasonError) -> None:
+        """One more."""
+        self.tried.append({"seed": seed, "reason": error.reason})
+        self.reasons.append(error.reason)
+        self.said = str(error)
+
+    @property
+    def words(self) -> str:
+        """All of them, the last one in full.
+
+        >>> refused = Refused()
+        >>> refused.note(7, ReasonError("black", "expected a picture, got a black one"))
+        >>> refused.note(8, ReasonError("wrong_size", "expected 96 pixels, got 48"))
+        >>> refused.words
+        '2 seeds, last wrong_size: expected 96 pixels, got 48; before it black'
+        """
+        before = ", ".join(self.reasons[:-1])
+        last = f"{len(self.reasons)} seeds, last {self.reasons[-1]}: {self.said}"
+        return f"{last}; before it {before}" if before else last
 
 
 def seeds(first: int, tries: int) -> Iterator[int]:

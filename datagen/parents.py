@@ -13,19 +13,12 @@ from datagen.phrases import Seen
 from datagen.renderer import Figure
 from datagen.sprites import Pose
 from shards.image import image_facts
+from shards.reason import ReasonError
 from shards.sample import Candidate, EncodedImage, Json, Sample
 
 
-class UnfitParentError(ValueError):
-    """A parent that cannot serve; becomes a reject.
-
-    Attributes:
-        reason: a short name to count rejects by.
-    """
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
+class UnfitParentError(ReasonError, ValueError):
+    """A parent that cannot serve; becomes a reject."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from datagen.instructions import named_images
 from datagen.mentions import named_references
+from shards.reason import ReasonError
 from shards.sample import Json
 
 LATIN_SHARE = 0.9  # of the letters
@@ -26,16 +27,8 @@ _LINK = r"(?:\s+(?:(?:shown|seen|pictured|taken|as)\s+)?(?:from|of|in)\s+|\s*\(\
 """Between a subject and its image."""
 
 
-class BadTextError(ValueError):
-    """A text that cannot be used: it is asked for again, and in the end a reject.
-
-    Attributes:
-        reason: a short name to count by.
-    """
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
+class BadTextError(ReasonError, ValueError):
+    """A text that cannot be used: it is asked for again, and in the end a reject."""
 
 
 def trimmed(value: Json) -> Json:

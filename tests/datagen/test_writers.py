@@ -68,7 +68,7 @@ def test_a_text_comes_with_all_that_made_it(serve_chat, write):
     server = serve_chat()
     (written,), counts = write([server], [ASK], temperature=0.3)
     assert written.made_by["model"] == MODEL
-    assert written.made_by["prompt"] == "instruction 1"
+    assert written.made_by["prompt"] == "instruction 2"
     assert written.made_by["seed"] == server.asked[0].seed == 7
     assert written.made_by["temperature"] == 0.3
     assert refused(written) == []
