@@ -14,12 +14,10 @@ import yaml
 
 from datagen.ideas import draw_attributes, nouns
 from datagen.ideas import fingerprint as ideas_fingerprint
-from datagen.naming import is_ambiguous
 from datagen.variants import Relation
 
 FILE = files("datagen").joinpath("editing.yaml")
 OTHER_KIND: Mapping[str, str] = {"character": "object", "object": "character"}
-TRIES = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,13 +57,16 @@ def draw_distractor_ideas(
         name: of the subject.
         relation: of the new ones to it: `intra` for its kind, `cross` for the other one.
         besides: names of the sample's other subjects; no new name may mean one of them.
+
+    Raises:
+        LookupError: every name could.
     """
     added: list[Distractor] = []
     new_kind = kind if relation == "intra" else OTHER_KIND[kind]
     for _ in range(2 if random.random() < wording()["second_share"] else 1):
         taken = [*besides, *(other.name for other in added)]
         is_same = relation == "intra" and not added and random.random() < wording()["same_name_share"]
-        attributes = _attributes(random, new_kind, taken if is_same else [*taken, name])
+        attributes = draw_attributes(random, new_kind, taken if is_same else [*taken, name])
         if is_same:
             attributes["noun"] = name
         described = "creature" if new_kind == "character" and not _is_person(attributes["noun"]) else new_kind
@@ -82,14 +83,6 @@ def _is_person(name: str) -> bool:
     """
     known = {noun.split()[-1] for noun in nouns("character")} | {"person", "child"}
     return name.lower().split()[-1] in known
-
-
-def _attributes(random: Random, kind: str, taken: Sequence[str]) -> dict[str, str]:
-    for _ in range(TRIES):
-        attributes = draw_attributes(random, kind, taken)
-        if not is_ambiguous(attributes["noun"], taken):
-            return attributes
-    raise LookupError(f"no {kind} of {TRIES} drawn is told apart from {', '.join(taken)}")
 
 
 def edit_prompt(subject: str, added: Sequence[Distractor]) -> str:

@@ -130,7 +130,7 @@ class GeneratedBuilder(Stage):
         random = self._random(work, "plan in words")
         inputs: list[dict[str, Any]] = []
         for kind in cast(Sequence[str], work.spec["kinds"]):
-            taken = {entry["attributes"]["noun"] for entry in inputs}
+            taken = [entry["attributes"]["noun"] for entry in inputs]
             inputs.append({"kind": kind, "attributes": draw_attributes(random, kind, taken)})
         return TextRequest(
             prompt="case_plan",

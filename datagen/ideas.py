@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -11,6 +11,8 @@ from random import Random
 from typing import Any
 
 import yaml
+
+from datagen.naming import is_ambiguous
 
 FILE = files("datagen").joinpath("ideas.yaml")
 
@@ -45,13 +47,22 @@ def fingerprint() -> str:
     return hashlib.sha256(FILE.read_bytes()).hexdigest()
 
 
-def draw_attributes(random: Random, kind: str, taken: Collection[str]) -> dict[str, str]:
-    """A value of each list of a kind, none of them taken."""
-    lists = {name: values for name, values in _lists()[kind].items() if name != "prompt"}
-    return {
-        name: random.choice([value for value in values if value not in taken])
-        for name, values in lists.items()
-    }
+def draw_attributes(random: Random, kind: str, taken: Sequence[str]) -> dict[str, str]:
+    """A value of each list of a kind.
+
+    Args:
+        random: decides.
+        kind: character, object or scene.
+        taken: names that the noun must not be taken for.
+
+    Raises:
+        LookupError: every noun can be.
+    """
+    free = [noun for noun in nouns(kind) if not is_ambiguous(noun, taken)]
+    if not free:
+        raise LookupError(f"{kind}: expected a noun that can mean none of {', '.join(taken)}, got none")
+    lists = {name: values for name, values in _lists()[kind].items() if name != "prompt"} | {"noun": free}
+    return {name: random.choice(values) for name, values in lists.items()}
 
 
 def nouns(kind: str) -> list[str]:

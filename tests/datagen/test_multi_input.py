@@ -13,14 +13,16 @@ from datagen.describe import DescribeConfig
 from datagen.fake_chat_server import MODEL as CHAT_MODEL
 from datagen.fake_images_server import MODEL
 from datagen.generated import _check_plan, _check_terse
+from datagen.ideas import draw_attributes, nouns
 from datagen.instructions import STYLES, named_images
 from datagen.multi_candidate import MultiCandidateConfig
 from datagen.multi_input import MultiInputConfig
+from datagen.naming import is_ambiguous
 from datagen.text_checks import BadTextError, check_order
 from shards.image import check_sample
 from shards.ledger import Ledger
 from shards.sample import Sample, sample_json
-from shards.stage import Reject, Work
+from shards.stage import Reject, Work, keyed_random
 from shards.storage import Storage
 
 NOWHERE = Ledger(Storage("/nonexistent"))
@@ -109,6 +111,17 @@ def test_image_models_draw_each_input_then_the_output_from_the_inputs(serve, gen
     counts = Counter(asked.path for asked in server.asked)
     assert counts == {"generations": 4 * 3 + 9 * 4, "edits": 13}
     assert Counter(len(asked.references) for asked in server.asked if asked.path == "edits") == {3: 4, 4: 9}
+
+
+def test_no_noun_that_is_drawn_can_mean_another_of_its_sample():
+    for seed in range(60):
+        random, taken = keyed_random("nouns", seed), []
+        for _ in range(4):
+            noun = draw_attributes(random, "character", taken)["noun"]
+            assert not is_ambiguous(noun, taken)
+            taken.append(noun)
+    with pytest.raises(LookupError, match="character: expected a noun that can mean none of "):
+        draw_attributes(random, "character", nouns("character"))
 
 
 def test_subjects_of_one_sample_have_names_of_their_own(serve, generate):
