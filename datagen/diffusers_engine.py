@@ -15,10 +15,10 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any, ClassVar, Literal
 
 from PIL import Image
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from datagen.encoding import decode_image
-from datagen.generators import Does, Drawn, Picture, PictureRequest, canonical_request, told
+from datagen.generators import Does, Drawn, Picture, PictureRequest, canonical_request, check_guidance, told
 from datagen.paid import Refused, seeds
 from datagen.picture_check import check_usable
 from shards.image import ImageError
@@ -50,6 +50,11 @@ class DiffusersConfig(Settings):
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     seeds: int = Field(default=3, ge=1, le=16, description="tried for one picture before it is given up")
     device: Annotated[str, Field(**RUN)] = Field(default="", description="a GPU if there is one, unless set")
+
+    @model_validator(mode="after")
+    def _check_guidance(self) -> DiffusersConfig:
+        check_guidance(self.true_cfg_scale, self.negative_prompt)
+        return self
 
     @property
     def identity(self) -> Mapping[str, Json]:

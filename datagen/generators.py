@@ -61,6 +61,22 @@ class Generator(Protocol):
         """End what it holds."""
 
 
+def check_guidance(true_cfg_scale: float | None, negative_prompt: str) -> None:
+    """Refuse a guidance that pipelines leave out with a warning that no client sees.
+
+    Source: diffusers' and vLLM-Omni's pipelines of Qwen-Image and Qwen-Image-Edit: true guidance is from a
+    negative prompt, and there is none without one.
+
+    Raises:
+        ValueError: it would be left out.
+    """
+    if (true_cfg_scale or 0) > 1 and not negative_prompt:
+        raise ValueError(
+            f'true_cfg_scale: expected a negative_prompt beside it, " " will do, got {true_cfg_scale!r} '
+            "alone: models ignore it"
+        )
+
+
 def canonical_request(request: PictureRequest, seed: int, identity: Mapping[str, Json]) -> bytes:
     """The canonical request: whatever the picture depends on."""
     return canonical_json(

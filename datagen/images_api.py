@@ -11,9 +11,18 @@ import binascii
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from datagen.generators import Does, Drawn, Flag, Picture, PictureRequest, canonical_request, told
+from datagen.generators import (
+    Does,
+    Drawn,
+    Flag,
+    Picture,
+    PictureRequest,
+    canonical_request,
+    check_guidance,
+    told,
+)
 from datagen.images_probe import Probe
 from datagen.paid import PaidModel, Refused, seeds
 from datagen.picture_check import check_usable
@@ -51,6 +60,11 @@ class ImagesApiConfig(ServedSettings):
         default=4, ge=1, le=256, description="pictures at once at each endpoint, for each worker"
     )
     timeout_s: Annotated[float, Field(**RUN)] = Field(default=600, gt=0, description="of one picture")
+
+    @model_validator(mode="after")
+    def _check_guidance(self) -> ImagesApiConfig:
+        check_guidance(self.true_cfg_scale, self.negative_prompt)
+        return self
 
     @property
     def identity(self) -> Mapping[str, Json]:

@@ -6,10 +6,13 @@ from dataclasses import replace
 
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 
 from datagen import images_probe, paid
+from datagen.diffusers_engine import DiffusersConfig
 from datagen.fake_images_server import MODEL
 from datagen.generators import Picture, PictureRequest
+from datagen.images_api import ImagesApiConfig
 from datagen.picture_check import check_usable, is_same_picture
 from shards.http_client import EndpointsDownError
 from shards.image import ImageError, check_image
@@ -40,14 +43,25 @@ def test_a_picture_comes_with_all_that_made_it(serve, draw):
 
 def test_references_are_sent_as_they_are_in_order_beside_an_explicit_seed(serve, draw):
     server = serve()
-    draw([server], [EDIT], true_cfg_scale=4.0)
+    draw([server], [EDIT], true_cfg_scale=4.0, negative_prompt=" ")
     (asked,) = server.asked
     assert asked.path == "edits"
     assert asked.references == [hashlib.sha256(image.data).hexdigest() for image in EDIT.references]
     assert asked.fields["seed"] == "7"
     assert asked.fields["size"] == "96x64"
     assert asked.fields["true_cfg_scale"] == "4.0"
+    assert asked.fields["negative_prompt"] == " "
     assert "guidance_scale" not in asked.fields
+
+
+@pytest.mark.parametrize("config", [ImagesApiConfig, DiffusersConfig])
+def test_a_true_guidance_that_would_be_ignored_without_a_word_is_refused(config):
+    with pytest.raises(
+        ValidationError, match='true_cfg_scale: expected a negative_prompt beside it, " " will do'
+    ):
+        config(model="m", revision="r", true_cfg_scale=4)
+    config(model="m", revision="r", true_cfg_scale=1)
+    config(model="m", revision="r", true_cfg_scale=4, negative_prompt=" ")
 
 
 def test_pictures_come_in_the_order_of_requests_from_all_endpoints(serve, draw):
