@@ -78,6 +78,7 @@ def _verified(label: str, step: Input, directory: Directory, most: int, grid: in
     rows = {check: read_table(step.storage, check).to_pylist() for check in (*CHECKS, ALL)}
     values = {check: _worst(each) for check, each in rows.items()}
     likeness = read_table(step.storage, LIKENESS).to_pylist() if LIKENESS in questions(step.storage) else []
+    likeness = likeness if any(row["label_mass"] for row in likeness) else []  # of a set that nobody edited
     claims = list(read_claims(directory, set(sorted(values[ALL], key=short_hash)[:most])))
     faults = {sample.key: fault_of(sample.provenance.truth) or "" for sample in claims}
     return Verified(

@@ -211,6 +211,10 @@ def test_every_kept_candidate_is_verified_and_the_page_shows_the_verdicts(whole)
     page = (out / made["page"].directory / "report.html").read_text()
     assert 'id="checks-1"' in page
     assert 'id="watch"' in page
+    assert "object, intra ·" in page
+    edited, drawn = page.partition('id="checks-1"')[2].split('id="checks-2"')
+    assert "≈ original likeness" in edited
+    assert "≈ original likeness" not in drawn  # of a set that nobody edited
 
 
 @pytest.mark.ray
