@@ -98,8 +98,7 @@ def recount(storage: Storage, kind: str, plan: PlanSummary) -> Books:
     """The books of a directory, counted from what lies in it and not from what its workers said."""
     refused = reasons_of(plan.refused)
     with storage.open(REJECTS) as file:
-        rejects = pq.read_table(file, columns=["stage", "reason"]).to_pylist()
-    failed = [row["reason"] for row in rejects if row["stage"] != "plan"]
+        reasons = pq.read_table(file, columns=["reason"]).column("reason").to_pylist()
     return Books(
         read=plan.read,
         used=plan.used,
@@ -107,8 +106,8 @@ def recount(storage: Storage, kind: str, plan: PlanSummary) -> Books:
         refused=sum(refused.values()),
         planned=plan.planned,
         made=_scored(storage) if kind == "scores" else _indexed(storage),
-        failed=len(failed),
-        reasons=dict(sorted(Counter(row["reason"] for row in rejects).items())),
+        failed=len(reasons) - sum(refused.values()),  # by count: a step may itself be named "plan"
+        reasons=dict(sorted(Counter(reasons).items())),
     )
 
 

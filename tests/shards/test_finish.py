@@ -180,3 +180,10 @@ def test_a_plan_that_was_not_finished_is_made_anew(disk, local_engine, make_conf
     disk.delete("work/plan/summary.json")
     assert read_summary(disk) is None
     assert plan_step(disk, config, (), 8).planned == 12
+
+
+def test_a_step_may_be_named_as_the_stage_of_what_was_refused(disk, local_engine, make_config):
+    config = make_config(count=6, reject=(fake_key(2),), refuse=("row 7",))
+    _, manifest, _ = run_step(disk, config, local_engine, name="plan")
+    assert (manifest.books.refused, manifest.books.made, manifest.books.failed) == (1, 5, 1)
+    assert manifest.books.reasons == {"not_wanted": 1, "unreadable": 1}
