@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from recipes.trace import Finished, broken_off, delete_directory, finished
+from recipes.trace import Finished, broken_off, delete_directory, finished, made_from
 from shards.index import Directory
 from shards.plan import Refused, Unused
 from shards.sample import SampleError, canonical_json, check_key
@@ -21,6 +21,9 @@ from shards.tables import questions
 
 LIST = "forgotten.json"
 REASON = "forgotten"
+# What may hold them in a directory without a manifest: a plan, slices and scratch; what a takedown that broke
+# off had begun to delete. A training that broke off has none of these.
+HOLDING = {"work", "shards", "index", "scores", SELECTION, "report.html"}
 SHOWN = 5  # keys that a line names
 
 
@@ -136,17 +139,11 @@ def _parents(directory: Directory, row: IndexRow) -> frozenset[str]:
 
 
 def affected(out: Storage, keys: set[str]) -> list[Affected]:
-    """Directories that hold one of the keys, and all that was made from those, in order of names."""
+    """Directories that hold one of the keys, and all that was made from those, the last made first."""
     directories = finished(out)
     held = {found.name: _count(found, keys) for found in directories}
-    gone = {name for name, (rows, _) in held.items() if rows}
-    while more := {found.name for found in directories if _reads(found) & gone} - gone:
-        gone |= more
-    return [Affected(name, *held[name]) for name in sorted(gone)]
-
-
-def _reads(found: Finished) -> set[str]:
-    return {name for names in found.manifest.parents.values() for name in names}
+    gone = made_from(directories, [name for name, (rows, _) in held.items() if rows])
+    return [Affected(name, *held[name]) for name in gone]
 
 
 def _count(found: Finished, keys: set[str]) -> tuple[int, int]:
@@ -167,7 +164,8 @@ def _keys(found: Finished) -> Iterator[str]:
 
 
 def forget(out: Storage, keys: Iterable[str], source: str | None, gone: Sequence[Affected]) -> None:
-    """Write the list first, then delete: if it breaks off, the list stands. Only for who holds the lease."""
+    """Write the list first, then delete: if it breaks off, the list stands, and the same call goes on with
+    what is left. Only for who holds the lease."""
     old = read_forgotten(out)
     value: Mapping[str, Any] = {
         "keys": sorted(old.keys | set(keys)),
@@ -175,7 +173,7 @@ def forget(out: Storage, keys: Iterable[str], source: str | None, gone: Sequence
     }
     out.write(LIST, canonical_json(value))
     for name in broken_off(out):
-        if out.child(name).exists("work"):
-            out.delete(name)  # its plan, slices and scratch may hold them
+        if HOLDING & set(out.child(name).names()):
+            out.delete(name)
     for entry in gone:
         delete_directory(out, entry.name)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from recipes.identity import directories
 from recipes.run import Run
 from recipes.schema import Recipe, RecipeError
-from recipes.trace import delete_directory, finished
+from recipes.trace import delete_directory, finished, made_from
 from shards.manifest import Manifest, read_manifest
 from shards.storage import Storage
 from shards.tables import questions, read_table
@@ -53,20 +53,7 @@ def spoilt(recipe: Recipe, out: Storage, name: str, status: str) -> list[str]:
         raise RecipeError([f"{storage.uri}: expected a step that was run, got none; `bakery run` makes it"])
     if read_manifest(storage) and not count_statuses(storage)[status]:
         return []
-    return [*_made_from(out, directory), directory]
-
-
-def _made_from(out: Storage, directory: str) -> list[str]:
-    """Finished directories that were made from one, at any remove, the last made first."""
-    parents = {
-        found.name: {name for names in found.manifest.parents.values() for name in names}
-        for found in finished(out)
-    }
-    stale, more = {directory}, True
-    while more:
-        found = {name for name, reads in parents.items() if reads & stale} - stale
-        stale, more = stale | found, bool(found)
-    return sorted(stale - {directory})
+    return [name for name in made_from(finished(out), [directory]) if name != directory] + [directory]
 
 
 def retry(

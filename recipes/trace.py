@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -38,6 +38,11 @@ class Finished:
     name: str
     storage: Storage
     manifest: Manifest
+
+    @property
+    def reads(self) -> set[str]:
+        """Names of the directories that it was made from."""
+        return {name for names in self.manifest.parents.values() for name in names}
 
 
 def existing(uri: str) -> Storage:
@@ -81,11 +86,19 @@ def delete_directory(out: Storage, name: str) -> None:
 def in_line(directories: Sequence[Finished]) -> list[Finished]:
     """Finished directories, each after what it was made from, otherwise by name."""
     by_name = {directory.name: directory for directory in directories}
-    reads = {
-        name: [parent for names in found.manifest.parents.values() for parent in names if parent in by_name]
-        for name, found in by_name.items()
-    }
+    reads = {name: sorted(found.reads & by_name.keys()) for name, found in by_name.items()}
     return [by_name[name] for name in TopologicalSorter(reads).static_order()]
+
+
+def made_from(directories: Sequence[Finished], names: Iterable[str]) -> list[str]:
+    """The named directories and all that were made from them, at any remove; the last made first.
+
+    Deleted in this order, what is left at any moment still leads from the first made to all the rest.
+    """
+    found = set(names)
+    while more := {each.name for each in directories if each.reads & found} - found:
+        found |= more
+    return [each.name for each in reversed(in_line(directories)) if each.name in found]
 
 
 class Way:

@@ -8,13 +8,14 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from recipes import forget as takedown
 from recipes.cli import app
 from recipes.display import Display
 from recipes.forget import read_forgotten
 from recipes.run import Run
 from recipes.schema import RecipeError, load_recipe
 from recipes.standalone import select_directory
-from recipes.trace import finished
+from recipes.trace import STEP_DIRECTORY, delete_directory, finished
 from shards.finish import read_rejects
 from shards.index import Directory
 from shards.manifest import Manifest
@@ -92,6 +93,32 @@ def test_a_key_goes_with_all_that_was_made_of_it_and_does_not_come_back(recipe: 
     assert not any(key in keys(recipe, again[name]) for name in ("table", "mixed", "alone"))
     rejects = read_rejects(Storage(str(recipe.parent / "out" / again["table"].directory)))
     assert [row["key"] for row in rejects if row["reason"] == "forgotten"] == [key]
+
+
+@pytest.mark.parametrize("last", ["", "/manifest.json"], ids=["a whole directory", "a manifest"])
+def test_a_takedown_that_breaks_off_again_and_again_leaves_nothing(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch, last: str
+) -> None:
+    recipe.write_text(recipe.read_text() + "  zine: {step: report}\n")  # by name after all that it shows
+    made = run(recipe)
+    out = Storage(str(recipe.parent / "out"))
+    key = min(keys(recipe, made["mixed"]) & keys(recipe, made["table"]))
+
+    def break_off(out: Storage, name: str) -> None:
+        delete_directory(out, name) if not last else out.delete(f"{name}{last}")
+        raise RuntimeError("the power went")
+
+    def take_down() -> None:
+        found = takedown.descendants(out, [key], None)
+        takedown.forget(out, found, None, takedown.affected(out, found))
+
+    with monkeypatch.context() as broken:
+        broken.setattr("recipes.forget.delete_directory", break_off)
+        for _ in range(5):
+            with pytest.raises(RuntimeError, match="the power went"):
+                take_down()
+    take_down()
+    assert [name for name in out.folders() if STEP_DIRECTORY.fullmatch(name)] == [made["scone"].directory]
 
 
 def test_a_source_goes_whole_and_a_new_import_of_it_stays_empty(recipe: Path) -> None:

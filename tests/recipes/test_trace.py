@@ -13,9 +13,10 @@ from filters.fake_server import MODEL, Behaviour, FakeServer
 from recipes.display import Display
 from recipes.run import Run
 from recipes.schema import load_recipe
-from recipes.trace import Way
+from recipes.trace import Way, finished, made_from
 from shards.finish import read_rejects
 from shards.index import Directory
+from shards.manifest import Manifest, write_manifest
 from shards.storage import Storage
 
 ROOT = Path(__file__).parents[2]
@@ -112,3 +113,33 @@ def test_words_in_brackets_and_of_any_language_are_printed_as_they_are(tmp_path:
     (name,) = (path for path in (tmp_path / "out/words").glob("base-*"))
     (key,) = Directory(Storage(str(name))).places
     assert f"instruction: {words}\n" in bakery(tmp_path, "show", "out/words", key).stdout
+
+
+def test_the_last_made_comes_first_whatever_the_names_and_what_reads_none_of_them_never(
+    tmp_path: Path,
+) -> None:
+    out = Storage(str(tmp_path))
+    base, judged, kept, alone = (f"{name}-000000000000" for name in ("base", "judged", "a_kept", "alone"))
+    packed, trained = "b_packed-000000000000", "c_trained-000000000000"
+    reads: dict[str, list[str]] = {
+        base: [],
+        judged: [base],
+        kept: [base, judged],
+        packed: [kept],
+        trained: [packed, kept],
+        alone: ["gone-000000000000"],
+    }
+    for name, parents in reads.items():
+        step = name.partition("-")[0]
+        made = Manifest(
+            name=step, type="t", kind="page", hash="0" * 64, config={},
+            parents={"of": parents[:1], "to": parents[1:]},
+        )  # fmt: skip
+        write_manifest(out.child(name), made)
+    directories = finished(out)
+    assert {found.name: found.reads for found in directories} == {n: set(r) for n, r in reads.items()}
+    assert made_from(directories, [judged]) == [trained, packed, kept, judged]
+    assert made_from(directories, [packed, kept]) == [trained, packed, kept]
+    assert made_from(directories, [base])[-2:] == [judged, base]
+    assert made_from(directories, ["gone-000000000000"]) == [alone]
+    assert made_from(directories, []) == []
