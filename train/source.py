@@ -107,15 +107,14 @@ class Source:
 
     def _lengths(self, tokenizer: Tokenizer, cache: Path | None) -> dict[str, int]:
         path = cache / f"{self.name}-{tokenizer.digest}.parquet" if cache else None
-        if path is not None and path.exists():
-            table = pq.read_table(path)
-        else:
-            table = pa.table(
-                dict(zip(("key", "tokens"), zip(*self._count(tokenizer), strict=True), strict=True))
-            )
-            if path is not None:
-                _write_whole(table, path)
-        return dict(zip(table.column("key").to_pylist(), table.column("tokens").to_pylist(), strict=True))
+        known = _read_lengths(path) if path is not None and path.exists() else {}
+        if self.directory.places.keys() <= known.keys():
+            return known
+        # Not counted yet; or made again since, when it was answered what it had lacked.
+        found = dict(self._count(tokenizer))
+        if path is not None:
+            _write_whole(pa.table({"key": list(found), "tokens": list(found.values())}), path)
+        return found
 
     def _count(self, tokenizer: Tokenizer) -> Iterator[tuple[str, int]]:
         for shard in self.directory.shards:
@@ -141,6 +140,11 @@ def _samples_below(storage: Storage, uri: str) -> tuple[Storage, frozenset[str] 
 
 def _last_part(uri: str) -> str:
     return uri.partition("?")[0].rstrip("/").rpartition("/")[2]
+
+
+def _read_lengths(path: Path) -> dict[str, int]:
+    table = pq.read_table(path)
+    return dict(zip(table.column("key").to_pylist(), table.column("tokens").to_pylist(), strict=True))
 
 
 def _write_whole(table: pa.Table, path: Path) -> None:

@@ -1,6 +1,7 @@
 """From shards to the tensors of a pack."""
 
 import io
+import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -81,6 +82,26 @@ def test_lengths_are_kept_per_tokenizer_and_directory(data, tmp_path, monkeypatc
     assert [path.name for path in tmp_path.iterdir()] == ["set-000000000000-bytes.parquet"]
     monkeypatch.setattr(ByteTokenizer, "encode", lambda *_: pytest.fail("counted again"))
     assert Source(str(data)).places(0, ByteTokenizer(), tmp_path) == first
+
+
+def test_a_directory_that_was_made_again_with_more_samples_is_counted_again(
+    tmp_path, samples, write_directory
+):
+    made = write_directory(tmp_path / "set-000000000000", samples[:9])
+    Source(str(made)).places(0, ByteTokenizer(), tmp_path / "cache")
+    shutil.rmtree(made)
+    write_directory(made, samples[:12])
+    found = Source(str(made)).places(0, ByteTokenizer(), tmp_path / "cache")
+    assert [place.text_tokens for place in found] == [len(s.instruction.encode()) for s in samples[:12]]
+
+
+def test_a_directory_of_no_samples_is_none_to_train_on_and_no_crash(tmp_path, write_directory):
+    empty = write_directory(tmp_path / "set-000000000000", [])
+    assert Source(str(empty)).places(0, ByteTokenizer(), tmp_path / "cache") == []
+    settings = TrainSettings(base="tiny", out=str(tmp_path / "out"), data={"base": [str(empty)]})
+    stage, world = settings.stage("stage1_base"), World(0, 1, torch.device("cpu"))
+    with pytest.raises(ConfigError, match="expected samples, got none; check the selection"):
+        open_dataset(settings, stage, TINY, ByteTokenizer(), world, 1).plan(settings).check()
 
 
 def test_unfinished_directory_and_scores_are_refused(tmp_path):
