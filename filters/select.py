@@ -333,13 +333,13 @@ class ShortfallError(SelectError):
 
 
 def shortfalls(samples: Samples, table: pa.Table, policy: SelectConfig) -> list[Shortfall]:
-    """Groups of which fewer were kept than `best`, in order of their names."""
+    """Groups of which fewer were kept than `best`, by name; where there are no samples, the whole is one."""
     groups = [group or "" for group in samples.groups.to_pylist()]
     kept = Counter(
         group for group, keep in zip(groups, table.column("keep").to_pylist(), strict=True) if keep
     )
     read = Counter(groups)
-    named = policy.best if isinstance(policy.best, dict) else read
+    named = policy.best if isinstance(policy.best, dict) else read or [""]
     return [
         Shortfall(group=group, wanted=policy.most(group), kept=kept[group], read=read[group])
         for group in sorted(named)

@@ -231,6 +231,15 @@ def test_several_columns_make_groups_of_groups(tmp_path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("by", [None, "task"])
+def test_of_nothing_that_was_to_be_exact_all_is_short(by) -> None:
+    policy = SelectConfig(best=3, order=("a",), by=by, exact=True)
+    table = select(samples(0), {"a": scores([])}, policy)
+    assert [short.words for short in shortfalls(samples(0), table, policy)] == [
+        "0 of 3, 0 of 0 samples passed"
+    ]
+
+
 def test_groups_that_no_sample_has_are_refused_with_those_there_are() -> None:
     policy = SelectConfig(best={"compositon": 1}, order=("a",), by="task")
     with pytest.raises(SelectError, match=r"best: expected groups that task has \(x, y\), got compositon"):
