@@ -70,6 +70,8 @@ def test_fresh_adapters_change_nothing_and_merging_them_changes_nothing_more():
     assert not isinstance(model.language_model.model.layers[0].mlp_moe_gen.gate_proj, LoraLinear)
     assert not isinstance(model.language_model.model.layers[19].mlp.gate_proj, LoraLinear)
     torch.nn.init.normal_(layer.gate_proj.lora_b)
+    by_hand = before + x @ layer.gate_proj.lora_a.T @ layer.gate_proj.lora_b.T * 8 / 4  # alpha by rank
+    torch.testing.assert_close(layer.gate_proj(x), by_hand, atol=1e-4, rtol=1e-4)
     name = "language_model.model.layers.0.mlp.gate_proj.weight"
     whole = merged(model, name, layer.gate_proj.weight)
     torch.testing.assert_close(torch.nn.functional.linear(x, whole), layer.gate_proj(x), atol=1e-4, rtol=1e-4)
