@@ -16,8 +16,8 @@ from shards.storage import Storage
 class WorkerStep(StepSettings):
     """Settings of a step that makes samples or scores; they travel to the workers with every task.
 
-    The driver calls, in this order: `plan`, `prepared`, `reading`; then, while workers `build` the stage and
-    use it, `check_counts`; at the end `make_beside` and `check_scores`.
+    The driver calls, in this order: `plan`, `prepared`, `reading`, `asks_again`; then, while workers `build`
+    the stage and use it, `check_counts`; at the end `make_beside` and `check_scores`.
     """
 
     @property
