@@ -29,7 +29,7 @@ FORMS = (
 class MusarGenSettings(ParquetSettings):
     """Settings of `import_musar_gen`."""
 
-    VERSION: ClassVar[int] = 3
+    VERSION: ClassVar[int] = 4
     SOURCE: ClassVar[str] = "MUSAR-Gen"
     LICENCE: ClassVar[str] = "apache-2.0"
 

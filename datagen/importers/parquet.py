@@ -15,7 +15,7 @@ from pydantic import Field
 from datagen.importers.parquet_pages import rows_at_once
 from datagen.importers.records import Record
 from datagen.importers.settings import ImportSettings
-from datagen.importers.source import Source, SourceError
+from datagen.importers.source import SourceError
 from datagen.importers.stage import Raw
 from datagen.unusable import UnusableError
 from shards.plan import Refused
@@ -32,6 +32,8 @@ Row = Mapping[str, Any]
 
 class ParquetSettings(ImportSettings):
     """What importers of parquet share: `columns_needed` and `raw` say what a row is."""
+
+    VERSION: ClassVar[int] = 3
 
     files: tuple[str, ...] = Field(default=("*.parquet",), min_length=1, description="patterns of the files")
     max_page_bytes: int = Field(
@@ -81,12 +83,13 @@ class ParquetSettings(ImportSettings):
 
     def _rows(self, file: str) -> Iterator[Record | Refused]:
         number = 0
-        with open_parquet(self.source, file) as parquet:
+        with self.source.storage.open(file) as opened:
+            parquet = parquet_in(opened)
             self._check_schema(file, parquet.schema_arrow.names)
             wanted = [name for name in self.metadata if name in parquet.schema_arrow.names]
             for group in range(parquet.num_row_groups):
                 try:
-                    at_once = self.rows_at_once(parquet, file, group, wanted, METADATA_ROWS)
+                    at_once = self.rows_at_once(parquet, opened, file, group, wanted, METADATA_ROWS)
                 except UnusableError as error:
                     rows = parquet.metadata.row_group(group).num_rows
                     detail = f"row group {group} of {rows} rows: {error}"
@@ -106,21 +109,28 @@ class ParquetSettings(ImportSettings):
                         )
                     number += 1
 
-    def rows_at_once(self, parquet: Any, file: str, group: int, columns: Sequence[str], most: int) -> int:  # noqa: ANN401, a pyarrow.parquet.ParquetFile
+    def rows_at_once(
+        self,
+        parquet: Any,  # noqa: ANN401, a pyarrow.parquet.ParquetFile
+        opened: Any,  # noqa: ANN401, the same as a pyarrow.NativeFile
+        file: str,
+        group: int,
+        columns: Sequence[str],
+        most: int,
+    ) -> int:
         """How many rows of a group may be read at once.
 
         Raises:
             UnusableError: not even one: it would unpack to more than `max_page_bytes`, or is damaged.
         """
-        with self.source.storage.open(file) as pages:
-            try:
-                return rows_at_once(parquet, pages, group, columns, self.max_page_bytes, most)
-            except (KeyError, IndexError, ValueError, TypeError, *DAMAGED) as error:
-                if isinstance(error, UnusableError):
-                    raise
-                raise UnusableError(
-                    "file_damaged", f"{file}: row group {group}: expected pages, got {error!s:.200}"
-                ) from error
+        try:
+            return rows_at_once(parquet, opened, group, columns, self.max_page_bytes, most)
+        except (KeyError, IndexError, ValueError, TypeError, *DAMAGED) as error:
+            if isinstance(error, UnusableError):
+                raise
+            raise UnusableError(
+                "file_damaged", f"{file}: row group {group}: expected pages, got {error!s:.200}"
+            ) from error
 
     def _check_schema(self, file: str, names: Sequence[str]) -> None:
         lacking = [name for name in self.needed if name not in names]
@@ -135,9 +145,9 @@ class ParquetSettings(ImportSettings):
         return ParquetReader(self)
 
 
-def open_parquet(source: Source, file: str) -> Any:  # noqa: ANN401, a pyarrow.parquet.ParquetFile
+def parquet_in(opened: Any) -> Any:  # noqa: ANN401, a pyarrow.NativeFile and a pyarrow.parquet.ParquetFile
     """A file that is read a page at a time: a row group of pictures can be larger than memory."""
-    return pq.ParquetFile(source.storage.open(file), pre_buffer=False, buffer_size=BUFFER_BYTES)
+    return pq.ParquetFile(opened, pre_buffer=False, buffer_size=BUFFER_BYTES)
 
 
 def metadata_rows(
@@ -183,6 +193,7 @@ class ParquetReader:
 
     def __init__(self, settings: ParquetSettings) -> None:
         self._settings = settings
+        self._file: tuple[str, Any, Any] | None = None
         self._group: tuple[str, int] | None = None
         self._rows: Iterator[tuple[int, pa.RecordBatch, int]] = iter(())
         self._at = -1
@@ -197,7 +208,7 @@ class ParquetReader:
         try:
             row = self._row(str(spec["file"]), int(str(spec["group"])), int(str(spec["row"])))
         except DAMAGED as error:
-            self._group = None
+            self._group = self._file = None
             raise UnusableError("file_damaged", f"{place}: {error!s:.200}") from error
         raw = self._settings.raw(row)
         return Raw(**{**vars(raw), "origin": {"place": place, **raw.origin}})
@@ -212,12 +223,19 @@ class ParquetReader:
                 return row_of(batch, number)
         raise UnusableError("file_damaged", f"{file}: row group {group}: expected row {row}, got its end")
 
+    def _open(self, file: str) -> tuple[Any, Any]:
+        """A file and what reads it, kept until another is asked for."""
+        if self._file is None or self._file[0] != file:
+            opened = self._settings.source.storage.open(file)
+            self._file = file, opened, parquet_in(opened)
+        return self._file[1:]
+
     def _read(self, file: str, group: int) -> Iterator[tuple[int, pa.RecordBatch, int]]:
         """(place in the group, rows read at once, place among those)."""
-        parquet = open_parquet(self._settings.source, file)
+        opened, parquet = self._open(file)
         known = set(parquet.schema_arrow.names)
         columns = sorted({*self._settings.needed, *self._settings.metadata} & known)
-        at_once = self._settings.rows_at_once(parquet, file, group, columns, ROWS)
+        at_once = self._settings.rows_at_once(parquet, opened, file, group, columns, ROWS)
         batches = parquet.iter_batches(at_once, row_groups=[group], columns=columns)
         numbers = ((batch, number) for batch in batches for number in range(batch.num_rows))
         return ((at, batch, number) for at, (batch, number) in enumerate(numbers))

@@ -18,6 +18,9 @@ from datagen.unusable import UnusableError
 
 BATCH_BYTES = 256 << 20  # of rows read at once
 HEADER_BYTES = (8 << 10, 1 << 20)  # read at first, and at the most: statistics may stand in it
+# Of pages smaller than the first those that lie together are read at once: each read of an object store takes
+# as long as a megabyte does.
+SMALL_BYTES, TOGETHER_BYTES = 256 << 10, 1 << 20
 DATA, DICTIONARY, DATA_V2 = 0, 2, 3
 IN_DICTIONARY = (2, 8)  # encodings of data that a dictionary explains
 RLE = 3
@@ -69,25 +72,35 @@ class _Chunk:
         self._column = column
         self._levels = levels
         self._limit = limit
+        self._start = column.data_page_offset
+        if column.has_dictionary_page and 0 < column.dictionary_page_offset < self._start:
+            self._start = column.dictionary_page_offset
+        self._end = self._start + column.total_compressed_size
+        self._held, self._held_at = b"", 0  # bytes of the file, and the place of the first
 
     def row_bytes(self) -> int:
-        """Bytes that a row may take from the dictionary, at the most; 0 where there is none."""
-        dictionary, size, run, longest = None, 0, 0, 1
+        """Bytes that a row may take, at the most, beyond what is usual for so large a column; or 0."""
+        dictionary, size, run, longest, most = None, 0, 0, 1, 0
+        usual = SPARE_BYTES + MAX_RATIO * self._column.total_compressed_size
         for page in self._pages():
             size += page.size
+            most = max(most, page.size)
             self._check(page.size, self._limit, "a page")
-            self._check(size, SPARE_BYTES + MAX_RATIO * self._column.total_compressed_size, "pages")
+            # Texts may repeat themselves in pages of a usual size, and one of those is unpacked at a time.
+            is_text_perhaps = not self._levels and most <= SPARE_BYTES
+            self._check(size, max(usual, self._limit) if is_text_perhaps else usual, "pages")
             if page.kind == DICTIONARY:
                 dictionary = page
             elif self._levels and page.about[2 if page.kind == DATA else 4] in IN_DICTIONARY:
                 run, longest = _longest(self._repetitions(page), run, longest)
+        most = most if size > usual else 0
         if dictionary is None:
-            return 0
+            return most
         found = longest * dictionary.size
         if self._levels and found > self._limit:  # not every value is as large as all of them
             found = longest * _largest_value(self._unpacked(dictionary))
             self._check(found, self._limit, "a row's values")
-        return found
+        return max(found, most)
 
     def _check(self, got: int, most: int, what: str) -> None:
         if got > most:
@@ -98,11 +111,8 @@ class _Chunk:
             )
 
     def _pages(self) -> Iterator[_Page]:
-        at = self._column.data_page_offset
-        if self._column.has_dictionary_page and 0 < self._column.dictionary_page_offset < at:
-            at = self._column.dictionary_page_offset
-        end = at + self._column.total_compressed_size
-        while at < end:
+        at = self._start
+        while at < self._end:
             fields, length = self._header(at)
             about: dict[int, Any] = next((fields[n] for n in (5, 7, 8) if n in fields), {})
             page = _Page(fields[1], at + length, fields[3], fields[2], about)
@@ -110,23 +120,32 @@ class _Chunk:
                 raise ValueError(f"expected a page's size, got {page.packed} and {page.size}")
             yield page
             at = page.start + page.packed
+            if page.packed < SMALL_BYTES and not self._holds(at, HEADER_BYTES[0]):
+                self._held, self._held_at = self._read(at, TOGETHER_BYTES), at
 
     def _header(self, at: int) -> tuple[dict[int, Any], int]:
         for size in HEADER_BYTES:
-            self._file.seek(at)
-            thrift = _Thrift(bytes(self._file.read(size)))
+            thrift = _Thrift(self._read(at, size))
             try:
                 return thrift.struct(), thrift.at
             except IndexError:
                 continue
         raise ValueError(f"expected a page's header at byte {at}, got none")
 
+    def _read(self, at: int, size: int) -> bytes:
+        """Bytes of this column, fewer at its end."""
+        if self._holds(at, size):
+            return self._held[at - self._held_at :][:size]
+        return bytes(self._file.read_at(max(min(size, self._end - at), 0), at))
+
+    def _holds(self, at: int, size: int) -> bool:
+        return self._held_at <= at and min(at + size, self._end) <= self._held_at + len(self._held)
+
     def _unpacked(self, page: _Page) -> bytes:
-        self._file.seek(page.start)
-        packed = self._file.read(page.packed)
+        packed = self._read(page.start, page.packed)
         name = self._column.compression.lower()
         if name == "uncompressed":
-            return bytes(packed)
+            return packed
         codec = pa.Codec({"lz4": "lz4_raw"}.get(name, name))
         return bytes(codec.decompress(packed, decompressed_size=page.size))
 
@@ -134,8 +153,7 @@ class _Chunk:
         """[N] bool: whether a value stands in the same row as the one before."""
         self._check(page.about[1], MAX_VALUES, "a page of values")
         if page.kind == DATA_V2:
-            self._file.seek(page.start)
-            data = bytes(self._file.read(page.about[6]))
+            data = self._read(page.start, page.about[6])
         else:
             if page.about[4] != RLE:
                 raise ValueError(f"expected repetition levels in RLE, got encoding {page.about[4]}")

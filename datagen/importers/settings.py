@@ -145,7 +145,7 @@ class ImportSettings(WorkerStep):
 class ArchiveSettings(ImportSettings):
     """Settings of a set whose records name images in archives or beside them."""
 
-    VERSION: ClassVar[int] = 3
+    VERSION: ClassVar[int] = 4
 
     archives: Mapping[str, str] = Field(
         default={}, description="a path's beginning: pattern of the archives that hold it; found unless set"

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import published_sets
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -104,6 +105,40 @@ def test_of_large_values_in_a_dictionary_fewer_rows_are_read_at_once(tmp_path):
     text_bomb(tmp_path / "a.parquet")
     assert at_once(tmp_path / "a.parquet", ["instruction"], most=1024) == 6  # 240 of 256 MB
     assert at_once(tmp_path / "a.parquet", ["image"], most=100) == 100
+
+
+def test_texts_that_repeat_themselves_are_no_bomb_however_well_they_pack(tmp_path):
+    count = 70 * MB // 100
+    write(tmp_path / "a.parquet", {"instruction": pa.repeat("x" * 96, count)}, use_dictionary=False)
+    assert (tmp_path / "a.parquet").stat().st_size < MB // 4
+    assert at_once(tmp_path / "a.parquet", ["instruction"], limit=1 << 30, most=1024) >= 200
+    with pytest.raises(UnusableError, match="expected pages of at most 68157440, got"):
+        at_once(tmp_path / "a.parquet", ["instruction"], limit=65 * MB)
+
+
+class Counted:
+    """A file that counts its reads: each is a request to an object store."""
+
+    def __init__(self, file):
+        self._file = file
+        self.sizes = []
+
+    def read_at(self, size, at):
+        self.sizes.append(size)
+        return self._file.read_at(size, at)
+
+
+@pytest.mark.parametrize(("page_bytes", "most"), [(200, 2), (16 << 10, 4), (2 * MB, 20)])
+def test_headers_of_many_small_pages_are_read_together(tmp_path, page_bytes, most):
+    random = np.random.default_rng(1)
+    cells = [random.bytes(page_bytes // 2) for _ in range(160 if page_bytes < MB else 16)]
+    how = {"data_page_size": page_bytes // 4, "write_batch_size": 1, "use_dictionary": False}
+    write(tmp_path / "a.parquet", {"image": cells}, **how)
+    with pa.OSFile(str(tmp_path / "a.parquet")) as file:
+        counted = Counted(file)
+        rows_at_once(pq.ParquetFile(tmp_path / "a.parquet"), counted, 0, ["image"], 64 * MB, 8)
+    assert len(counted.sizes) <= most
+    assert page_bytes < MB or sum(counted.sizes) < MB  # of large pages the pictures are not read
 
 
 @pytest.mark.parametrize("version", ["1.0", "2.0"])

@@ -200,3 +200,19 @@ def test_a_worker_holds_the_places_of_many_members_as_columns(many, tmp_path):
     assert held < 10 * MANY  # bytes of Python objects: none for each path
     with pytest.raises(UnusableError, match="got nothing there"):
         scratch.read(["single/single.tar.gz"], "single/none.jpg")
+
+
+def test_of_two_folders_that_are_spelt_in_two_ways_the_named_one_is_meant(tmp_path):
+    pictures = {
+        f"{folder}/{n}.png": picture(n + 10 * (folder == "sence"))
+        for folder in ("scene", "sence")
+        for n in (1, 2)
+    }
+    published_sets.write_files(tmp_path / "set", pictures)
+    rows = [
+        {"instruction": folder, "input_images": [f"{folder}/1.png"], "output_image": f"{folder}/2.png"}
+        for folder in ("scene", "sence")
+    ]
+    published_sets.write_jsonl(tmp_path / "set/x.jsonl", rows)
+    made = run_inline(tmp_path / "out", JsonlSettings(path=str(tmp_path / "set"))).by_instruction()
+    assert [made[row["instruction"]].target.data for row in rows] == [picture(2), picture(12)]
