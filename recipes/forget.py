@@ -10,49 +10,18 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from recipes.trace import Finished, broken_off, delete_directory, finished, made_from
+from shards.forgotten import LIST, read_forgotten
 from shards.index import Directory
-from shards.plan import Refused, Unused
 from shards.sample import SampleError, canonical_json, check_key
 from shards.selection import FILE as SELECTION
-from shards.stage import IndexRow, Planned
-from shards.step import StepSettings
+from shards.stage import IndexRow
 from shards.storage import Storage
 from shards.tables import questions
 
-LIST = "forgotten.json"
-REASON = "forgotten"
 # What may hold them in a directory without a manifest: a plan, slices and scratch; what a takedown that broke
 # off had begun to delete. A training that broke off has none of these.
 HOLDING = {"work", "shards", "index", "scores", SELECTION, "report.html"}
 SHOWN = 5  # keys that a line names
-
-
-@dataclass(frozen=True)
-class Forgotten:
-    """What must never come back: keys, and whole sources by name."""
-
-    keys: frozenset[str] = frozenset()
-    sources: frozenset[str] = frozenset()
-
-    def __bool__(self) -> bool:
-        return bool(self.keys or self.sources)
-
-    def refuse(
-        self, planned: Iterable[Planned | Refused | Unused], settings: StepSettings
-    ) -> Iterator[Planned | Refused | Unused]:
-        """A plan without them; each is refused with its reason."""
-        is_source = settings.SOURCE in self.sources
-        for entry in planned:
-            if isinstance(entry, Planned) and (is_source or self._covers(entry)):
-                yield Refused(origin=entry.key, reason=REASON, detail="taken down")
-            else:
-                yield entry
-
-    def _covers(self, entry: Planned) -> bool:
-        sources = {parent.source for parent in entry.parents} | {entry.spec.get("source")}
-        return entry.key in self.keys or bool(
-            self.keys & {parent.key for parent in entry.parents} or self.sources & sources
-        )
 
 
 @dataclass(frozen=True)
@@ -62,14 +31,6 @@ class Affected:
     name: str
     rows: int
     of: int
-
-
-def read_forgotten(out: Storage) -> Forgotten:
-    """The list of an output; empty where nothing was taken down."""
-    if not out.exists(LIST):
-        return Forgotten()
-    value = json.loads(out.read(LIST))
-    return Forgotten(frozenset(value["keys"]), frozenset(value["sources"]))
 
 
 def read_keys(path: Storage, name: str) -> list[str]:

@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 
 from filters.select import ShortfallError
 from recipes.display import Display, Line
-from recipes.forget import read_forgotten
 from recipes.identity import computed, content, hashes
 from recipes.inputs import Samples, contents, rows_of, samples_of
 from recipes.schema import Recipe, RecipeError, RunSettings, Step
@@ -25,6 +24,7 @@ from recipes.trace import STAMPS
 from shards.driver_step import DriverStep, Input
 from shards.executor import Executor
 from shards.finish import finish
+from shards.forgotten import read_forgotten
 from shards.http_client import ServerWantedError
 from shards.index import Directory
 from shards.lease import Lease
@@ -233,6 +233,7 @@ class Run:
             config=settings.prepared(storage).reading(storages),
             ledger=self._out.child(LEDGER),
             copies_from=tuple(self._out.child(name) for name in plan.copies_from),
+            forgotten=self._out,
         )
         production = Production(
             job,

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from shards.forgotten import Refusing, read_forgotten
 from shards.index import Directory
 from shards.ledger import Ledger
 from shards.stage import Stage
@@ -28,6 +29,7 @@ class Job:
         config: builds the stage.
         ledger: where paid replies are.
         copies_from: directories of earlier recipes that hold samples of this plan.
+        forgotten: the output with the list of what was taken down.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Job:
     config: WorkerStep
     ledger: Storage
     copies_from: tuple[Storage, ...] = ()
+    forgotten: Storage | None = None
 
 
 class SharedStage:
@@ -56,7 +59,7 @@ class SharedStage:
         with self._lock:
             if self._stage is None or self._job != job:
                 self._close()
-                self._stage, self._job = job.config.build(Ledger(job.ledger)), job
+                self._stage, self._job = _built(job), job
             return self._stage
 
     def _close(self) -> None:
@@ -67,6 +70,12 @@ class SharedStage:
     def take_counts(self) -> Mapping[str, float]:
         """What the stage counted since the last call."""
         return self._stage.take_counts() if self._stage else {}
+
+
+def _built(job: Job) -> Stage:
+    stage = job.config.build(Ledger(job.ledger))
+    forgotten = read_forgotten(job.forgotten) if job.forgotten else None
+    return Refusing(stage, forgotten) if forgotten else stage
 
 
 class Worker:

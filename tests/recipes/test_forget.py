@@ -1,6 +1,8 @@
 """What is taken down goes from every directory, with what was made of it, and never comes back."""
 
 import io
+import re
+import shutil
 from pathlib import Path
 
 import published_sets
@@ -11,15 +13,16 @@ from typer.testing import CliRunner
 from recipes import forget as takedown
 from recipes.cli import app
 from recipes.display import Display
-from recipes.forget import read_forgotten
 from recipes.run import Run
 from recipes.schema import RecipeError, load_recipe
 from recipes.standalone import select_directory
 from recipes.trace import STEP_DIRECTORY, delete_directory, finished
 from shards.finish import read_rejects
+from shards.forgotten import read_forgotten
 from shards.index import Directory
 from shards.manifest import Manifest
 from shards.storage import Storage
+from shards.tar import TarWriter
 
 RECIPE = """
 name: small
@@ -186,3 +189,32 @@ def test_a_step_whose_plan_refuses_says_how_many_it_made_of_how_many(recipe: Pat
     with Run(loaded, out, Display(console, out, loaded.name)) as made:
         made.execute()
     assert "scone: 0 of 7, 7 rejected" in console.export_text()
+
+
+def test_a_source_stays_away_whatever_brings_it(recipe: Path) -> None:
+    """A tar by the name of its step, our own samples in a tar or directory by what they say of themselves."""
+    made = run(recipe)
+    out = recipe.parent / "out"
+    shutil.copytree(out / made["mixed"].directory, recipe.parent / "copy")
+    with TarWriter(recipe.parent / "plain.tar") as tar:
+        sample = Directory(Storage(str(recipe.parent / "copy")))[min(keys(recipe, made["table"]))]
+        for name, data in (("json", b'{"instruction": "a cup"}'), ("ref0.png", sample.references[0].data)):
+            tar.add(f"one.{name}", data)
+        tar.add("one.target.png", sample.target.data)
+    tars = f"{recipe.parent}/copy/shards/*.tar"
+    recipe.write_text(
+        recipe.read_text().split("steps:")[0]
+        + f"""steps:
+  plain: {{step: import, paths: ["{recipe.parent}/plain.tar"], source: mine}}
+  ours: {{step: import, paths: ["{tars}"], source: ours}}
+  copy: {{step: import_directory, path: {recipe.parent}/copy}}
+"""
+    )
+    assert {name: each.books.made for name, each in run(recipe).items()} == {"plain": 1, "ours": 5, "copy": 5}
+    for source in ("mine", "Scone-S2I-57K"):
+        forget(recipe, "--source", source, "--delete")
+    forgotten = Storage(str(out)).read("forgotten.json")
+    Storage(str(out)).write("forgotten.json", re.sub(rb'"keys":\[.*?\]', b'"keys":[]', forgotten))
+    again = run(recipe)
+    assert {name: each.books.made for name, each in again.items()} == {"plain": 0, "ours": 2, "copy": 2}
+    assert [again[name].books.reasons["forgotten"] for name in again] == [1, 3, 3]
