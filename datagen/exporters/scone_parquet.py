@@ -59,8 +59,14 @@ def export_scone(kept: Kept, target: Target, options: SconeOptions) -> list[str]
     """Write the set; return lines for a person: what to paste where, and what each worker will see.
 
     Raises:
-        ExportError: the set is too small for the run, or the layout would lose rows.
+        ExportError: the set is too small for the run, the layout would lose rows, or nobody said where the
+            trainer will find what is written into an object store.
     """
+    if not (target.storage.is_local or options.data_dir):
+        raise ExportError(
+            f"scone-parquet: expected a path of the trainer's machine, got {target.storage.uri}; say with "
+            "--data-dir where the trainer will find the files, e.g. /data/parquet_data/NAME"
+        )
     planned = layout(len(kept), options.rows_a_file, options.gpus, options.workers)
     seen = rows_by_worker(planned.groups, options.gpus, options.workers)
     if sum(seen) != len(kept):

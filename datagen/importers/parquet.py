@@ -292,7 +292,7 @@ class HfSettings(ParquetSettings):
     }
     ROLES: ClassVar[tuple[str, ...]] = ("instruction", "references", "target", "images", "licence")
 
-    more: tuple[str, ...] = Field(default=(), description="further columns that `where` asks for")
+    more: tuple[str, ...] = Field(default=(), description="further columns that `where` may ask for")
 
     @property
     def names(self) -> Mapping[str, str]:
@@ -316,8 +316,9 @@ class HfSettings(ParquetSettings):
 
     @property
     def metadata(self) -> Sequence[str]:
-        """The text, the licence, and what the recipe adds."""
-        return [self.names["instruction"], *filter(None, [self.names.get("licence")]), *self.more]
+        """The text, the licence, and what the recipe adds or asks for."""
+        found = [self.names["instruction"], self.names.get("licence", ""), *self.more, *self.where]
+        return list(dict.fromkeys(filter(None, found)))
 
     def licence_in(self, row: Row) -> str:
         """What the licence's column holds, if that is text."""

@@ -183,6 +183,16 @@ def test_where_the_trainer_sees_the_files_is_what_the_keys_say(kept, tmp_path):
     assert "            'parquet_info_path': '/mnt/data/parquet_info/base.json'," in told
 
 
+def test_of_a_set_in_a_bucket_the_trainer_s_path_must_be_told(kept, s3_server):
+    target = Target(f"s3://bakery/export?scheme=http&endpoint_override={s3_server}&region=us-east-1")
+    with pytest.raises(ExportError, match="say with --data-dir where the trainer will find the files"):
+        export_scone(kept, target, SconeOptions(name="base", gpus=1, workers=1))
+    assert target.storage.names() == []
+    export_scone(kept, target, SconeOptions(name="base", gpus=1, workers=1, data_dir="/mnt/data/base"))
+    info = json.loads(target.storage.read("parquet_info/base.json"))
+    assert list(info) == ["/mnt/data/base/base_00000.parquet"]
+
+
 @pytest.mark.parametrize(("room", "told"), [(0, []), (-1, ["30 samples have more than"])])
 def test_samples_that_the_trainer_will_skip_are_counted(made, kept, tmp_path, monkeypatch, room, told):
     pixels = [(288, 288)] * 2

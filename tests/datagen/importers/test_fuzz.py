@@ -4,6 +4,7 @@ import io
 import os
 import shutil
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import published_sets
@@ -15,6 +16,7 @@ from datagen.importers.directory import DirectorySettings
 from datagen.importers.echo_4o import Echo4oSettings
 from datagen.importers.jsonl import JsonlSettings
 from datagen.importers.musar_gen import MusarGenSettings
+from datagen.importers.parquet import HfSettings
 from datagen.importers.scone_parquet import SconeParquetSettings
 from datagen.importers.source import SourceError
 from datagen.importers.subjects200k import Subjects200kSettings
@@ -39,6 +41,7 @@ SMALL = {"min_side_px": 8}
 SETS = {
     "omnigen2": (published_sets.omnigen2, JsonlSettings),
     "folder": (published_sets.folder, TableSettings),
+    "parquet": (partial(published_sets.parquet, cells="base64"), HfSettings),
     "scone": (published_sets.scone_parquet, SconeParquetSettings),
     "musar": (published_sets.musar_gen, MusarGenSettings),
     "subjects200k": (published_sets.subjects200k, Subjects200kSettings),

@@ -66,7 +66,7 @@ def test_a_picture_that_is_none_is_told_by_its_file_and_row(tmp_path):
 @pytest.mark.parametrize("cells", ["struct", "binary", "base64"])
 def test_parquet_of_hugging_face_in_all_its_cells(tmp_path, cells):
     published_sets.parquet(tmp_path / "set", cells)
-    settings = HfSettings(path=str(tmp_path / "set"), more=("kind",), where={"kind": "a"})
+    settings = HfSettings(path=str(tmp_path / "set"), where={"kind": "a"})
     made = run_inline(tmp_path / "out", settings)
     found = made.by_instruction()
     assert set(found) == {"cup 1 on a table", "cup 3 on a table"}
