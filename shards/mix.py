@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import ClassVar, Literal, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field, field_validator, model_validator
 
+from shards.key_set import KeySet
 from shards.ledger import Ledger
 from shards.pack import HandOn
 from shards.plan import Refused
+from shards.row_columns import RowColumns
 from shards.stage import IndexRow, Planned, Stage
 from shards.worker_step import WorkerStep
 
 Column: TypeAlias = Literal["source", "task", "case", "category", "licence", "references"]
-Order: TypeAlias = tuple[int, IndexRow]
 
 
 class MixError(ValueError):
@@ -69,32 +73,34 @@ class MixConfig(WorkerStep):
         Raises:
             MixError: a source runs short; every one that does is named.
         """
-        pools, refused = self._pools(rows)
+        held = RowColumns()
+        pools, refused = self._pools(rows, held)
         yield from refused
         quotas = self._quotas(list(pools))
         self._check(pools, quotas)
-        drawn = [row for name, count in quotas.items() for row in pools[name].draw(count)]
-        for row in sorted(drawn, key=lambda row: (row.directory, row.shard, row.row)):
+        drawn = np.concatenate(
+            [numbers for name, count in quotas.items() for numbers in pools[name].draw(count)]
+        )
+        for row in held.in_order(drawn):
             yield Planned(key=row.key, parents=(row,))
 
     def build(self, ledger: Ledger) -> Stage:  # noqa: ARG002, nothing is paid for
         """The stage that hands each sample on."""
         return HandOn()
 
-    def _pools(self, rows: Iterable[IndexRow]) -> tuple[dict[str, _Pool], list[Refused]]:
+    def _pools(self, rows: Iterable[IndexRow], held: RowColumns) -> tuple[dict[str, _Pool], list[Refused]]:
         pools: dict[str, _Pool] = {}
         refused = []
-        seen: set[bytes] = set()
+        seen = KeySet()
         for row in rows:
-            place = hashlib.blake2b(f"{self.seed}:{row.key}".encode(), digest_size=8).digest()
-            if place in seen:
+            if not seen.add(row.key):
                 detail = "another input holds this key"
                 refused.append(Refused(origin=row.key, reason="duplicate_key", detail=detail))
                 continue
-            seen.add(place)
+            digest = hashlib.blake2b(f"{self.seed}:{row.key}".encode(), digest_size=8).digest()
             value = str(getattr(row, self.balance)) if self.balance else ""
             pool = pools.setdefault(str(getattr(row, self.by)), _Pool())
-            pool.values.setdefault(value, []).append((int.from_bytes(place, "big"), row))
+            pool.add(value, int.from_bytes(digest, "big"), held.add(row))
         return pools, refused
 
     def _quotas(self, names: Sequence[str]) -> dict[str, int]:
@@ -119,18 +125,25 @@ class MixConfig(WorkerStep):
 
 @dataclass
 class _Pool:
-    """Samples of one source by the column that is balanced, each with its place in the drawing."""
+    """Samples of one source by the balanced column: each one's place in the drawing, and its number."""
 
-    values: dict[str, list[Order]] = field(default_factory=dict)
+    values: dict[str, tuple[array[int], array[int]]] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return sum(map(len, self.values.values()))
+        return sum(len(places) for places, _ in self.values.values())
 
-    def draw(self, count: int) -> Iterator[IndexRow]:
+    def add(self, value: str, place: int, number: int) -> None:
+        """Take a sample in."""
+        places, numbers = self.values.setdefault(value, (array("Q"), array("q")))
+        places.append(place)
+        numbers.append(number)
+
+    def draw(self, count: int) -> Iterator[npt.NDArray[np.int64]]:
         """So many, the first ones by their places; of each value as many, as far as it has them."""
-        for value, taken in level({name: len(rows) for name, rows in self.values.items()}, count).items():
-            for _, row in sorted(self.values[value], key=lambda entry: entry[0])[:taken]:
-                yield row
+        sizes = {value: len(places) for value, (places, _) in self.values.items()}
+        for value, taken in level(sizes, count).items():
+            places, numbers = (np.array(column) for column in self.values[value])
+            yield numbers[np.argsort(places, kind="stable")[:taken]]
 
     def __bool__(self) -> bool:
         return True

@@ -1,12 +1,17 @@
 """A mix is exact, seeded, balanced, or says which source ran short."""
 
+import tracemalloc
 from collections import Counter
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
+from shards import row_columns
 from shards.mix import MixConfig, MixError, apportion
 from shards.plan import Refused
+from shards.row_columns import RowColumns
 from shards.stage import IndexRow
 
 
@@ -112,3 +117,32 @@ def test_a_key_of_two_inputs_is_taken_once_and_told():
 def test_a_mix_that_says_too_little_or_too_much_is_refused(settings):
     with pytest.raises(ValidationError):
         MixConfig(**settings)
+
+
+def test_rows_are_held_as_columns_until_some_are_drawn():
+    """The same rows in the same order whatever fits into a batch, and few bytes each."""
+    given = rows("a", 1000, category=lambda n: f"kind {n % 7}") + rows("b", 1000, directory=1)
+    held = RowColumns()
+    numbers = [held.add(row) for row in given]
+    assert numbers == list(range(2000)) == list(range(len(held)))
+    wanted = np.array(numbers)[::-3]
+    assert list(held.in_order(wanted)) == [given[number] for number in wanted[::-1]]
+
+
+def test_a_mix_holds_few_bytes_of_each_row(monkeypatch):
+    monkeypatch.setattr(row_columns, "BATCH", 256)
+    config = MixConfig(samples=100, balance="references")
+
+    def held_bytes(count):
+        made = (row for number in range(count) for row in rows(f"s{number}", 1, directory=number))
+        arrow = pa.total_allocated_bytes()
+        plan = config.model_copy(update={"by": "task"}).plan(made)
+        tracemalloc.start()
+        try:
+            next(plan)
+            return tracemalloc.get_traced_memory()[0] + pa.total_allocated_bytes() - arrow
+        finally:
+            tracemalloc.stop()
+
+    held_bytes(200)
+    assert held_bytes(12_000) - held_bytes(2000) < 250 * 10_000
