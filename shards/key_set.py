@@ -19,6 +19,7 @@ class KeySet:
 
     def __init__(self) -> None:
         self._sorted: Any = np.empty(0, np.int64)
+        self._size = 0
         self._recent: set[int] = set()
 
     def add(self, key: str) -> bool:
@@ -28,13 +29,19 @@ class KeySet:
         >>> keys.add("a"), keys.add("b"), keys.add("a")
         (True, True, False)
         """
-        digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
+        return self.add_hash(hashlib.blake2b(key.encode(), digest_size=8).digest())
+
+    def add_hash(self, digest: bytes) -> bool:
+        """As `add`, of 8 bytes of a key's hash."""
         value = int.from_bytes(digest, "big", signed=True)
-        place = int(np.searchsorted(self._sorted, value))
-        if value in self._recent or (place < len(self._sorted) and int(self._sorted[place]) == value):
+        if value in self._recent:
+            return False
+        place = self._sorted.searchsorted(value)
+        if place < self._size and self._sorted[place] == value:
             return False
         self._recent.add(value)
-        if len(self._recent) >= max(RECENT, len(self._sorted) // 8):  # so that each is moved some eight times
+        if len(self._recent) >= max(RECENT, self._size // 8):  # so that each is moved some eight times
             recent = np.fromiter(self._recent, np.int64, len(self._recent))
             self._sorted, self._recent = np.sort(np.concatenate([self._sorted, recent])), set()
+            self._size = len(self._sorted)
         return True

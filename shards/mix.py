@@ -93,11 +93,11 @@ class MixConfig(WorkerStep):
         refused = []
         seen = KeySet()
         for row in rows:
-            if not seen.add(row.key):
+            digest = hashlib.blake2b(f"{self.seed}:{row.key}".encode(), digest_size=8).digest()
+            if not seen.add_hash(digest):
                 detail = "another input holds this key"
                 refused.append(Refused(origin=row.key, reason="duplicate_key", detail=detail))
                 continue
-            digest = hashlib.blake2b(f"{self.seed}:{row.key}".encode(), digest_size=8).digest()
             value = str(getattr(row, self.balance)) if self.balance else ""
             pool = pools.setdefault(str(getattr(row, self.by)), _Pool())
             pool.add(value, int.from_bytes(digest, "big"), held.add(row))
