@@ -64,6 +64,7 @@ class Refusing(Stage):
 
     def __init__(self, stage: Stage, forgotten: Forgotten) -> None:
         self._stage = stage
+        self.reads_parents = stage.reads_parents
         self._forgotten = forgotten
 
     def __call__(self, batch: Sequence[Work]) -> list[Outcome]:

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, TypeAlias
 
 from shards.sample import Json, Sample, canonical_json
 
@@ -108,7 +108,7 @@ class Stage(ABC):
         reads_parents: whether it looks at its work's parents; where not, they are not read, and given as ().
     """
 
-    reads_parents: ClassVar[bool] = True
+    reads_parents: bool = True
 
     @abstractmethod
     def __call__(self, batch: Sequence[Work]) -> Sequence[Outcome]: ...
