@@ -44,7 +44,9 @@ def retry(
     with Run(loaded, storage, Display(console, storage, loaded.name)) as run:
         gone, made = ask_again(run, loaded, storage, step, status)
     if not gone:
-        console.print(f"{step}: no reply of status {status}; nothing to ask", highlight=False)
+        console.print(
+            f"{step}: no reply of status {status} that asking can mend; nothing to ask", highlight=False
+        )
         return
     statuses = count_statuses(storage.child(made[step].directory))
     told = ", ".join(f"{count} {name}" for name, count in sorted(statuses.items()))

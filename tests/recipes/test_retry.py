@@ -1,16 +1,18 @@
 """Asking again, and the bill: what an outage spoilt is asked, what was paid is not."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from fake_stage import fake_sample
 from filters.fake_server import MODEL, Behaviour, FakeServer
 from recipes.bill import bills, describe
 from recipes.cli import app
 from recipes.display import Display
-from recipes.retry import check_status, count_statuses, retry
+from recipes.retry import can_be_sent, check_status, count_statuses, retry
 from recipes.run import Run
 from recipes.schema import RecipeError, load_recipe
 from shards.http_client import EndpointError, EndpointsDownError
@@ -141,6 +143,14 @@ def test_nothing_spoilt_is_nothing_done(server, spoilt):
         run.execute()
         gone, _ = retry(run, *spoilt, "scores", "error")
     assert gone == []
+
+
+def test_an_image_that_cannot_be_decoded_is_no_reason_to_start_a_server():
+    whole = fake_sample()
+    broken = replace(whole, target=replace(whole.target, data=whole.target.data[:60]))
+    samples = {"whole": whole, "broken": broken, "broken too": broken}
+    assert not can_be_sent(samples, ["broken", "broken too"])
+    assert can_be_sent(samples, ["broken", "whole"])
 
 
 def test_unreadable_replies_are_paid_and_not_asked_again():
