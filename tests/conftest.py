@@ -20,6 +20,7 @@ LONGEST = (
     "test_loop",
     "test_scone_recipes",
     "test_production",
+    "test_deaths",
     "test_paid",
 )
 

@@ -6,7 +6,7 @@ import sys
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from fake_stage import FakeConfig
+from fake_stage import FakeConfig, read_log
 from shards.finish import finish
 from shards.index import Directory
 from shards.lease import Lease
@@ -98,6 +98,27 @@ def main(request):
         from shards.ray_executor import stop
 
         stop()
+
+
+def prepared(out, config, *, inputs=(), kind="samples", shard_size=8):
+    """A planned step, ready for `Production`."""
+    digest = step_hash(config, shard_size, [storage.uri for storage in inputs])
+    storage = out.child(directory_name("base", digest))
+    plan_step(storage, config, inputs, shard_size)
+    job = Job(
+        name="base",
+        kind=kind,
+        storage=storage,
+        inputs=tuple(inputs),
+        config=config,
+        ledger=out.child("ledger"),
+    )
+    return storage, job
+
+
+def made(config):
+    """Keys of the samples that a stage of these settings made, in the order of their making."""
+    return [key for key, _, _ in read_log(config.log)]
 
 
 if __name__ == "__main__":

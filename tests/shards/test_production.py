@@ -3,6 +3,7 @@
 import json
 import os
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,26 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fake_run import plan_step, run_step, step_hash
-from fake_stage import ALWAYS, fake_key, fake_sample, read_log
+from fake_run import made, plan_step, prepared, run_step
+from fake_stage import fake_key, fake_sample, read_log
 from fake_tree import all_files, digests
 from shards.assemble import LostSamplesError
-from shards.executor import EngineError
 from shards.finish import read_rejects
 from shards.index import Directory
 from shards.local_executor import LocalExecutor
-from shards.manifest import directory_name, read_manifest, verify
+from shards.manifest import read_manifest, verify
 from shards.plan import plan_sizes
 from shards.production import Production, cover, gaps
 from shards.slices import SLICE, MakeSlice
 from shards.storage import Storage
 from shards.tar import TarError
-from shards.worker import Job
-
-
-def made(config):
-    return [key for key, _, _ in read_log(config.log)]
-
 
 # What is made
 
@@ -110,7 +104,7 @@ def test_the_same_bytes_whatever_the_workers_the_slices_and_the_engine(
 ):
     config = make_config(count=30, reject=(fake_key(4), fake_key(29)), batch=batch)
     found = []
-    with LocalExecutorAlone() as alone:
+    with closing(LocalExecutor(1)) as alone:
         engines = [(alone, 4), (local_engine, 4), (local_engine, 16), (ray_engine, 4), (ray_engine, 1)]
         for number, (executor, slice_size) in enumerate(engines):
             out = disk.child(f"out{number}")
@@ -122,19 +116,6 @@ def test_the_same_bytes_whatever_the_workers_the_slices_and_the_engine(
             found.append((digests(base), digests(judged)))
     assert all(each == found[0] for each in found[1:])
     assert len(found[0][0]) == 4 * 2 + 2
-
-
-class LocalExecutorAlone(LocalExecutor):
-    """One worker."""
-
-    def __init__(self):
-        super().__init__(1)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
 
 
 def test_the_same_bytes_on_a_disk_and_in_an_object_store(disk, s3_server, local_engine, make_config):
@@ -160,10 +141,10 @@ def test_an_exception_of_a_stage_ends_the_step_and_names_the_samples(disk, engin
 
 def test_after_an_exception_the_committed_slices_are_kept(disk, make_config):
     config = make_config(raise_on=(fake_key(11),))
-    with LocalExecutorAlone() as executor, pytest.raises(RuntimeError, match="wrong"):
+    with closing(LocalExecutor(1)) as executor, pytest.raises(RuntimeError, match="wrong"):
         run_step(disk, config, executor)
     first = made(config)
-    with LocalExecutorAlone() as executor:
+    with closing(LocalExecutor(1)) as executor:
         run_step(disk, config.model_copy(update={"raise_on": ()}), executor)
     assert set(first[:8]) == set(config.keys[:8])
     assert not set(made(config)[len(first) :]) & set(config.keys[:8])
@@ -206,7 +187,7 @@ def test_a_damaged_input_ends_the_step_and_is_no_death_of_a_worker(disk, engine,
 
 def test_two_steps_that_differ_only_in_how_they_run_have_a_stage_each(disk, make_config, tmp_path):
     """As two steps of one hash whose servers, or whose scratch files, are not the same."""
-    with LocalExecutorAlone() as executor:
+    with closing(LocalExecutor(1)) as executor:
         for name in ("one", "two"):
             run_step(disk, make_config(log=str(tmp_path / name)), executor, name=name)
     assert len(read_log(tmp_path / "one")) == len(read_log(tmp_path / "two")) == 12
@@ -233,22 +214,6 @@ def test_scores_where_samples_were_planned_end_the_step(disk, local_engine, make
 
 
 # The books
-
-
-def prepared(out, config, *, inputs=(), kind="samples", shard_size=8):
-    """A planned step, ready for `Production`."""
-    digest = step_hash(config, shard_size, [storage.uri for storage in inputs])
-    storage = out.child(directory_name("base", digest))
-    plan_step(storage, config, inputs, shard_size)
-    job = Job(
-        name="base",
-        kind=kind,
-        storage=storage,
-        inputs=tuple(inputs),
-        config=config,
-        ledger=out.child("ledger"),
-    )
-    return storage, job
 
 
 def commit_all_slices(out, config, engine):
@@ -320,106 +285,6 @@ def test_a_new_step_asks_for_no_shard_that_cannot_be_there(storage, local_engine
     run_step(storage, make_config(count=40), local_engine)
     done = [name for name in read if name.startswith("work/done/")]
     assert sorted(done) == [f"work/done/{shard:05d}.json" for shard in range(5)]  # once each, at its end
-
-
-# Deaths
-
-
-def test_a_sample_that_kills_its_worker_is_rejected_after_two_deaths(disk, engine, make_config):
-    config = make_config(count=20, deaths={fake_key(9): ALWAYS})
-    directory, manifest, progress = run_step(disk, config, engine)
-    assert progress.deaths == deaths_of(config, fake_key(9)) == 2
-    assert manifest.books.reasons == {"worker_died": 1}
-    assert read_rejects(directory)[0]["key"] == fake_key(9)
-    assert set(made(config)) == set(config.keys) - {fake_key(9)}
-
-
-def test_innocent_samples_of_a_batch_survive_the_one_that_kills(disk, engine, make_config):
-    config = make_config(count=20, batch=4, deaths={fake_key(9): ALWAYS}, exits=True)
-    directory, manifest, progress = run_step(disk, config, engine)
-    assert progress.deaths == deaths_of(config, fake_key(9)) == 2
-    assert [row["key"] for row in read_rejects(directory)] == [fake_key(9)]
-    assert manifest.books.made == 19
-
-
-def test_two_that_kill_in_one_batch_are_both_found(disk, local_engine, make_config):
-    guilty = (fake_key(8), fake_key(11))
-    config = make_config(count=20, batch=4, deaths=dict.fromkeys(guilty, ALWAYS))
-    directory, manifest, progress = run_step(disk, config, local_engine)
-    assert {row["key"] for row in read_rejects(directory)} == set(guilty)
-    assert manifest.books.made == 18
-    assert progress.deaths == 3
-
-
-def test_a_sample_that_killed_once_is_made_the_second_time(disk, engine, make_config):
-    config = make_config(deaths={fake_key(2): 1})
-    directory, manifest, progress = run_step(disk, config, engine)
-    assert progress.deaths == 1
-    assert manifest.books.made == 12
-    clean, _, _ = run_step(disk.child("clean"), config.model_copy(update={"deaths": {}}), engine)
-    assert digests(clean) == digests(directory)
-
-
-def test_deaths_are_remembered_by_the_next_run(disk, make_config):
-    """One death in a run that an exception then ends; the second death rejects in the next run."""
-    config = make_config(count=8, deaths={fake_key(1): ALWAYS}, raise_on=(fake_key(2),))
-    with LocalExecutorAlone() as executor, pytest.raises(RuntimeError):
-        run_step(disk, config.model_copy(update={"deaths": {fake_key(1): 1}}), executor)
-    with LocalExecutorAlone() as executor:
-        _, manifest, progress = run_step(disk, config.model_copy(update={"raise_on": ()}), executor)
-    assert progress.deaths == 1
-    assert manifest.books.reasons == {"worker_died": 1}
-
-
-def test_a_stage_that_dies_while_it_is_built_ends_the_step_after_three(disk, engine, make_config):
-    config = make_config(count=2, deaths_in_build=ALWAYS)
-    with pytest.raises(EngineError, match="3 workers died with no sample in hand"):
-        run_step(disk, config, engine, slice_size=2)
-    assert deaths_of(config, "build") == 3
-
-
-def test_a_stage_that_died_once_while_it_was_built_is_built_again(disk, engine, make_config):
-    config = make_config(deaths_in_build=1)
-    _, manifest, progress = run_step(disk, config, engine)
-    assert progress.deaths == 1
-    assert manifest.books.made == 12
-
-
-def test_a_slice_committed_before_its_worker_died_is_not_made_again(disk, local_engine, make_config):
-    """The worker dies between publishing its slice and saying so."""
-    config = make_config(count=4)
-    _, job = prepared(disk, config)
-    production = Production(job, [4], Liar(local_engine), slice_size=4, observe=lambda progress: None)
-    [record] = production.run()
-    assert record.made == 4
-    assert production.progress.deaths == 1
-    assert production.progress.made == 4
-    assert Counter(made(config)) == Counter(config.keys)
-
-
-class Liar:
-    """An engine whose first worker dies right after its work is done."""
-
-    def __init__(self, engine):
-        self._engine = engine
-        self._has_lied = False
-
-    def __getattr__(self, name):
-        return getattr(self._engine, name)
-
-    def wait(self, timeout_s):
-        from shards.executor import Finished
-
-        ended = self._engine.wait(timeout_s)
-        if ended and not self._has_lied:
-            self._has_lied = True
-            return [Finished(task=ended[0].task, result=None, is_dead=True), *ended[1:]]
-        return ended
-
-
-def deaths_of(config, name):
-    file = Path(config.counters) / f"count-{name}"
-    return file.stat().st_size if file.exists() else 0
 
 
 # Spans
