@@ -1,6 +1,7 @@
 """`bakery why` and `bakery show`: a sample's whole way, that of what it was made from included."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -97,6 +98,25 @@ def test_a_sample_that_was_rejected_has_a_way_and_is_shown_with_the_reason_only(
     assert way.lines(reject["key"])[1].startswith(f"  {name}: rejected: undecodable: ")
     assert way.find(reject["key"]) is None
     assert "got none; it was rejected there: undecodable: " in way.unknown(reject["key"])
+
+
+def test_a_bad_file_is_named_with_its_reason_when_the_run_is_done(tmp_path: Path) -> None:
+    rows = ["Show a car.,a.png,b.png", "Show a bus.,bad.jpg,b.png", *("Show a dog.,gone.png,b.png",) * 3]
+    (tmp_path / "set.csv").write_text("\n".join(["instruction,references,target", *rows]))
+    (tmp_path / "bad.jpg").write_text("no picture")
+    for name, colour in (("a.png", "red"), ("b.png", "blue")):
+        Image.new("RGB", (64, 64), colour).save(tmp_path / name)
+    recipe = "steps: {base: {step: import_table, path: ., clean: {min_side_px: 8}}}"
+    (tmp_path / "r.yaml").write_text(f"name: bad\nrun: {{workers: 1}}\n{recipe}\n")
+    done = bakery(tmp_path, "run", "r.yaml")
+    assert re.search(
+        r"^base: folder-\w+: undecodable: set.csv:3 \(bad.jpg, b.png\): .*got b'no p", done.stdout, re.M
+    )
+    assert "base: set.csv:4: missing_image: gone.png: expected a file of the set" in done.stdout
+    assert "base: set.csv:6" not in done.stdout
+    assert "base: 1 more in " in done.stdout
+    assert "rejects.parquet, and on a report's page" in done.stdout
+    assert "rejected: missing_image: gone.png" in bakery(tmp_path, "why", "out/bad", "set.csv:6").stdout
 
 
 def test_words_in_brackets_and_of_any_language_are_printed_as_they_are(tmp_path: Path) -> None:
