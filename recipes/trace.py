@@ -9,11 +9,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from pathlib import Path
+from typing import Any
 
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from recipes.schema import RecipeError
-from shards.finish import read_rejects
+from shards.finish import REJECTS
 from shards.index import Directory
 from shards.manifest import FILE as MANIFEST
 from shards.manifest import Manifest, read_manifest
@@ -118,10 +120,9 @@ class Way:
     def unknown(self, key: str) -> str:
         """The message for a key that nothing holds: why it was rejected, or the nearest that are held."""
         for directory, _ in self._opened:
-            for reject in read_rejects(directory.storage):
-                if reject["key"] == key:
-                    why = f"it was rejected there: {reject['reason']}: {reject['detail']}"
-                    return f"{directory.storage.uri}: expected a sample {key!r}, got none; {why}"
+            for reject in _rejects_of(directory.storage, key):
+                why = f"it was rejected there: {reject['reason']}: {reject['detail']}"
+                return f"{directory.storage.uri}: expected a sample {key!r}, got none; {why}"
         keys = {key for _, opened in self._opened for key in opened.places}
         near = difflib.get_close_matches(key, keys, n=3, cutoff=0.3) or sorted(keys)[:3]
         known = f"expected a key of its {len(keys)} samples"
@@ -176,9 +177,16 @@ def _made(directory: Finished, opened: Directory, key: str) -> Iterator[str]:
         yield f"origin: {_short(dict(found.origin))}"
         if found.truth:
             yield f"truth: {_short(dict(found.truth))}"
-    for reject in read_rejects(directory.storage):
-        if reject["key"] == key:
-            yield f"rejected: {reject['reason']}: {reject['detail']}"
+    for reject in _rejects_of(directory.storage, key):
+        yield f"rejected: {reject['reason']}: {reject['detail']}"
+
+
+def _rejects_of(storage: Storage, key: str) -> list[dict[str, Any]]:
+    """The rejects of a key, or of the place of a source that is called so: of a million rows these alone."""
+    with storage.open(REJECTS) as file:
+        table = pq.read_table(file)
+    found: list[dict[str, Any]] = table.filter(pc.equal(table.column("key"), key)).to_pylist()
+    return found
 
 
 def _short(value: object) -> str:
