@@ -68,8 +68,9 @@ class Display:
         return self
 
     def __exit__(self, *error: Any) -> None:  # noqa: ANN401, as the protocol has it
-        with suppress(OSError):  # of no weight beside what the run itself ended with
-            self._refresh(is_forced=True)
+        if any(line.state != "waiting" for line in self.lines.values()):  # else the last run's status stays
+            with suppress(OSError):  # of no weight beside what the run itself ended with
+                self._refresh(is_forced=True)
         if self._live:
             self._live.__exit__(*error)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from shards.executor import EngineError
 from shards.manifest import versions
 from shards.storage import SCRATCH, Storage
 
@@ -114,7 +115,12 @@ def _nodes(address: str) -> Iterator[Finding]:
     from shards import ray_executor
 
     own = versions()
-    for node, found in ray_executor.cluster_versions(address).items():
+    try:
+        nodes = ray_executor.cluster_versions(address)
+    except EngineError as error:
+        yield Finding(False, str(error))
+        return
+    for node, found in nodes.items():
         wrong = {name: found.get(name) for name in own if found.get(name) != own[name]}
         yield Finding(
             not wrong, f"node {node}: {'versions as here' if not wrong else f'differs: {wrong}, here {own}'}"

@@ -103,6 +103,7 @@ class Run:
             RecipeError: a source of a step that is not finished is not there.
         """
         self.check_sources(only, until)
+        self._check_servers(only, until)
         Ledger(self._out.child(LEDGER)).compact()
         manifests = {}
         for name, step in self._recipe.steps.items():
@@ -121,14 +122,30 @@ class Run:
         Raises:
             RecipeError: naming each step and what it lacks.
         """
-        lacking = []
-        for name, step in self._recipe.steps.items():
-            if (not only or name in only) and read_manifest(self.storage(name)) is None:
-                lacking += [f"{self._recipe.path}: steps.{name}: {what}" for what in step.settings.missing()]
-            if name == until:
-                break
+        lacking = [
+            f"{self._recipe.path}: steps.{step.name}: {what}"
+            for step in self._to_make(only, until)
+            for what in step.settings.missing()
+        ]
         if lacking:
             raise RecipeError(lacking)
+
+    def _to_make(self, only: Sequence[str], until: str | None) -> Iterator[Step]:
+        """The steps that are asked for and not finished."""
+        for name, step in self._recipe.steps.items():
+            if (not only or name in only) and read_manifest(self.storage(name)) is None:
+                yield step
+            if name == until:
+                break
+
+    def _check_servers(self, only: Sequence[str], until: str | None) -> None:
+        """Whether the cluster has the GPUs that servers need, where it is certain that they will be asked: a
+        ledger that holds anything may answer all, and is asked first."""
+        if self._out.exists(LEDGER):
+            return
+        for step in self._to_make(only, until):
+            self._servers.check_room(step)
+        self._end_ray()
 
     def storage(self, name: str) -> Storage:
         """The directory of a step."""

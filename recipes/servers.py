@@ -117,6 +117,19 @@ class Servers:
         cores = (run.workers or os.cpu_count() or 1) * run.cpus_per_worker
         self._running[name] = RayServers(spec, self._folder, address=run.ray_address, cpus=cores)
 
+    def check_room(self, step: Step) -> None:
+        """Whether the cluster has the GPUs of the servers that a step asks for; starts none of them.
+
+        Raises:
+            EngineError: naming what is needed and what there is.
+        """
+        for _, served in asked_servers(step.settings):
+            spec = self._recipe.resources[served.server].spec(served.server, served.model)
+            if spec.gpus:
+                from shards.ray_executor import check_gpus
+
+                check_gpus(spec, step.run.ray_address)
+
     def close(self) -> None:
         """End all servers."""
         for servers in self._running.values():

@@ -221,6 +221,16 @@ class RayServers:
         self._actors = []
 
 
+def check_gpus(spec: ServerSpec, address: str | None) -> None:
+    """Whether a cluster has the GPUs that servers need; joins it, or starts Ray on this machine, to see.
+
+    Raises:
+        EngineError: it has fewer, or there is none at the address.
+    """
+    _start(1, address, 1)
+    _check_gpus(spec)
+
+
 def _check_gpus(spec: ServerSpec) -> None:
     needed = spec.replicas * spec.gpus
     held = sum(node["Resources"].get("GPU", 0) for node in _nodes())

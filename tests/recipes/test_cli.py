@@ -211,6 +211,13 @@ def test_doctor_leaves_no_trace(tmp_path: Path) -> None:
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == ["there"]
 
 
+def test_doctor_tells_of_this_machine_also_where_there_is_no_cluster(tmp_path: Path) -> None:
+    done = bakery(tmp_path, "doctor", "--ray-address", "127.0.0.1:1")
+    assert done.returncode == 1
+    assert "ok    import shards finds ours" in done.stdout
+    assert "LOOK  ray: expected a cluster at 127.0.0.1:1, got: " in done.stdout
+
+
 def test_doctor_says_of_a_folder_that_cannot_be_written_what_is_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = bakery(tmp_path, "doctor", "--out", "file/out")

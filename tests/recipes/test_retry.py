@@ -11,7 +11,7 @@ from fake_stage import fake_sample
 from filters.fake_server import MODEL, Behaviour, FakeServer
 from recipes.bill import bills, describe
 from recipes.cli import app
-from recipes.display import Display
+from recipes.display import Display, read_status
 from recipes.retry import can_be_sent, check_status, count_statuses, retry
 from recipes.run import Run
 from recipes.schema import RecipeError, load_recipe
@@ -261,3 +261,13 @@ def test_a_server_that_only_a_run_starts_is_not_looked_for_on_this_machine(serve
     ]
     (bill,) = bills(load_recipe(started, told), spoilt[1], 4)
     assert bill.asked == 4
+
+
+def test_a_command_that_makes_nothing_leaves_the_last_run_s_status(server, spoilt):
+    with opened(spoilt) as run:
+        run.execute()
+    told = read_status(spoilt[1])
+    with opened(spoilt):
+        pass
+    assert read_status(spoilt[1]) == told
+    assert {step["state"] for step in told["steps"]} == {"made"}

@@ -95,6 +95,7 @@ def test_a_cluster_without_the_gpus_is_refused_with_both_counts(recipe):
     ):
         run(recipe, "resources.judge.gpus=2")
     assert not ray_is_up(), "the run started Ray and left it"
+    assert not list((recipe.parent / "out").glob("base-*")), "told after hours of other steps"
 
 
 def test_an_unknown_server_is_refused_with_those_there_are(recipe):
