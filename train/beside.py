@@ -200,16 +200,30 @@ def run_released(layers: nn.ModuleList, pack: Pack, keep_T: Tensor | None, bench
     return hidden
 
 
+@dataclass(frozen=True)
+class Sides:
+    """Both models, made once: each new one would be compiled, and take its memory, anew."""
+
+    model: Bagel
+    theirs: nn.ModuleList
+
+
+def make_sides(module: types.ModuleType, bench: Bench) -> Sides:
+    """Our slice, and the released layers with its weights."""
+    model = make_slice(bench)
+    layers = model.language_model.model.layers
+    return Sides(model, released_layers(module, layers, bench.config.language, bench))
+
+
 def compare(
-    module: types.ModuleType, bench: Bench, name: str, samples: Sequence[SampleTokens], *, is_bridged: bool
+    sides: Sides, bench: Bench, name: str, samples: Sequence[SampleTokens], *, is_bridged: bool
 ) -> dict[str, Any]:
     """One line of figures: how far apart outputs and gradients are, and how many times as fast ours is.
 
     Differences are root mean squares over that of the released values.
     """
-    model = make_slice(bench)
+    model, theirs = sides.model, sides.theirs
     ours = model.language_model.model.layers
-    theirs = released_layers(module, ours, bench.config.language, bench)
     pack = make_pack(samples, model, bench)
     _, keep_T = run_ours(model, pack, is_bridged=is_bridged)
 

@@ -64,9 +64,14 @@ def build_model(
 def _prepare_layers(model: Bagel, settings: TrainSettings, world: World) -> None:
     is_compiled = world.device.type == "cuda" if settings.is_compiled is None else settings.is_compiled
     if is_compiled:
-        torch._dynamo.config.recompile_limit = max(GRAPHS, torch._dynamo.config.recompile_limit)
+        allow_graphs()
     for layer in model.language_model.model.layers:
         layer.checkpointing = Checkpointing(settings.checkpointing)
         if is_compiled:
             # All layers are alike, so one compiled graph serves them; row counts differ from pack to pack.
             layer.compile(dynamic=True)
+
+
+def allow_graphs() -> None:
+    """Let torch compile the layers' code as often as a stage needs."""
+    torch._dynamo.config.recompile_limit = max(GRAPHS, torch._dynamo.config.recompile_limit)

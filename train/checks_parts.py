@@ -17,7 +17,7 @@ from torch import Tensor
 
 from train.attention import DensePack, FlexPack, per_sequence
 from train.bridge_config import BridgeConfig
-from train.build import FLEX_BLOCK
+from train.build import FLEX_BLOCK, allow_graphs
 from train.config import TINY
 from train.flow import pack_loss
 from train.inputs import pack_inputs
@@ -84,6 +84,7 @@ def compiled_apart(bench: Bench) -> dict[str, Any]:
 
     `new_graphs` are those that packs after the first one needed.
     """
+    allow_graphs()
     plain, fast = _small_model(bench), _small_model(bench)
     for layer in fast.language_model.model.layers:
         layer.compile(dynamic=True, backend="inductor" if bench.is_gpu else "aot_eager")

@@ -93,13 +93,13 @@ def beside(options: Options) -> Iterator[Line]:
     """Our layers beside the released ones: how far apart, how many times as fast."""
     if options.released is None:
         return
-    from train.beside import compare, load_released
+    from train.beside import compare, load_released, make_sides
 
     bench = options.bench
-    module = load_released(options.released, in_float32=not bench.is_gpu)
+    sides = make_sides(load_released(options.released, in_float32=not bench.is_gpu), bench)
     for name, samples in bench.packs.items():
         for is_bridged in (False, True):
-            found = compare(module, bench, name, samples, is_bridged=is_bridged)
+            found = compare(sides, bench, name, samples, is_bridged=is_bridged)
             apart = max(found["output_apart"], found["gradient_apart"])
             yield {**found, "is_passed": apart <= RELEASED_APART[bench.device]}
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from train.bridge_config import BridgeConfig
-from train.build import FLEX_BLOCK
+from train.build import FLEX_BLOCK, allow_graphs
 from train.checkpointing import Checkpointing
 from train.config import BAGEL_7B, TINY, ModelConfig
 from train.flops import pack_flops, peak
@@ -108,6 +108,7 @@ class Bench:
 
 def make_slice(bench: Bench, *, is_compiled: bool | None = None) -> Bagel:
     """The slice with random weights, trained as a GPU trains it: compiled, activations made again."""
+    allow_graphs()
     torch.manual_seed(0)
     with torch.device(bench.device):
         model = Bagel(bench.config).to(bench.dtype)
