@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from train.weights import local
+
 
 class Ema:
     """Means in float32, by parameter name."""
@@ -23,7 +25,7 @@ class Ema:
         """After optimizer step `step` (from 0). Early steps forget faster, as a mean over few would."""
         keep = min(self.decay, (1 + step) / (10 + step))
         for name, mean in self.means.items():
-            mean.lerp_(self.parameters[name].detach(), 1 - keep)
+            local(mean).lerp_(local(self.parameters[name]), 1 - keep)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
@@ -38,13 +40,13 @@ class Ema:
     def _swap(self) -> None:
         """Exchange both, a tensor at a time: each rank its own shards, with memory for one of them more."""
         for name, mean in self.means.items():
-            weight = self.parameters[name]
-            before = weight.detach().clone()
-            weight.copy_(mean)
-            mean.copy_(before)
+            weight = local(self.parameters[name])
+            before = weight.clone()
+            weight.copy_(local(mean))
+            local(mean).copy_(before)
 
     @torch.no_grad()
     def apply(self) -> None:
         """Put the means in place of the weights; training is over."""
         for name, mean in self.means.items():
-            self.parameters[name].copy_(mean)
+            local(self.parameters[name]).copy_(local(mean))

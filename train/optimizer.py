@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 from torch.optim import AdamW
 
 from train.groups import trained_names
+from train.weights import local
 
 if TYPE_CHECKING:  # `train.gpu_checks` runs where pydantic is not installed
     from train.stages import Stage
@@ -47,8 +47,8 @@ class NarrowAdamW(AdamW):
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is not None:
-                    state = {name: _local(value) for name, value in self.state[weight].items()}
-                    self._update(_local(weight), _local(weight.grad), state, group)
+                    state = {name: local(value) for name, value in self.state[weight].items()}
+                    self._update(local(weight), local(weight.grad), state, group)
 
     @staticmethod
     def _update(weight: Tensor, gradient: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> None:
@@ -65,10 +65,6 @@ class NarrowAdamW(AdamW):
         scale = square.div_(unbias2.to(square.device)).sqrt_().add_(group["eps"])
         weight.mul_(1 - group["lr"] * group["weight_decay"])
         weight.sub_(mean.div_(unbias1.to(mean.device)).div_(scale).mul_(group["lr"]))
-
-
-def _local(value: Tensor) -> Tensor:
-    return value.to_local() if isinstance(value, DTensor) else value
 
 
 def make_optimizer(

@@ -9,11 +9,13 @@ import torch.distributed as dist
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from train.ema import Ema
 from train.optimizer import make_optimizer
 from train.parallel import joined_world
 from train.settings import TrainSettings
 from train.stage_run import open_run
 from train.stages import stage_preset
+from train.weights import local
 
 SIZES = ((5, 3), (4,), (1, 2), (8, 6))
 
@@ -49,6 +51,31 @@ def narrow_adamw(world):
     for expected, value in zip(whole, sharded, strict=True):
         assert torch.equal(value.full_tensor(), expected)
     world.wait()  # a rank that leaves while the other still speaks to it may be aborted by gloo
+
+
+def means_of(place):
+    """A mean and its weights after two updates, a look at the means, and their export."""
+    random = torch.Generator().manual_seed(1)
+    weights = {f"w{n}": place(torch.randn(size, generator=random)) for n, size in enumerate(SIZES)}
+    ema = Ema(weights, 0.5)
+    with Watched():
+        for step in range(2):
+            for weight in weights.values():
+                local(weight).add_(1.0)
+            ema.update(step)
+        with ema.in_place():
+            pass
+        ema.apply()
+    return [*ema.means.values(), *weights.values()]
+
+
+def means(world):
+    """Means of shards are those of whole tensors, computed on the plain tensors that they hold."""
+    mesh = world.mesh()
+    sharded = means_of(lambda value: distribute_tensor(value, mesh, [Shard(0)]))
+    for expected, value in zip(means_of(lambda value: value), sharded, strict=True):
+        assert torch.equal(value.full_tensor(), expected)
+    world.wait()
 
 
 def timeouts(world):
@@ -94,7 +121,12 @@ def measured_means(world, data, base, out):
         assert torch.equal(seen(), means)
 
 
-CHECKS = {"narrow_adamw": narrow_adamw, "timeouts": timeouts, "measured_means": measured_means}
+CHECKS = {
+    "narrow_adamw": narrow_adamw,
+    "means": means,
+    "timeouts": timeouts,
+    "measured_means": measured_means,
+}
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

@@ -60,7 +60,7 @@ def trained(recipe, ranks):
     return started("-m", "train.main", recipe, ranks=ranks)
 
 
-@pytest.mark.parametrize("name", ["narrow_adamw", "timeouts"])
+@pytest.mark.parametrize("name", ["narrow_adamw", "means", "timeouts"])
 def test_two_ranks(name):
     run_ranks(name)
 
