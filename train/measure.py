@@ -19,7 +19,7 @@ from train.log import Log
 from train.parallel import World, outside_forward
 from train.pixels import decode, side_by_side
 from train.settings import TrainSettings
-from train.validate import share, validate
+from train.validate import share, some_of_each, validate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +59,8 @@ class Measure:
         log.say(f"  after step {done}: held-out loss {found['loss']:.4f} ({weights} weights)")
 
     def images(self, log: Log, done: int) -> None:
-        """Held-out samples drawn as pictures, spread over the ranks."""
-        some = self.data.held[: self.settings.validation.images]
+        """Held-out samples of every directory drawn as pictures, spread over the ranks."""
+        some = some_of_each(self.data.held, self.settings.validation.images)
         # Compiled layers are for packs; the sampler's caches would compile them anew for every layer.
         with outside_forward(self.studio.model), torch.compiler.set_stance("force_eager"):
             for place, is_counted in share(self.world, some):

@@ -219,7 +219,7 @@ def _run_facts(settings: TrainSettings, stage: Stage, base: Path, data: Dataset)
         "samples": len(data.training),
         **{
             name: getattr(settings, name)
-            for name in ("seed", "budget", "packs_per_step", "window", "moments")
+            for name in ("seed", "budget", "packs_per_step", "window", "precision", "moments")
         },
         "lora": settings.lora and settings.lora.model_dump(),
     }

@@ -32,7 +32,7 @@ class TrainConfig(DriverStep, Training):
     hang on no engine, worker or interruption. The log has times in it, and so differs.
     """
 
-    VERSION: ClassVar[int] = 3
+    VERSION: ClassVar[int] = 4
 
     model: str = Field(
         default=TINY_BASE, description="directory to start from (BAGEL-7B-MoT's layout), or tiny", **RUN

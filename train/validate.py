@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from itertools import cycle, islice
+from itertools import chain, cycle, islice, zip_longest
 
 import torch
 from torch import Tensor
@@ -25,6 +25,15 @@ def hold_out(keys: Iterable[str], count: int) -> list[str]:
     """Keys of a data set that are held out, in order; chosen by the keys alone, the same in every run."""
     ordered = sorted(keys, key=lambda key: hashlib.sha256(key.encode()).digest())
     return ordered[: min(count, int(len(ordered) * MOST_FRAC))]
+
+
+def some_of_each(places: Sequence[Place], count: int) -> list[Place]:
+    """So many places, the first ones of every directory in turn."""
+    directories: dict[int, list[Place]] = {}
+    for place in places:
+        directories.setdefault(place.source, []).append(place)
+    turns = chain.from_iterable(zip_longest(*directories.values()))
+    return list(islice((place for place in turns if place is not None), count))
 
 
 def share(world: World, places: Sequence[Place]) -> list[tuple[Place, bool]]:

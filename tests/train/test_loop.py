@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -222,6 +223,20 @@ def test_a_resumed_run_must_be_the_same_run(data, tiny, tmp_path):
     stop_after(settings(data, tiny, tmp_path), 1)
     with pytest.raises(ConfigError, match="budget: expected 400, got 500; train into another directory"):
         run_stages(settings(data, tiny, tmp_path, budget=500))
+    with pytest.raises(ConfigError, match="precision: expected 'bfloat16', got 'float32'"):
+        run_stages(settings(data, tiny, tmp_path, precision="float32"))
+
+
+def test_pictures_are_drawn_of_every_directory(data, tiny, tmp_path, write_directory, samples):
+    others = [replace(sample, key=f"other-{sample.key}") for sample in samples]
+    other = write_directory(tmp_path / "other-000000000000", others)
+    sets = {"base": (str(data),), "refined": (str(other),)}
+    change = {"steps": 1, "warmup_steps": 0, "data": ["base", "refined"]}
+    looks = {"samples": 2, "images": 2, "image_steps": 2, "times": [0.5]}
+    run = settings(data, tiny, tmp_path, overrides={"all": change}, validation=looks)
+    assert run_stages(run.model_copy(update={"data": sets})) == 0
+    drawn = [path.stem.split("-")[1] for path in (tmp_path / "stage1_base/samples").glob("0*.png")]
+    assert sorted(drawn) == ["other", "sample"]
 
 
 def test_too_small_a_budget_of_any_stage_is_told_before_the_first_is_trained(data, tiny, tmp_path):
