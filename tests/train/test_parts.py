@@ -12,6 +12,7 @@ from train.bridge import BridgeStats
 from train.config import BAGEL_7B, TINY
 from train.ema import Ema
 from train.flops import layer_parameters, pack_flops, peak
+from train.groups import GEN, UND
 from train.keyed import keyed_generator, keyed_normal
 from train.loader import load_steps
 from train.log import Log
@@ -332,3 +333,46 @@ def test_all_layers_and_packs_share_one_compiled_graph(tiny, samples, checkpoint
         found.sum().backward()
     assert counter.frame_count == 2, "one for all layers, one for the last, which computes targets only"
     torch._dynamo.reset()
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch about itself, while it traces
+@pytest.mark.parametrize("checkpointing", ["none", "full"])
+def test_compiled_layers_under_fsdp_give_what_plain_ones_give_in_two_unbroken_graphs(
+    tiny, samples, monkeypatch, checkpointing
+):
+    from torch._dynamo.testing import CompileCounter
+
+    from train.batch import Noising, make_batch, to_device
+    from train.build import build_model
+    from train.config_files import read_config
+    from train.dct import DctAutoencoder
+    from train.loop import pack_loss
+    from train.mot import MotLayer
+    from train.parallel import joined_world
+    from train.settings import TrainSettings
+    from train.stages import Stage
+
+    config, counter, as_built = read_config(tiny), CompileCounter(), MotLayer.compile
+    monkeypatch.setattr(
+        MotLayer, "compile", lambda layer, **how: as_built(layer, backend=counter, fullgraph=True, **how)
+    )
+    stage = Stage(name="x", trains=(*UND, *GEN), data=("base",), steps=1, warmup_steps=0)
+    found = {}
+    with joined_world("cpu"):
+        for is_compiled in (False, True):
+            run = TrainSettings(
+                base=str(tiny), out="", data={}, checkpointing=checkpointing, is_compiled=is_compiled
+            )
+            world = Sharded(0, 1, torch.device("cpu"))
+            model, parameters = build_model(run, stage, tiny, config, world, torch.bfloat16)
+            torch.manual_seed(0)
+            torch.nn.init.normal_(model.llm2vae.weight.to_local(), std=0.05)
+            for start in (0, 4, 9):
+                noising = Noising(key=(start,))
+                batch = make_batch(samples[start : start + 2], config, ByteTokenizer(), noising)
+                inputs = to_device(batch, DctAutoencoder(), config, world.device, None)
+                pack_loss(model(inputs), inputs, inputs.targets).backward()
+            found[is_compiled] = {name: weight.grad.full_tensor() for name, weight in parameters.items()}
+    torch._dynamo.reset()
+    assert all(torch.equal(found[True][name], gradient) for name, gradient in found[False].items())
+    assert counter.frame_count == 2, "one for all layers and packs, one for the last layer"
