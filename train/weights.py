@@ -194,7 +194,7 @@ def local(value: Tensor) -> Tensor:
     """What of a tensor this rank holds, as a plain one.
 
     Number by number the same work on it as on the whole, past DTensor's dispatcher, which takes its time for
-    every tensor and may leave objects behind (counted: seven at each `lerp_`, torch 2.13).
+    every tensor and may leave objects behind (counted: ten at each `lerp_`, torch 2.13).
     """
     return value.to_local() if isinstance(value, DTensor) else value
 
