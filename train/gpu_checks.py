@@ -1,7 +1,7 @@
 """Everything that wants a GPU to be seen, as one command: `python -m train.gpu_checks`, a JSON line each.
 
-Needs torch, numpy, Pillow, pyarrow, safetensors and tokenizers; `miniature` pydantic and PyYAML too, `beside`
-transformers. Neither Ray nor vLLM nor anything else. On a CPU the same checks run tiny, in seconds.
+Needs torch, numpy, Pillow, pyarrow, safetensors and tokenizers; `miniature` pydantic, PyYAML and xxhash too,
+`beside` transformers. Neither Ray nor vLLM nor anything else. On a CPU the same checks run tiny, in seconds.
 """
 
 from __future__ import annotations
