@@ -242,15 +242,18 @@ def select(
         ),
     ] = None,
     by: Annotated[
-        str | None, typer.Option(help="column of the samples' index, e.g. case: --best counts in each group")
+        list[str] | None,
+        typer.Option(help="column of the samples' index, e.g. case: --best counts in each group; repeatable"),
     ] = None,
     policy: Annotated[str | None, typer.Option(help="rules by name: paper, refined or verified")] = None,
 ) -> None:
     """Decide anew over scores that exist: no image is opened, no model is asked."""
-    from recipes.standalone import select_directory
+    from recipes.standalone import Rules, select_directory
 
-    report = select_directory(scores, Storage(to), least or [], most or [], best, order or [], by, policy)
-    for line in report:
+    rules = Rules(
+        least=least or (), most=most or (), best=best, order=order or (), by=by or (), policy=policy
+    )
+    for line in select_directory(scores, Storage(to), rules):
         console.print(line, highlight=False)
 
 

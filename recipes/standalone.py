@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
 
 from filters.select import SelectConfig, changes
 from recipes.schema import RecipeError, read_settings
-from shards.driver_step import Input
+from shards.driver_step import Input, Result
 from shards.manifest import FILE as MANIFEST
 from shards.manifest import Manifest, read_manifest, versions, write_manifest
 from shards.selection import FILE, read_selection
@@ -16,45 +17,71 @@ from shards.stage import content_key
 from shards.storage import SCRATCH, Storage
 
 
-def select_directory(
-    scores: Sequence[str],
-    target: Storage,
-    least: Sequence[str],
-    most: Sequence[str],
-    best: int | None,
-    order: Sequence[str],
-    by: str | None,
-    policy: str | None = None,
-) -> list[str]:
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """A policy as a command line says it: `SCORE=NUMBER` in `least` and `most`; the rest as in a recipe."""
+
+    least: Sequence[str] = ()
+    most: Sequence[str] = ()
+    best: int | None = None
+    order: Sequence[str] = ()
+    by: Sequence[str] = ()
+    policy: str | None = None
+
+    def config(self) -> SelectConfig:
+        """The policy.
+
+        Raises:
+            RecipeError: a rule cannot be read, or the rules are none together.
+        """
+        written = {
+            "policy": self.policy,
+            "min_scores": _bounds("--min", self.least),
+            "max_scores": _bounds("--max", self.most),
+            "best": self.best,
+            "order": tuple(self.order) or (tuple(_bounds("--min", self.least)) if self.best else ()),
+            "by": self.by[0] if len(self.by) == 1 else tuple(self.by),
+        }
+        errors: list[str] = []
+        given = {name: value for name, value in written.items() if value}
+        config: SelectConfig | None = read_settings(SelectConfig, given, "select", errors)
+        if config is None:
+            raise RecipeError(errors)
+        return config
+
+
+def select_directory(scores: Sequence[str], target: Storage, rules: Rules) -> list[str]:
     """Write a selection over directories of scores; return lines that tell its yield and what changed.
 
     Raises:
         RecipeError: a directory holds no scores, or a rule cannot be read.
     """
-    rules = {
-        "policy": policy,
-        "min_scores": _rules("--min", least),
-        "max_scores": _rules("--max", most),
-        "best": best,
-        "order": tuple(order) or _default_order(least, best),
-        "by": by,
-    }
-    errors: list[str] = []
-    config = read_settings(SelectConfig, {n: value for n, value in rules.items() if value}, "select", errors)
-    if errors:
-        raise RecipeError(errors)
+    config = rules.config()
     judged = [_scores(name) for name in scores]
+    samples = _samples_of(judged)
+    before = _selected_before(target)
+    target.delete(MANIFEST)  # first: a selection that breaks off here is none
+    result = config.make({"input": [samples], "scores": judged}, target)
+    write_manifest(target, _manifest(target, config, samples, judged, result))
+    target.delete(SCRATCH)
+    return [*_told(result, target, before), target.path(FILE)]
+
+
+def _samples_of(judged: Sequence[Input]) -> Input:
+    """The directory of samples that all of them scored."""
     of = {name for found in judged for name in found.manifest.parents["input"]}
     if len(of) != 1:
         raise RecipeError(
             [f"select: expected scores of one directory, got scores of {', '.join(sorted(of))}"]
         )
-    samples = _input(judged[0].storage.sibling(of.pop()))
-    before = _selected_before(target)
-    target.delete(MANIFEST)  # first: a selection that breaks off here is none
-    result = config.make({"input": [samples], "scores": judged}, target)
+    return _input(judged[0].storage.sibling(of.pop()))
+
+
+def _manifest(
+    target: Storage, config: SelectConfig, samples: Input, judged: Sequence[Input], result: Result
+) -> Manifest:
     digest = content_key("", config.computed(), [found.manifest.hash for found in judged]).lstrip("-")
-    draft = Manifest(
+    return Manifest(
         name=_folder_name(target),
         type="select",
         hash=digest,
@@ -65,15 +92,15 @@ def select_directory(
         books=result.books,
         versions=versions(),
     )
-    write_manifest(target, draft)
-    target.delete(SCRATCH)
+
+
+def _told(result: Result, target: Storage, before: pa.Table | None) -> Iterator[str]:
     share = result.books.made / max(result.books.read, 1)
-    lines = [f"kept {result.books.made} of {result.books.read} ({share:.1%})"]
-    lines += [f"  {count} {reason}" for reason, count in result.books.reasons.items()]
+    yield f"kept {result.books.made} of {result.books.read} ({share:.1%})"
+    yield from (f"  {count} {reason}" for reason, count in result.books.reasons.items())
     if before is not None:
         changed = changes(before, read_selection(target))
-        lines.append(f"against the selection that was there: {changed['came']} came, {changed['went']} went")
-    return [*lines, target.path("selection.parquet")]
+        yield f"against the selection that was there: {changed['came']} came, {changed['went']} went"
 
 
 def _selected_before(target: Storage) -> pa.Table | None:
@@ -98,11 +125,7 @@ def _folder_name(target: Storage) -> str:
     return target.path().rstrip("/").rpartition("/")[2]
 
 
-def _default_order(least: Sequence[str], best: int | None) -> tuple[str, ...]:
-    return tuple(_rules("--min", least)) if best else ()
-
-
-def _rules(option: str, rules: Sequence[str]) -> dict[str, float]:
+def _bounds(option: str, rules: Sequence[str]) -> dict[str, float]:
     found: dict[str, float] = {}
     for rule in rules:
         name, _, value = rule.partition("=")

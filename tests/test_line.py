@@ -18,7 +18,7 @@ from filters.checks import QUESTIONS
 from recipes.display import Display
 from recipes.run import Run
 from recipes.schema import load_recipe
-from recipes.standalone import select_directory
+from recipes.standalone import Rules, select_directory
 from shards.index import Directory
 from shards.ledger import Ledger
 from shards.manifest import Manifest
@@ -134,8 +134,8 @@ def test_deciding_anew_needs_no_tar(made: tuple[Path, dict[str, Manifest]], tmp_
     out, manifests = made
     shutil.copytree(out, tmp_path / "out", ignore=shutil.ignore_patterns("*.tar", "ledger"))
     judged = str(tmp_path / "out" / manifests["base_judged"].directory)
-    rules = (["consistency=2.5", "instruction_following=2.5"], [], None, [], None)
-    told = select_directory([judged], Storage(str(tmp_path / "out/again")), *rules)
+    rules = Rules(least=["consistency=2.5", "instruction_following=2.5"])
+    told = select_directory([judged], Storage(str(tmp_path / "out/again")), rules)
     assert told[0].startswith(f"kept {manifests['refined'].books.made} of {manifests['refined'].books.read} ")
 
 

@@ -15,7 +15,7 @@ from recipes.cli import app
 from recipes.display import Display
 from recipes.run import Run
 from recipes.schema import RecipeError, load_recipe
-from recipes.standalone import select_directory
+from recipes.standalone import Rules, select_directory
 from recipes.trace import STEP_DIRECTORY, delete_directory, finished
 from shards.finish import read_rejects
 from shards.forgotten import read_forgotten
@@ -69,13 +69,12 @@ def test_a_selection_under_a_name_of_its_own_goes_too_and_gc_leaves_it(recipe: P
     question = made["scores"].files.keys() - {"rejects.parquet"}
     (name,) = (each.split("/")[1].removesuffix(".parquet") for each in question)
     for _ in range(2):  # the second takes the place of the first
-        select_directory([scores], Storage(str(out / "mine")), [f"{name}=0"], [], None, [], None)
+        select_directory([scores], Storage(str(out / "mine")), Rules(least=[f"{name}=0"]))
     told = CliRunner().invoke(app, ["gc", str(out), str(recipe)])
     assert "nothing could go" in told.output
     with pytest.raises(RecipeError, match="or one that `bakery select` wrote, got a step of a recipe"):
-        select_directory(
-            [scores], Storage(str(out / made["table"].directory)), [f"{name}=0"], [], None, [], None
-        )
+        rules = Rules(least=[f"{name}=0"])
+        select_directory([scores], Storage(str(out / made["table"].directory)), rules)
     key = min(keys(recipe, made["table"]))
     (recipe.parent / "gone.txt").write_text(key)
     forget(recipe, "--keys", str(recipe.parent / "gone.txt"), "--delete")

@@ -5,9 +5,11 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
+from recipes.cli import app
 from recipes.schema import RecipeError
-from recipes.standalone import select_directory
+from recipes.standalone import Rules, select_directory
 from shards.manifest import Manifest, write_manifest
 from shards.storage import Storage
 from shards.tables import table_of, write_tables
@@ -29,7 +31,7 @@ from shards.tables import table_of, write_tables
 )
 def test_a_rule_that_cannot_be_is_told_with_its_scale(tmp_path, least, said):
     with pytest.raises(RecipeError, match=said):
-        select_directory([], Storage(str(tmp_path)), least, [], None, [], None)
+        select_directory([], Storage(str(tmp_path)), Rules(least=least))
     assert not list(tmp_path.iterdir())
 
 
@@ -39,7 +41,8 @@ def judged(tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
     base = put(out, "base", "single_candidate", "samples", {})
     (out / base / "index").mkdir()
-    pq.write_table(pa.table({"key": ["a", "b"]}), out / base / "index/00000.parquet")
+    index = pa.table({"key": ["a", "b"], "task": ["t", "t"], "case": ["object", "scene"]})
+    pq.write_table(index, out / base / "index/00000.parquet")
     scores = put(out, "judged", "judge", "scores", {"input": [base]})
     (out / scores / "scores").mkdir()
     rows = [
@@ -59,7 +62,7 @@ def put(out, name, kind_of_step, kind, parents):
 
 
 def decide(judged, target, least):
-    return select_directory([judged], Storage(str(target)), [f"consistency={least}"], [], None, [], None)
+    return select_directory([judged], Storage(str(target)), Rules(least=[f"consistency={least}"]))
 
 
 def test_a_selection_takes_the_place_of_an_earlier_one_and_says_what_changed(judged, tmp_path):
@@ -98,8 +101,16 @@ def test_a_selection_is_called_what_its_folder_is_called_and_leaves_no_scratch(j
     ]
 
 
+def test_the_best_are_counted_in_each_group_of_all_columns_that_are_named(judged, tmp_path):
+    command = ["select", judged, "--best", "1", "--order", "consistency"]
+    for columns, kept in (([], 1), (["task"], 1), (["case"], 2), (["task", "case"], 2)):
+        grouped = [word for column in columns for word in ("--by", column)]
+        told = CliRunner().invoke(app, [*command, *grouped, "--out", str(tmp_path / "to")])
+        assert told.output.startswith(f"kept {kept} of 2 "), told.output
+
+
 def test_an_unknown_policy_lists_the_known(judged, tmp_path):
     with pytest.raises(
         RecipeError, match=r"select.policy: expected 'paper', 'refined' or 'verified', got 'papr'"
     ):
-        select_directory([judged], Storage(str(tmp_path / "to")), [], [], None, [], None, policy="papr")
+        select_directory([judged], Storage(str(tmp_path / "to")), Rules(policy="papr"))
