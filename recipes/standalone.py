@@ -45,7 +45,7 @@ class Rules:
         errors: list[str] = []
         given = {name: value for name, value in written.items() if value}
         config: SelectConfig | None = read_settings(SelectConfig, given, "select", errors)
-        if config is None:
+        if errors or config is None:
             raise RecipeError(errors)
         return config
 
