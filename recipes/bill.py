@@ -104,7 +104,7 @@ def describe(bill: Bill) -> Iterator[str]:
     if bill.missing:
         yield f"{bill.step}: cannot be told before {bill.missing} is made; run --until {bill.missing} first"
         return
-    if not bill.counts.get("requests"):
+    if not bill.asked:
         more = "; a larger --sample draws others, too" if bill.drawn < bill.total else ""
         yield f"{bill.step}: {bill.drawn} of {bill.total} samples drawn: no request, all was paid{more}"
         return

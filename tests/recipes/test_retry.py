@@ -181,6 +181,21 @@ def test_the_bill_asks_a_few_samples_and_tells_the_whole(server, spoilt):
     assert whole["requests"] + bill.counts["requests"] == len(ids(server)) == len(set(ids(server)))
 
 
+def test_the_bill_of_a_judge_that_asks_no_server_is_its_seconds(server, tmp_path):
+    text = RECIPE.format(model=MODEL, url=server.url)
+    path, out = tmp_path / "recipe.yaml", Storage(str(tmp_path / "out"))
+    path.write_text("".join(line for line in text.splitlines(keepends=True) if "engine: {kind" not in line))
+    made = load_recipe(path), out
+    with opened(made) as run:
+        run.execute(until="base")
+    (bill,) = bills(*made, 2)
+    told = list(describe(bill))
+    assert re.fullmatch(r"scores: 2 of 10 samples asked in [0-9.]+ s", told[0])
+    assert re.fullmatch(r"  seconds: [0-9.]+, expected [0-9]+ by one worker", told[1])
+    (again,) = bills(*made, 2)
+    assert "2 of 10 samples drawn: no request, all was paid" in next(describe(again))
+
+
 def test_a_bill_counts_the_controls(server, tmp_path):
     server.judge.behaviour.by_words = {}
     path, out = tmp_path / "recipe.yaml", Storage(str(tmp_path / "out"))
