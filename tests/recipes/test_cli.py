@@ -61,7 +61,7 @@ def imported_by(folder: Path, *words: str) -> tuple[str, list[str]]:
         "except SystemExit: pass\n"
         f"print('imported:', *(name for name in {HEAVY!r} if name in sys.modules))"
     )
-    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    env = os.environ | {"COLUMNS": "200", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=folder,
