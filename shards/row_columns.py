@@ -20,7 +20,7 @@ SCHEMA = pa.schema([(name, pa.int32() if name in NUMBERS else TYPES.get(name, FE
 
 
 class RowColumns:
-    """Rows by the number in which they came: a third of the memory that objects take."""
+    """Rows by the number in which they came: about half the memory that objects take."""
 
     def __init__(self) -> None:
         self._batches: list[pa.Table] = []
