@@ -9,6 +9,7 @@ from itertools import groupby
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from filters import matches
 from filters.lineage import Lineage
 from filters.training import samples_read
 from shards.books import Books
@@ -153,7 +154,11 @@ def _arrivals(lineage: Lineage, name: str) -> Iterator[Sum]:
 
 def _losses(step: Input) -> list[Loss]:
     reasons: Mapping[str, int] = step.manifest.books.reasons
-    examples = _examples(step.storage) if REJECTS in step.manifest.files else {}
+    examples = dict[str, tuple[tuple[str, str], ...]]()
+    if REJECTS in step.manifest.files:
+        examples = _examples(step.storage)
+    elif matches.FILE in step.manifest.files:
+        examples = matches.match_examples(step.storage, list(reasons), EXAMPLES)
     found = [Loss(reason, count, examples.get(reason, ())) for reason, count in reasons.items()]
     return sorted(found, key=lambda loss: (-loss.count, loss.reason))
 

@@ -9,11 +9,11 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import Field
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from filters import matches
 from filters.benchmark_images import BenchmarkImages
 from filters.near import (
     NOTHING,
@@ -36,18 +36,9 @@ from shards.settings import RUN
 from shards.storage import Storage
 from shards.tables import WHOLE, questions
 
-MATCHES = "matches.parquet"
-MATCH = pa.schema(
-    [
-        ("key", pa.string()),
-        ("image", pa.int16()),
-        ("other", pa.string()),
-        ("other_image", pa.int16()),
-        ("how", pa.string()),
-    ]
-)
 How = Literal["exact", "phash", "embedding"]
 PRINTS: tuple[How, ...] = ("phash", "embedding")
+Match = tuple[str, int, str, int, str]  # a row of `filters.matches`
 
 
 class DedupConfig(DriverStep):
@@ -94,27 +85,26 @@ class DedupConfig(DriverStep):
         return {**super().computed(), "benchmarks": held}
 
     def make(self, inputs: Mapping[str, Sequence[Input]], target: Storage) -> Result:
-        """Write `selection.parquet` and `matches.parquet`."""
+        """Write what is kept, and what was found alike."""
         (of,) = inputs["input"]
         keys = keys_of(of)
         known = {"exact": exact_prints(of, keys)} | _tables(inputs.get("prints", ()), keys)
         reasons = np.full(len(keys), KEPT, dtype=object)
-        matches = self._contaminated(known, keys, inputs.get("against", ()), reasons)
+        found = self._contaminated(known, keys, inputs.get("against", ()), reasons)
         better = self._better(keys, [i.storage for i in inputs.get("scores", ())])
-        matches += self._duplicates(known, keys, better, reasons)
+        found += self._duplicates(known, keys, better, reasons)
         table = pa.table(
             {"key": keys, "keep": pa.array(reasons == KEPT), "reason": pa.array(list(reasons), pa.string())}
         )
-        return self._publish(table, matches, target)
+        return self._publish(table, found, target)
 
-    def _publish(self, table: pa.Table, matches: list[dict[str, Any]], target: Storage) -> Result:
+    def _publish(self, table: pa.Table, found: Sequence[Match], target: Storage) -> Result:
         with target.scratch() as path:
             write_selection(table, path)
             target.publish(path, FILE)
-        with target.scratch() as path:
-            pq.write_table(pa.Table.from_pylist(matches, schema=MATCH), path, compression="zstd")
-            target.publish(path, MATCHES)
-        return Result(files={name: record(target, name) for name in (FILE, MATCHES)}, books=books(table))
+        matches.write_matches(found, target)
+        files = {name: record(target, name) for name in (FILE, matches.FILE)}
+        return Result(files=files, books=books(table))
 
     def _better(self, keys: pa.Array, scores: Sequence[Storage]) -> npt.NDArray[np.int64]:
         """Each sample's rank: 0 is the best; ties are broken by a hash of the key."""
@@ -137,9 +127,9 @@ class DedupConfig(DriverStep):
 
     def _contaminated(
         self, known: Mapping[str, Prints], keys: pa.Array, against: Sequence[Input], reasons: npt.NDArray[Any]
-    ) -> list[dict[str, Any]]:
+    ) -> list[Match]:
         """Any picture that is a benchmark's; every match is told."""
-        matches: list[dict[str, Any]] = []
+        found: list[Match] = []
         for others, held in self._benchmarks(list(known), against):
             for how in sorted(set(known) & set(held)):
                 for mine, theirs in self._across(how, known[how], held[how]):
@@ -147,8 +137,8 @@ class DedupConfig(DriverStep):
                     reasons[place] = "contaminated"
                     other = others[int(held[how].sample[theirs])].as_py()
                     image, other_image = int(known[how].image[mine]), int(held[how].image[theirs])
-                    matches.append(_match(keys[place].as_py(), image, other, other_image, how))
-        return matches
+                    found.append((keys[place].as_py(), image, other, other_image, how))
+        return found
 
     def _benchmarks(
         self, kinds: Sequence[str], against: Sequence[Input]
@@ -176,25 +166,21 @@ class DedupConfig(DriverStep):
         keys: pa.Array,
         rank: npt.NDArray[np.int64],
         reasons: npt.NDArray[Any],
-    ) -> list[dict[str, Any]]:
+    ) -> list[Match]:
         edges: dict[str, Pairs] = {}
         for how, prints in known.items():
             of = prints if self.compare == "all" else targets(prints)
             of = of.only(reasons[of.sample] == KEPT)
             edges[how] = of.sample[self._pairs(how, of.value)].reshape(-1, 2)
-        matches = []
+        found: list[Match] = []
         for how, reason in (("exact", "duplicate"), *((name, "near_duplicate") for name in PRINTS)):
             joined = np.concatenate([NOTHING, *(e for name, e in edges.items() if _not_after(name, how))])
             best = _best_of_group(len(keys), joined, rank)
             for place in np.flatnonzero((best != np.arange(len(keys))) & (reasons == KEPT)):
                 reasons[place] = reason
                 key, kept = keys[int(place)].as_py(), keys[int(best[place])].as_py()
-                matches.append(_match(key, WHOLE, kept, WHOLE, how))
-        return matches
-
-
-def _match(key: str, image: int, other: str, other_image: int, how: str) -> dict[str, Any]:
-    return {"key": key, "image": image, "other": other, "other_image": other_image, "how": how}
+                found.append((key, WHOLE, kept, WHOLE, how))
+        return found
 
 
 def _not_after(name: str, how: str) -> bool:

@@ -15,8 +15,9 @@ from datagen.importers.jsonl import JsonlSettings
 from datagen.importers.uno_1m import Uno1mSettings
 from datagen.published_scores import PublishedScoresConfig
 from filters.benchmark_images import BenchmarkImages
-from filters.dedup import MATCHES, DedupConfig
+from filters.dedup import DedupConfig
 from filters.fingerprint import FingerprintConfig
+from filters.matches import match_examples, read_matches
 from filters.near import alike_across, alike_pairs, near_across, near_pairs
 from filters.scored import SelectError
 from filters.select import SelectConfig
@@ -70,8 +71,7 @@ def decide(tmp_path, made, settings, **inputs):
     words = {sample.key: sample.instruction for sample in made.samples}
     table = read_selection(target)
     reasons = {words[row["key"]]: row["reason"] for row in table.to_pylist()}
-    with target.open(MATCHES) as file:
-        return reasons, pq.read_table(file).to_pylist()
+    return reasons, read_matches(target).to_pylist()
 
 
 @pytest.fixture
@@ -190,6 +190,34 @@ def test_near_pictures_of_a_benchmark_are_found(tmp_path, made):
     reasons, matches = decide(tmp_path, made, DedupConfig(), **inputs)
     assert [name for name, reason in reasons.items() if reason == "contaminated"] == ["other"]
     assert [row["how"] for row in matches if row["other_image"] == -1 and row["image"] == -1][:1] == ["phash"]
+
+
+def test_what_went_is_told_with_what_it_is_like(tmp_path, made):
+    benchmark = run_inline(
+        tmp_path / "out", write_set(tmp_path / "bench", {"same": picture(2)}), name="bench"
+    )
+    published_sets.write_files(tmp_path / "folder", {"eval.png": picture(90_002)})
+    settings = DedupConfig(benchmarks={"eval": str(tmp_path / "folder")})
+    decide(tmp_path, made, settings, against=[as_input(benchmark)])
+    keys = {sample.instruction: sample.key for sample in made.samples}
+    theirs = benchmark.samples[0].key
+    told = match_examples(made.storage.sibling("chosen"), ["contaminated", "duplicate"], 9)
+    assert set(told["contaminated"]) == {
+        (keys["one"], f"image 1 is the benchmark's image 1 of {theirs} (exact)"),
+        (keys["other"], f"target is the benchmark's target of {theirs} (exact)"),
+        (keys["jpeg"], "image 1 is the benchmark's eval.png (exact)"),
+    }
+    assert told["duplicate"] == ()
+    decide(tmp_path, made, DedupConfig())
+    kept, gone = sorted([keys["one"], keys["equal"]], key=lambda key: key in told_of(made))
+    told = match_examples(made.storage.sibling("chosen"), ["contaminated", "duplicate"], 9)
+    assert told == {"contaminated": (), "duplicate": ((gone, f"as {kept}, which was better (exact)"),)}
+    assert match_examples(made.storage.sibling("chosen"), ["duplicate"], 0) == {"duplicate": ()}
+
+
+def told_of(made):
+    """Keys of those that went."""
+    return set(read_matches(made.storage.sibling("chosen")).column("key").to_pylist())
 
 
 def test_bands_find_the_same_pairs_as_comparing_each_with_each():
