@@ -61,8 +61,9 @@ class Admission:
         await self._check_model(url, ask)
         tokens = {label: await self._token(url, ask, label) for label in self._labels}
         self._check_tokens(url, tokens)
+        await self._check_probe(url, ask, {label: tokens[label] for label in PROBE_LABELS})
+        self._check_tokens(url, tokens)  # another may have been admitted meanwhile
         self.tokens = tokens
-        await self._check_probe(url, ask)
 
     async def _check_model(self, url: str, ask: Ask) -> None:
         answer = await ask("/v1/models")
@@ -104,8 +105,7 @@ class Admission:
         if len(set(tokens.values())) < len(tokens):
             raise EndpointError(f"{url}: expected a token of its own for each label, got {dict(tokens)}")
 
-    async def _check_probe(self, url: str, ask: Ask) -> None:
-        tokens = {label: self.tokens[label] for label in PROBE_LABELS}
+    async def _check_probe(self, url: str, ask: Ask, tokens: Mapping[str, int]) -> None:
         body = question_body(
             self._model,
             [image_part(probe_image(), self._processor)],

@@ -91,3 +91,16 @@ def test_an_answer_recorded_by_an_earlier_run_counts_as_the_first():
     with pytest.raises(EndpointError, match=r"as first recorded, got \{'yes': 0\.8, 'no': 0\.2\}"):
         admit(endpoint(), known=recorded)
     assert admit(endpoint(yes=0.33), known=recorded).probe == recorded
+
+
+def test_one_that_breaks_off_at_its_probe_leaves_nothing_to_be_held_against_the_next():
+    async def breaks_off(path, body=None):
+        if path not in ("/health", "/v1/models", "/tokenize"):
+            raise RequestError("reset", "connection reset")
+        return await endpoint({"0": 999})(path, body)
+
+    admission = Admission("judge", {"model": "judge"}, [QUESTION], {}, None)
+    with pytest.raises(RequestError, match="connection reset"):
+        asyncio.run(admission("http://0", breaks_off))
+    asyncio.run(admission("http://0", endpoint()))
+    assert admission.tokens == dict(zip(LABELS, range(100, 200), strict=False))
