@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, cast
 from pydantic import Field
 
 from datagen import prompts
-from datagen.paid import PaidModel, Refused, check_model, seeds
+from datagen.paid import PaidModel, Refused, seeds
 from datagen.prompts import Prompt, check_fields, load_prompts
 from datagen.text_checks import BadTextError, check_unlike, trimmed
 from datagen.writers import Fields, Text, TextRequest, Writer, Written
@@ -31,6 +31,7 @@ from shards.endpoints import Ask
 from shards.http_client import RequestError
 from shards.ledger import Ledger, request_hash
 from shards.sample import Json, canonical_json
+from shards.served_model import check_model
 from shards.served_settings import ServedSettings
 from shards.settings import RUN
 from shards.sizing import VERSION as SIZING

@@ -12,12 +12,12 @@ from PIL import Image
 
 from datagen.encoding import decode_image, encode_jpeg
 from datagen.generators import PictureRequest
-from datagen.paid import check_model
 from datagen.picture_check import is_black, is_same_picture, named_by_content
 from shards.endpoints import Ask
 from shards.http_client import EndpointError, TransientError
 from shards.image import ImageError
 from shards.sample import EncodedImage
+from shards.served_model import check_model
 
 PROBE = "A red kite over a green hill"
 PROBE_WITH = "The striped board of image 1, upright on a green hill"

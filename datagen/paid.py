@@ -8,8 +8,8 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from shards.endpoints import Admit, Ask, EndpointPool
-from shards.http_client import Body, EndpointError, RequestError
+from shards.endpoints import Admit, EndpointPool
+from shards.http_client import Body
 from shards.ledger import Ledger, missing
 from shards.loop_thread import LoopThread
 from shards.reason import ReasonError
@@ -18,10 +18,6 @@ from shards.served_settings import ServedSettings
 from shards.stage import keyed_random
 
 T = TypeVar("T")
-
-
-class WrongModelError(EndpointError):
-    """The endpoint serves another model."""
 
 
 class PaidModel:
@@ -176,23 +172,3 @@ def seeds(first: int, tries: int) -> Iterator[int]:
     yield first
     for number in range(1, tries):
         yield keyed_random("seed", first, number).randrange(1 << 31)
-
-
-async def check_model(url: str, ask: Ask, model: str) -> None:
-    """Whether the endpoint is healthy and serves the model.
-
-    Raises:
-        RequestError: it is not ready.
-        WrongModelError: it serves another one.
-    """
-    await ask("/health")
-    answer = await ask("/v1/models")
-    try:
-        served = [str(entry["id"]) for entry in answer["data"]]
-    except (KeyError, TypeError) as error:
-        raise RequestError("no_models", f"/v1/models: expected a list, got {answer!r:.200}") from error
-    if model not in served:
-        raise WrongModelError(
-            f"{url}: expected a server of {model!r}, got one of {', '.join(served)}; set model to "
-            "the name it serves, or start it with --served-model-name"
-        )

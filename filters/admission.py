@@ -16,6 +16,7 @@ from shards.chat import PATH, image_part
 from shards.endpoints import Ask
 from shards.http_client import EndpointError, RequestError
 from shards.sample import EncodedImage, Json, canonical_json
+from shards.served_model import check_model
 
 # Chosen, not measured: batching moves probabilities a little, another model or precision much more.
 PROBE_TOLERANCE = 0.05
@@ -57,25 +58,12 @@ class Admission:
             RequestError: it is not ready.
             EndpointError: it is another judge than declared.
         """
-        await ask("/health")
-        await self._check_model(url, ask)
+        await check_model(url, ask, self._model)
         tokens = {label: await self._token(url, ask, label) for label in self._labels}
         self._check_tokens(url, tokens)
         await self._check_probe(url, ask, {label: tokens[label] for label in PROBE_LABELS})
         self._check_tokens(url, tokens)  # another may have been admitted meanwhile
         self.tokens = tokens
-
-    async def _check_model(self, url: str, ask: Ask) -> None:
-        answer = await ask("/v1/models")
-        try:
-            served = [str(entry["id"]) for entry in answer["data"]]
-        except (KeyError, TypeError) as error:
-            raise RequestError("no_models", f"/v1/models: expected a list, got {answer!r:.200}") from error
-        if self._model not in served:
-            raise EndpointError(
-                f"{url}: expected a server of {self._model!r}, got one of {', '.join(served)}; set "
-                "engine.model to the name it serves, or start it with --served-model-name"
-            )
 
     async def _token(self, url: str, ask: Ask, label: str) -> int:
         body: dict[str, Json] = {

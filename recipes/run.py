@@ -18,7 +18,7 @@ from recipes.display import Display, Line
 from recipes.identity import computed, content, hashes
 from recipes.inputs import Samples, contents, rows_of, samples_of
 from recipes.schema import Recipe, RecipeError, RunSettings, Step
-from recipes.servers import Servers, asked_servers
+from recipes.servers import Servers, asked_servers, check_endpoints
 from recipes.topup import topup_words
 from recipes.trace import STAMPS
 from shards.driver_step import DriverStep, Input
@@ -139,12 +139,13 @@ class Run:
                 break
 
     def _check_servers(self, only: Sequence[str], until: str | None) -> None:
-        """Whether the cluster has the GPUs that servers need, where it is certain that they will be asked: a
-        ledger that holds anything may answer all, and is asked first."""
+        """Whether the cluster has the GPUs that servers need, and servers that exist serve what is declared,
+        where they will be asked for certain: a ledger that holds anything may answer all, and is first."""
         if self._out.exists(LEDGER):
             return
         for step in self._to_make(only, until):
             self._servers.check_room(step)
+            check_endpoints(step)
         self._end_ray()
 
     def storage(self, name: str) -> Storage:

@@ -60,6 +60,24 @@ def asked_servers(settings: Settings) -> Iterator[tuple[str, ServedSettings]]:
             yield field, cast("ServedSettings", value)
 
 
+def check_endpoints(step: Step) -> None:
+    """Look at the endpoints that a step is said to have: a wrong one would be told hours later, when asked.
+
+    Raises:
+        EndpointError: one serves another model, or does not let us in; one that is silent may come later.
+    """
+    from shards.http_client import EndpointError
+    from shards.served_model import look_at
+    from shards.served_settings import ServedSettings
+
+    values = [getattr(step.settings, field) for field in type(step.settings).model_fields]
+    try:
+        look_at(value for value in values if isinstance(value, ServedSettings) and not value.server)
+    except EndpointError as error:
+        error.add_note(f"in steps.{step.name}, looked at before the first step")
+        raise
+
+
 def expect_endpoints(step: Step) -> None:
     """Refuse to ask a model whose server only a run starts.
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from datagen import images_probe, paid
+from datagen import images_probe
 from datagen.diffusers_engine import DiffusersConfig
 from datagen.fake_images_server import MODEL
 from datagen.generators import Picture, PictureRequest
@@ -16,6 +16,7 @@ from datagen.images_api import ImagesApiConfig
 from datagen.picture_check import check_usable, is_same_picture
 from shards.http_client import EndpointsDownError
 from shards.image import ImageError, check_image
+from shards.served_model import WrongModelError
 from shards.stage import Reject
 from tiny_samples import picture
 
@@ -170,7 +171,7 @@ def test_an_edit_model_is_probed_only_for_edits(serve, draw):
 
 
 def test_another_model_is_refused_by_name(serve, draw):
-    with pytest.raises(paid.WrongModelError, match="expected a server of 'fake-images', got one of"):
+    with pytest.raises(WrongModelError, match="expected a server of 'fake-images', got one of"):
         draw([serve(model="other")], [PLAIN])
 
 

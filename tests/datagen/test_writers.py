@@ -14,7 +14,6 @@ from datagen.chat_writer import ChatWriterConfig
 from datagen.fake_chat_server import MODEL
 from datagen.instructions import STYLES
 from datagen.naming import rests_on_position
-from datagen.paid import WrongModelError
 from datagen.prompts import check_fields, load_prompts
 from datagen.template_writer import TemplateWriterConfig
 from datagen.text_checks import (
@@ -29,6 +28,7 @@ from datagen.writers import TextRequest, Written
 from shards.chat import UnfinishedError, parse_json
 from shards.http_client import EndpointError, EndpointsDownError, JsonClient
 from shards.ledger import Ledger
+from shards.served_model import WrongModelError
 from shards.stage import Reject
 from shards.storage import Storage
 from tiny_samples import picture

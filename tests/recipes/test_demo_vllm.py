@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from filters.fake_server import Behaviour, FakeServer
 from recipes.display import Display
 from recipes.run import Run
 from recipes.schema import load_recipe
+from recipes.servers import check_endpoints
+from shards.served_model import WrongModelError
 from shards.storage import Storage
 
 DEMO = Path(__file__).parents[2] / "recipes/demo_vllm.yaml"
@@ -34,6 +37,25 @@ def test_the_demo_runs_with_a_served_judge(tmp_path):
     counted = [made[name].stats["counts"]["requests"] for name in ("base_judged", "multi_judged")]
     assert sum(counted) == len(asked)
     assert (tmp_path / "out" / made["page"].directory).is_dir()
+
+
+def test_a_server_of_another_model_is_told_before_the_first_step(tmp_path):
+    out = Storage(str(tmp_path / "out"))
+    said = r"expected a server of 'Qwen/.*', got one of another"
+    with FakeServer(Behaviour(model="another")) as server:
+        recipe = load_recipe(DEMO, [f"base_judged.engine.endpoints=['{server.url}']"])
+        run = Run(recipe, out, Display(Console(quiet=True), out, recipe.name))
+        with run, pytest.raises(WrongModelError, match=said) as told:
+            run.execute()
+        assert server.asked == []
+    assert told.value.__notes__ == ["in steps.base_judged, looked at before the first step"]
+    assert [name for name in out.folders() if name.startswith("base")] == []
+
+
+def test_a_server_that_is_silent_may_come_while_the_first_steps_are_made():
+    recipe = load_recipe(DEMO, ["base_judged.engine.endpoints=['http://127.0.0.1:9']"])
+    check_endpoints(recipe.steps["base_judged"])
+    check_endpoints(recipe.steps["base"])
 
 
 def test_one_setting_of_the_shared_engine_is_for_both_steps():
