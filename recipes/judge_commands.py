@@ -104,9 +104,16 @@ def explain(
     near: Annotated[
         str,
         typer.Option(
-            metavar="QUESTION=VALUE", help="a question and the threshold of its score, e.g. consistency=3.5"
+            metavar="QUESTION[=VALUE]",
+            help="a question and the threshold of its score, e.g. consistency=3.5; with --key the question",
         ),
     ],
+    keys: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--key", help="of a sample, as a report's gallery shows it, wherever its score; repeatable"
+        ),
+    ] = None,
     within: Annotated[
         float, typer.Option(min=0, help="how far from the threshold, in the score's own unit")
     ] = 0.5,
@@ -116,17 +123,17 @@ def explain(
     limit: LimitOption = None,
     changes: SetOption = None,
 ) -> None:
-    """Have a served judge write down its reasons for the scores nearest to a threshold."""
-    from recipes.rationales import describe, write_jsonl
+    """Have a served judge write down its reasons for scores near a threshold, or those of some samples."""
+    from recipes.rationales import Near, describe, write_jsonl
     from recipes.rationales import explain as ask
 
     score, _, value = near.partition("=")
     try:
-        threshold = float(value)
+        which = keys or Near(threshold=float(value), within=within, most=most)
     except ValueError as error:
         raise RecipeError([f"--near {near}: expected QUESTION=NUMBER, got {value!r}"]) from error
     loaded = load_recipe(recipe, changes or [], limit)
-    found = ask(loaded, Storage(out or f"out/{loaded.name}"), step, score, threshold, within, most)
+    found = ask(loaded, Storage(out or f"out/{loaded.name}"), step, score, which)
     for line in describe(found):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     if to:

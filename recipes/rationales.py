@@ -1,12 +1,14 @@
-"""`bakery explain`: the judge's reasons for the samples nearest to a threshold."""
+"""`bakery explain`: the judge's reasons for scores near a threshold, or for those of some samples."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from filters.judge import Asked, make_requests, request_bytes
@@ -36,13 +38,29 @@ class Explained:
     rationale: Rationale | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Near:
+    """Scores within `within` of a threshold, the `most` nearest."""
+
+    threshold: float
+    within: float
+    most: int
+
+
 def explain(
-    recipe: Recipe, out: Storage, name: str, score: str, threshold: float, within: float, most: int
+    recipe: Recipe, out: Storage, name: str, score: str, which: Near | Sequence[str]
 ) -> list[Explained]:
-    """Ask for the reasons of the scores nearest to a threshold; each is paid once.
+    """Ask for the reasons of some scores; each is paid once.
+
+    Args:
+        recipe: with the judged step.
+        out: where it was run.
+        name: of the step.
+        score: the question.
+        which: scores near a threshold, or those of some keys.
 
     Raises:
-        RecipeError: the step has no such question, or its judge cannot write.
+        RecipeError: the step has no such question or no score of a key, or its judge cannot write.
     """
     step, scores, samples = open_judged(recipe, out, name)
     engine = step.settings.engine  # type: ignore[attr-defined]
@@ -55,8 +73,7 @@ def explain(
         raise RecipeError([f"{name}: expected a served judge, which can write, got {engine.kind!r}"])
     expect_endpoints(step)
     table = read_table(scores, score)
-    is_near = pc.less_equal(pc.abs(pc.subtract(table.column("expected"), threshold)), within)
-    chosen = nearest(table.filter(is_near).to_pylist(), threshold, within, most)
+    chosen = _near(table, which) if isinstance(which, Near) else _named(table, which, f"{name}, {score}")
     places = {(row["key"], row["reference"], row["candidate"]): row for row in chosen}
     asked = list(_asked(samples, score, engine, set(places)))
     replies = _replies(engine, score, asked, Ledger(out.child(LEDGER)))
@@ -71,6 +88,20 @@ def explain(
         for sample, requests in asked
         for address, request in requests.items()
     ]
+
+
+def _near(table: pa.Table, near: Near) -> list[Mapping[str, Any]]:
+    is_near = pc.less_equal(pc.abs(pc.subtract(table.column("expected"), near.threshold)), near.within)
+    return nearest(table.filter(is_near).to_pylist(), near.threshold, near.within, near.most)
+
+
+def _named(table: pa.Table, keys: Sequence[str], where: str) -> list[Mapping[str, Any]]:
+    rows = table.filter(pc.is_in(table.column("key"), pa.array(keys, pa.string()))).to_pylist()
+    chosen = [row for row in rows if row["status"] == "ok"]
+    lacking = [key for key in keys if key not in {row["key"] for row in chosen}]
+    if lacking:
+        raise RecipeError([f"--key {key}: expected a sample that {where} has a score of" for key in lacking])
+    return chosen
 
 
 def _asked(

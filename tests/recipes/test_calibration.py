@@ -22,11 +22,11 @@ from filters.reasons import Reasons
 from filters.report import ReportConfig, render
 from filters.rubrics import pick_questions
 from filters.served import ServedEngineConfig
-from recipes.calibration import calibrate, describe
+from recipes.calibration import calibrate, describe, open_judged
 from recipes.display import Display
 from recipes.export import export_directory
+from recipes.rationales import Near, explain, write_jsonl
 from recipes.rationales import describe as tell
-from recipes.rationales import explain, write_jsonl
 from recipes.run import Run
 from recipes.schema import RecipeError, load_recipe
 from recipes.trace import finished
@@ -35,6 +35,7 @@ from shards.http_client import EndpointError, EndpointsDownError
 from shards.index import Directory
 from shards.ledger import Ledger
 from shards.storage import Storage
+from shards.tables import read_table
 
 RECIPE = """
 name: believed
@@ -126,14 +127,31 @@ def server_that_refuses_words(made):
 def test_reasons_are_asked_for_scores_near_a_threshold_only_and_once(made, tmp_path):
     recipe, server, out, _ = made
     before = asked(server)
-    found = explain(recipe, out, "scores", "consistency", 3.5, 0.6, 4)
+    found = explain(recipe, out, "scores", "consistency", Near(threshold=3.5, within=0.6, most=4))
     assert len(found) == asked(server) - before == 4
     assert all(abs(each.expected - 3.5) <= 0.6 and each.rationale.answer == "2" for each in found)
     assert all('"reason" and "answer"' in each.prompt for each in server.asked[-4:])
     write_jsonl(found, tmp_path / "why.jsonl")
     assert len((tmp_path / "why.jsonl").read_text().splitlines()) == 4
-    assert explain(recipe, out, "scores", "consistency", 3.5, 0.6, 4) == found
+    assert explain(recipe, out, "scores", "consistency", Near(threshold=3.5, within=0.6, most=4)) == found
     assert asked(server) == before + 4
+
+
+def test_reasons_are_asked_for_samples_that_are_named_wherever_their_scores_are(made):
+    recipe, server, out, _ = made
+    near = explain(recipe, out, "scores", "consistency", Near(threshold=3.5, within=0.6, most=4))
+    rows = read_table(open_judged(recipe, out, "scores")[1], "consistency").to_pylist()
+    high = {row["key"] for row in rows if row["expected"] > 2} - {each.key for each in near}
+    keys = sorted(high)[:2]
+    before = asked(server)
+    found = explain(recipe, out, "scores", "consistency", keys)
+    assert [each.key for each in found] == keys
+    assert all(each.rationale.answer == "2" for each in found)
+    assert asked(server) - before == 2
+    with pytest.raises(RecipeError, match=r"--key none-1: expected a sample that scores, .* has") as told:
+        explain(recipe, out, "scores", "consistency", [*keys, "none-1", "none-2"])
+    assert len(told.value.errors) == 2
+    assert asked(server) - before == 2
 
 
 def test_reasons_that_came_before_an_outage_are_paid_once(made, monkeypatch):
@@ -151,7 +169,7 @@ def test_reasons_that_came_before_an_outage_are_paid_once(made, monkeypatch):
 
     monkeypatch.setattr(ServedEngineConfig, "build", lambda *_: Failing())
     with pytest.raises(EndpointsDownError):
-        explain(recipe, out, "scores", "presence", 0.5, 0.5, 3)
+        explain(recipe, out, "scores", "presence", Near(threshold=0.5, within=0.5, most=3))
     ledger = Ledger(out.child("ledger"))
     assert [ledger.get(address) is not None for address in came] == [True, False, False]
 
@@ -159,7 +177,7 @@ def test_reasons_that_came_before_an_outage_are_paid_once(made, monkeypatch):
 @pytest.mark.usefixtures("server_that_refuses_words")
 def test_a_reason_that_did_not_come_is_told(made, tmp_path):
     recipe, _, out, _ = made
-    found = explain(recipe, out, "scores", "consistency", 1.3, 0.6, 2)
+    found = explain(recipe, out, "scores", "consistency", Near(threshold=1.3, within=0.6, most=2))
     assert [each.rationale for each in found] == [None, None]
     assert next(tell(found)).startswith("2 of 2 have no reason")
     write_jsonl(found, tmp_path / "none.jsonl")
@@ -168,7 +186,7 @@ def test_a_reason_that_did_not_come_is_told(made, tmp_path):
 
 def test_a_reason_stands_on_the_page_beside_its_sample_and_is_not_asked_for(made):
     recipe, server, out, _ = made
-    found = explain(recipe, out, "scores", "presence", 0.5, 0.5, 40)
+    found = explain(recipe, out, "scores", "presence", Near(threshold=0.5, within=0.5, most=40))
     assert found
     before = len(server.asked)
     directories = [Input(storage=d.storage, manifest=d.manifest) for d in finished(out)]
@@ -200,14 +218,14 @@ def test_a_page_of_a_judge_that_wrote_nothing_has_no_reasons(made, tmp_path):
 
 def test_no_score_that_is_near_is_said(made):
     recipe, _, out, _ = made
-    assert explain(recipe, out, "scores", "consistency", 2.0, 0.0, 4) == []
+    assert explain(recipe, out, "scores", "consistency", Near(threshold=2.0, within=0.0, most=4)) == []
     assert list(tell([])) == ["no score is that near; a larger --within looks farther"]
 
 
 def test_a_question_that_was_not_asked_has_no_reasons(made):
     recipe, _, out, _ = made
     with pytest.raises(RecipeError, match=r"expected a question of .*consistency.*, got 'colour'"):
-        explain(recipe, out, "scores", "colour", 0.5, 0.6, 4)
+        explain(recipe, out, "scores", "colour", Near(threshold=0.5, within=0.6, most=4))
 
 
 def test_a_card_tells_thresholds_controls_and_the_calibration_there_is(made, tmp_path):

@@ -14,7 +14,7 @@ from filters.report import ReportConfig, render
 from recipes.bill import bills
 from recipes.calibration import calibrate, describe
 from recipes.display import Display
-from recipes.rationales import explain
+from recipes.rationales import Near, explain
 from recipes.run import Run
 from recipes.schema import RecipeError, load_recipe
 from shards.driver_step import Input
@@ -65,7 +65,7 @@ def test_a_question_that_shows_raw_references_has_no_reasons(made):
     with pytest.raises(
         RecipeError, match="checked: expected a question about a sample's own images, got 'edit_r"
     ):
-        explain(recipe, out, "checked", "edit_raw_first", 0.5, 0.5, 3)
+        explain(recipe, out, "checked", "edit_raw_first", Near(threshold=0.5, within=0.5, most=3))
 
 
 def samples(made):
