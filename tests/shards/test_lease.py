@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from shards import lease as lease_module
-from shards.lease import FILE, Lease, LeaseError, born, read_owner
+from shards.lease import FILE, FILE_BYTES, Lease, LeaseError, born, read_owner
 
 
 def write_owner(storage, **changes):
@@ -172,3 +172,13 @@ def test_a_lease_leaves_nothing_behind(disk):
     with Lease(disk, heartbeat_s=0.01):
         time.sleep(0.1)
     assert disk.names() == []
+
+
+def test_a_heartbeat_never_changes_the_size_so_that_who_reads_meanwhile_gets_all_of_it(storage, monkeypatch):
+    with Lease(storage) as lease:
+        for beat_s in (1.5, 1795675185.1234567):
+            monkeypatch.setattr("shards.lease.time.time", lambda beat_s=beat_s: beat_s)
+            lease._write()
+            assert storage.size("lease.json") == FILE_BYTES
+            assert read_owner(storage).beat_s == beat_s
+        monkeypatch.undo()
