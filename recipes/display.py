@@ -133,7 +133,7 @@ class Display:
         now = time.monotonic()
         if is_forced or now - self._written >= STATUS_EVERY_S:
             self._written = now
-            self.out.write(STATUS, json.dumps(self.status(), indent=1).encode(), is_durable=False)
+            self.out.write_again(STATUS, json.dumps(self.status(), indent=1).encode())
 
     def status(self) -> dict[str, Any]:
         """What the status file says."""

@@ -18,9 +18,6 @@ FILE = "lease.json"
 HEARTBEAT_S = 5.0
 STALE_S = 30.0
 SETTLE_S = 0.2
-# A reader asks an object store for the size, then for so many bytes: where a heartbeat came between, all of
-# the new lease must be in them.
-FILE_BYTES = 1024
 
 
 class LeaseError(RuntimeError):
@@ -101,7 +98,7 @@ class Lease:
 
     def _write(self) -> None:
         owner = Owner(self.token, socket.gethostname(), os.getpid(), born(os.getpid()), time.time())
-        self._storage.write(FILE, json.dumps(asdict(owner)).encode().ljust(FILE_BYTES), is_durable=False)
+        self._storage.write_again(FILE, json.dumps(asdict(owner)).encode())
 
     def _beat(self) -> None:
         while not self._ended.wait(self._heartbeat_s):

@@ -104,7 +104,7 @@ class ServerProcess:
 
 def publish_url(folder: Storage, name: str, number: int, url: str) -> None:
     """Say where a replica is; a restarted one takes the place of the one before."""
-    folder.write(f"{name}-{number}.json", json.dumps({"url": url}).encode(), is_durable=False)
+    folder.write_again(f"{name}-{number}.json", json.dumps({"url": url}).encode())
 
 
 def published_urls(folder: Storage, name: str) -> list[str]:

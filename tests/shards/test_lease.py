@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from shards import lease as lease_module
-from shards.lease import FILE, FILE_BYTES, Lease, LeaseError, born, read_owner
+from shards.lease import FILE, Lease, LeaseError, born, read_owner
+from shards.storage import EVEN_BYTES
 
 
 def write_owner(storage, **changes):
@@ -179,6 +180,6 @@ def test_a_heartbeat_never_changes_the_size_so_that_who_reads_meanwhile_gets_all
         for beat_s in (1.5, 1795675185.1234567):
             monkeypatch.setattr("shards.lease.time.time", lambda beat_s=beat_s: beat_s)
             lease._write()
-            assert storage.size("lease.json") == FILE_BYTES
+            assert storage.size("lease.json") == EVEN_BYTES
             assert read_owner(storage).beat_s == beat_s
         monkeypatch.undo()

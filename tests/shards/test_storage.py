@@ -219,3 +219,10 @@ def test_a_name_that_ends_in_gz_stays_the_bytes_it_was(storage):
     storage.write("a.tar.gz", b"as it is")
     assert storage.read("a.tar.gz") == b"as it is"
     assert storage.size("a.tar.gz") == 8
+
+
+def test_what_is_written_again_keeps_its_size_within_a_kilobyte(storage):
+    for text, size in ((b"{}", 1024), (b'{"a": 1}', 1024), (b"1" * 1024, 1024), (b"1" * 1025, 2048)):
+        storage.write_again("status.json", text)
+        assert storage.size("status.json") == size
+        assert storage.read("status.json").rstrip() == text
