@@ -90,7 +90,7 @@ class Kept:
         return int(self.index.num_rows)
 
     def samples(self, of: pa.Table | None = None) -> Iterator[KeptSample]:
-        """Samples in order, members checked against their hashes; the next ones are read meanwhile.
+        """Samples in order, members checked against their checksums; the next ones are read meanwhile.
 
         Args:
             of: some rows of `index`; all unless given.

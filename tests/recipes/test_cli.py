@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from command_line import bakery
 from recipes.check import expectations
 from recipes.schema import load_recipe
 from shards.storage import Storage
@@ -17,18 +18,6 @@ steps:
   packed: {step: pack, input: base}
 """
 ROOT = Path(__file__).parent.parent.parent
-
-
-def bakery(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "recipes.cli", *words],
-        cwd=folder,
-        env=os.environ | {"COLUMNS": "200", "PYTHONPATH": str(ROOT), "NO_COLOR": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 @pytest.fixture(scope="module")

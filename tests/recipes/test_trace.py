@@ -1,15 +1,13 @@
 """`bakery why` and `bakery show`: a sample's whole way, that of what it was made from included."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from rich.console import Console
 
+from command_line import bakery
 from filters.fake_server import MODEL, Behaviour, FakeServer
 from recipes.display import Display
 from recipes.run import Run
@@ -20,7 +18,6 @@ from shards.index import Directory
 from shards.manifest import Manifest, write_manifest
 from shards.storage import Storage
 
-ROOT = Path(__file__).parents[2]
 RECIPE = """
 name: traced
 seed: 5
@@ -40,18 +37,6 @@ steps:
     questions: [candidate_present]
     engine: {{kind: served, model: {model}, revision: r1, endpoints: ["{url}"]}}
 """
-
-
-def bakery(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "recipes.cli", *words],
-        cwd=folder,
-        env=os.environ | {"COLUMNS": "80", "PYTHONPATH": str(ROOT), "NO_COLOR": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +101,10 @@ def test_a_bad_file_is_named_with_its_reason_when_the_run_is_done(tmp_path: Path
     assert "base: set.csv:6" not in done.stdout
     assert "base: 1 more in " in done.stdout
     assert "rejects.parquet, and on a report's page" in done.stdout
-    assert "rejected: missing_image: gone.png" in bakery(tmp_path, "why", "out/bad", "set.csv:6").stdout
+    assert (
+        "rejected: missing_image: gone.png"
+        in bakery(tmp_path, "why", "out/bad", "set.csv:6", columns=80).stdout
+    )
 
 
 def test_words_in_brackets_and_of_any_language_are_printed_as_they_are(tmp_path: Path) -> None:
@@ -132,7 +120,7 @@ def test_words_in_brackets_and_of_any_language_are_printed_as_they_are(tmp_path:
     assert bakery(tmp_path, "run", "r.yaml").returncode == 0
     (name,) = (path for path in (tmp_path / "out/words").glob("base-*"))
     (key,) = Directory(Storage(str(name))).places
-    assert f"instruction: {words}\n" in bakery(tmp_path, "show", "out/words", key).stdout
+    assert f"instruction: {words}\n" in bakery(tmp_path, "show", "out/words", key, columns=80).stdout
 
 
 def test_the_last_made_comes_first_whatever_the_names_and_what_reads_none_of_them_never(
