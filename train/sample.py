@@ -52,11 +52,15 @@ def sample_latents(
     """Latent tokens [n, C] float32 of one image.
 
     Args:
+        prompt: what to draw; without references there is no image guidance, whatever the settings say: the
+            context without images is then the full one, and what lies past it is no guidance.
         noise_nC: standard normal; where sampling starts.
         bridge: used where `config.uses_bridge`.
         watch: called with (step, guided velocity).
     """
     device = noise_nC.device
+    if not prompt.tokens.references:
+        config = replace(config, image_scale=1.0)
     branches = _branches(model, prompt, config, bridge if config.uses_bridge else None, device)
     step = _Step.make(model, prompt.target, branches, device)
     only_full = _Step.make(model, prompt.target, branches[:1], device)

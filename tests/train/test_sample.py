@@ -97,3 +97,15 @@ def test_impossible_settings_are_named_together():
         "sampler.renorm",
         "sampler.shift",
     ]
+
+
+def test_without_references_there_is_no_image_guidance(golden):
+    model, prompt, noise, config = golden
+    alone = replace(prompt, tokens=replace(prompt.tokens, references=()), latent_IC=[])
+    alone = replace(alone, patch_VC=prompt.patch_VC[:0])
+    guided_by_text = replace(config, text_scale=4.0, image_scale=1.0)
+    want = sample_latents(model, alone, noise, guided_by_text)
+    torch.testing.assert_close(
+        sample_latents(model, alone, noise, replace(guided_by_text, image_scale=2.0)), want
+    )
+    assert not torch.allclose(sample_latents(model, alone, noise, config), want, atol=1e-4)
