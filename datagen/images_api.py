@@ -11,7 +11,7 @@ import binascii
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from datagen.generators import (
     Does,
@@ -23,7 +23,7 @@ from datagen.generators import (
     check_guidance,
     told,
 )
-from datagen.images_probe import Probe
+from datagen.images_probe import PROBE_PX, Probe
 from datagen.paid import PaidModel, Refused, seeds
 from datagen.picture_check import check_usable
 from shards.endpoints import Ask
@@ -60,6 +60,18 @@ class ImagesApiConfig(ServedSettings):
         default=4, ge=1, le=256, description="pictures at once at each endpoint, for each worker"
     )
     timeout_s: Annotated[float, Field(**RUN)] = Field(default=600, gt=0, description="of one picture")
+    probe_px: Annotated[tuple[PositiveInt, PositiveInt], Field(**RUN)] = Field(
+        default=PROBE_PX,
+        description="width and height of the pictures that a server is tried with: not square, and of a size "
+        "that the model draws",
+    )
+
+    @field_validator("probe_px")
+    @classmethod
+    def _not_square(cls, size_px: tuple[int, int]) -> tuple[int, int]:
+        if size_px[0] == size_px[1]:
+            raise ValueError("another width than height, or an ignored size would not show")
+        return size_px
 
     @model_validator(mode="after")
     def _check_guidance(self) -> ImagesApiConfig:
@@ -83,7 +95,9 @@ class ImagesApi:
 
     def __init__(self, config: ImagesApiConfig, ledger: Ledger) -> None:
         self._config = config
-        self._model = PaidModel(config, ledger, Probe(config.model, config.does, self._probed))
+        self._model = PaidModel(
+            config, ledger, Probe(config.model, config.does, self._probed, config.probe_px)
+        )
         self.close = self._model.close
         self.take_counts = self._model.take_counts
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from datagen.encoding import decode_image
 from datagen.generators import PictureRequest
-from shards.image import ImageError
+from shards.image import ImageError, named_by_content
 from shards.sample import EncodedImage
 
 DARK = 12
@@ -22,19 +22,6 @@ ALIKE = 32  # of a block's mean colour, in its widest channel: light may change 
 KEPT = 0.6
 """Of 45 rendered edits, shifted by 2 % and zoomed by 4 %, each kept 0.79 or more. Of 490 pairs of other
 references 0.76 are told; the rest stand before alike plain backdrops, and are left to verification."""
-MAGIC = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpg", b"RIFF": "webp"}
-
-
-def named_by_content(data: bytes) -> EncodedImage:
-    """The image, its extension told by its first bytes.
-
-    Raises:
-        ImageError: no PNG, JPEG or WebP.
-    """
-    for magic, extension in MAGIC.items():
-        if data.startswith(magic):
-            return EncodedImage(data, extension)
-    raise ImageError("not_an_image", f"expected a PNG, JPEG or WebP, got {data[:12]!r}")
 
 
 def check_usable(data: bytes, request: PictureRequest) -> EncodedImage:

@@ -14,7 +14,7 @@ from datagen.fake_images_server import MODEL
 from datagen.generators import Picture, PictureRequest
 from datagen.images_api import ImagesApiConfig
 from datagen.picture_check import check_usable, is_same_picture
-from shards.http_client import EndpointsDownError
+from shards.http_client import EndpointError, EndpointsDownError
 from shards.image import ImageError, check_image
 from shards.served_model import WrongModelError
 from shards.stage import Reject
@@ -168,6 +168,22 @@ def test_an_edit_model_is_probed_only_for_edits(serve, draw):
     server = serve()
     draw([server], [EDIT], does=("edit",))
     assert {asked.path for asked in server.images.asked} == {"edits"}
+
+
+def test_the_probe_asks_for_a_size_that_the_model_draws(serve, draw, images_api):
+    server = serve()
+    draw([server], [PLAIN, EDIT], probe_px=(96, 48))
+    assert sum(asked.fields["size"] == "96x48" for asked in server.images.asked) == 7
+    assert images_api(server).computed() == images_api(server, probe_px=(96, 48)).computed()
+    with pytest.raises(ValidationError, match=r"probe_px\n.*another width than height"):
+        images_api(server, probe_px=(96, 96))
+
+
+def test_a_probe_that_is_refused_says_what_it_asked_for(serve, draw):
+    with pytest.raises(
+        EndpointError, match=r"http_400: .*; the probe asks for 512x256: probe_px sets a size"
+    ):
+        draw([serve(always="400")], [PLAIN])
 
 
 def test_another_model_is_refused_by_name(serve, draw):
