@@ -1,4 +1,4 @@
-"""Commands about models: train on what was built, draw a picture, look at what the bridge finds relevant."""
+"""Commands about models: train on what was built, draw, serve, look at what the bridge finds relevant."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ commands = typer.Typer()
 
 Checkpoint = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="a model directory")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto for whichever there is")]
+CpuThreads = Annotated[
+    int, typer.Option(min=1, help="that multiply on a CPU; other numbers change pictures by a last bit")
+]
+Bridge = Annotated[bool, typer.Option(help="apply the bridge while sampling")]
+Steps = Annotated[int, typer.Option(min=2, help="points in time of the sampler; more take longer")]
 Size = Annotated[
     int,
     typer.Option(
@@ -57,9 +62,10 @@ def generate(
     to: Annotated[Path, typer.Option("--to", help="PNG to write")] = Path("generated.png"),
     size_px: Size = 1024,
     seed: Annotated[int, typer.Option(help="of the noise: the same seed draws the same picture")] = 0,
-    steps: Annotated[int, typer.Option(min=2, help="points in time of the sampler; more take longer")] = 50,
-    bridge: Annotated[bool, typer.Option(help="apply the bridge while sampling")] = False,
+    steps: Steps = 50,
+    bridge: Bridge = False,
     device: Device = "auto",
+    cpu_threads: CpuThreads = 1,
 ) -> None:
     """Draw one image from references and an instruction."""
     from train.main import main_generate
@@ -74,8 +80,50 @@ def generate(
         steps=steps,
         uses_bridge=bridge,
         device=device,
+        cpu_threads=cpu_threads,
     )
     console.print(f"{into}", highlight=False)
+
+
+@commands.command()
+def serve(
+    checkpoint: Checkpoint,
+    host: Annotated[
+        str, typer.Option(help="to listen at; other machines reach any but the default")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free")] = 8000,
+    label: Annotated[
+        str, typer.Option("--name", help="first half of the model's name; the directory's if unset")
+    ] = "",
+    steps: Steps = 50,
+    bridge: Bridge = False,
+    vit_px: Annotated[
+        int | None, typer.Option(help="longest side of references for the ViT; as in training if unset")
+    ] = None,
+    device: Device = "auto",
+    cpu_threads: CpuThreads = 1,
+    places: Annotated[int, typer.Option(min=1, help="pictures that may wait or be drawn")] = 16,
+    show_name: Annotated[bool, typer.Option("--show-name", help="print the model's name and end")] = False,
+) -> None:
+    """Serve a checkpoint behind the OpenAI images API, one picture at a time."""
+    from train.serve import Serving, main_serve
+
+    serving = Serving(
+        checkpoint=checkpoint,
+        host=host,
+        port=port,
+        label=label,
+        steps=steps,
+        uses_bridge=bridge,
+        vit_px=vit_px,
+        device=device,
+        cpu_threads=cpu_threads,
+        places=places,
+    )
+    if show_name:
+        console.print(serving.name(), highlight=False)
+    else:
+        raise typer.Exit(main_serve(serving))
 
 
 @commands.command()

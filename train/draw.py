@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -45,22 +45,25 @@ def draw(
     sampler: SamplerConfig,
     bridge: BridgeConfig | None = None,
     seed: int = 0,
+    *,
+    watch: Callable[[int, Tensor], None] | None = None,
 ) -> Image.Image:
     """Draw an image.
 
     Args:
         studio: model and encoders.
-        references: RGB.
+        references: RGB; none draws from the instruction alone.
         instruction: what to draw.
         size: wished (width, height) in pixels; the resize rule of targets has the last word.
         key: of the sample; with `seed` it alone decides the noise, whatever the number or order of others.
         sampler: steps and guidance.
         bridge: used where the sampler's settings say so.
         seed: of the run.
+        watch: called with (step, guided velocity); what it raises ends the drawing.
     """
     prompt = make_prompt(studio, references, instruction, size, key, seed)
     noise = keyed_normal((prompt.target.size, studio.config.latent.token_size), seed, "draw", key, "noise")
-    tokens = sample_latents(studio.model, prompt, noise.to(studio.device), sampler, bridge)
+    tokens = sample_latents(studio.model, prompt, noise.to(studio.device), sampler, bridge, watch=watch)
     latent = from_tokens(tokens, prompt.target, studio.config.latent.patch)
     return to_image(studio.autoencoder.decode(latent[None])[0])
 

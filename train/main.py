@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from train.bridge_config import BridgeConfig, bridge_preset
-from train.config import TINY, ConfigError
+from train.config import TINY, ConfigError, ModelConfig
 from train.config_files import read_config
 from train.guidance import SamplerConfig
 from train.page import PAGE
@@ -74,6 +74,7 @@ def main_generate(
     uses_bridge: bool = False,
     vit_px: int | None = None,
     device: str = "auto",
+    cpu_threads: int = 1,
 ) -> Path:
     """Draw one image; the seed alone decides the noise.
 
@@ -89,22 +90,22 @@ def main_generate(
         vit_px: longest side of references for the ViT; None: as in training (518). The released inference
             has 980.
         device: cpu, cuda or auto.
+        cpu_threads: that multiply where the device is a CPU; other numbers give other last bits.
 
     Raises:
         ConfigError: the directory is no model, or a setting cannot be sampled.
     """
     from train.draw import draw
     from train.pixels import open_picture
+    from train.threads import limited_threads
 
     sampler = SamplerConfig(steps=steps, uses_bridge=uses_bridge)
     if sampler.problems():
         raise ConfigError("\n".join(sampler.problems()))
-    studio, bridge = _open_studio(checkpoint, device), checkpoint_bridge(checkpoint)
-    if vit_px is not None:
-        rule = replace(studio.config.vit_resize, max_px=vit_px)
-        studio = replace(studio, config=replace(studio.config, vit_resize=rule).check())
+    studio, bridge = open_studio(checkpoint, device, vit_px), checkpoint_bridge(checkpoint)
     images = [open_picture(path) for path in references]
-    image = draw(studio, images, instruction, size, "generate", sampler, bridge, seed)
+    with limited_threads(cpu_threads):
+        image = draw(studio, images, instruction, size, "generate", sampler, bridge, seed)
     into.parent.mkdir(parents=True, exist_ok=True)
     image.save(into)
     return into
@@ -135,7 +136,7 @@ def main_relevance(checkpoint: Path, directory: str, key: str, into: Path, *, de
             f"{directory}: expected a key of its samples, got {key!r}; there are "
             f"{', '.join(islice(directory_of_sample.places, 3))} and others: see its index"
         )
-    sample, studio = directory_of_sample[key], _open_studio(checkpoint, device)
+    sample, studio = directory_of_sample[key], open_studio(checkpoint, device)
     block, noising = flex_block(studio.device), Noising(key=("relevance", key))
     batch = make_batch([sample], studio.config, studio.tokenizer, noising, block or 1)
     inputs = to_device(batch, studio.autoencoder, studio.config, studio.device, block)
@@ -153,7 +154,23 @@ def checkpoint_bridge(checkpoint: Path) -> BridgeConfig:
     return replace(bridge_preset("recommended"), **stored) if stored else bridge_preset("recommended")
 
 
-def _open_studio(checkpoint: Path, device: str) -> Studio:
+def with_vit_px(config: ModelConfig, vit_px: int | None) -> ModelConfig:
+    """A configuration whose references are sized for the ViT to another longest side; None: as in training.
+
+    Raises:
+        ConfigError: the model has not the positions.
+    """
+    if vit_px is None:
+        return config
+    return replace(config, vit_resize=replace(config.vit_resize, max_px=vit_px)).check()
+
+
+def open_studio(checkpoint: Path, device: str, vit_px: int | None = None) -> Studio:
+    """All that drawing with a checkpoint needs, loaded.
+
+    Raises:
+        ConfigError: the directory is no model, the device is not there, or `vit_px` is too large.
+    """
     import torch
 
     from train.draw import Studio
@@ -163,7 +180,7 @@ def _open_studio(checkpoint: Path, device: str) -> Studio:
 
     kind = kind_of(device)
     dtype = torch.bfloat16 if kind == "cuda" else torch.float32
-    config = read_config(checkpoint)
+    config = with_vit_px(read_config(checkpoint), vit_px)
     return Studio(
         model=load_model(checkpoint, kind, dtype),
         autoencoder=load_autoencoder(checkpoint, config, kind, dtype),

@@ -24,7 +24,7 @@ def open_rgb(data: bytes) -> Image.Image:
     Raises:
         OSError: the file breaks off or is no image.
     """
-    return _rgb(Image.open(io.BytesIO(data)))
+    return rgb(Image.open(io.BytesIO(data)))
 
 
 def open_picture(path: Path) -> Image.Image:
@@ -35,14 +35,15 @@ def open_picture(path: Path) -> Image.Image:
     """
     try:
         with Image.open(path) as opened:
-            return _rgb(ImageOps.exif_transpose(opened))
+            return rgb(ImageOps.exif_transpose(opened))
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: expected a picture, got no file") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ConfigError(f"{path}: expected a picture, got: {error}") from error
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def rgb(image: Image.Image) -> Image.Image:
+    """An image in RGB; transparent parts on white."""
     if image.mode in ("RGBA", "LA", "P") and (image.mode != "P" or "transparency" in image.info):
         layer = image.convert("RGBA")
         image = Image.new("RGB", layer.size, "white")

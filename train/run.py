@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -18,6 +16,7 @@ from train.parallel import World, joined_world
 from train.pretrained import write_tiny
 from train.settings import TINY_BASE, TrainSettings
 from train.stopping import Stopping
+from train.threads import limited_threads
 from train.tokenizer import load_tokenizer
 
 
@@ -64,17 +63,6 @@ def release() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-@contextmanager
-def limited_threads(count: int | None) -> Iterator[None]:
-    """Multiply by so many threads of the CPU, and by as many as before at the end."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _check_data(settings: TrainSettings, base: Path, world: World) -> None:
