@@ -16,7 +16,7 @@ commands = typer.Typer()
 Checkpoint = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="a model directory")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto for whichever there is")]
 CpuThreads = Annotated[
-    int, typer.Option(min=1, help="that multiply on a CPU; other numbers change pictures by a last bit")
+    int, typer.Option(min=1, help="that multiply on a CPU; other numbers give other bytes")
 ]
 Bridge = Annotated[bool, typer.Option(help="apply the bridge while sampling")]
 Steps = Annotated[int, typer.Option(min=2, help="points in time of the sampler; more take longer")]
