@@ -188,7 +188,7 @@ async def read_form(request: web.Request) -> Sent:
     fields = {name: value for name, value in form.items() if name not in REFERENCES}
     if twice := [name for name in fields if len(form.getall(name)) > 1]:
         raise OrderError(f"{twice[0]}: expected it once, got it {len(form.getall(twice[0]))} times", twice[0])
-    references = [_picture(value) for name, value in form.items() if name in REFERENCES]
+    references = [_picture_bytes(value) for name, value in form.items() if name in REFERENCES]
     if not references:
         raise OrderError(
             "image[]: expected a picture or more, got none; /v1/images/generations draws from words alone",
@@ -197,7 +197,7 @@ async def read_form(request: web.Request) -> Sent:
     return Sent(fields, references)
 
 
-def _picture(value: object) -> bytes:
+def _picture_bytes(value: object) -> bytes:
     """A form's picture: a file, or a part whose type says that it is no text."""
     if isinstance(value, web.FileField):
         return value.file.read()
