@@ -11,7 +11,7 @@ from shards.sample import Candidate, EncodedImage, Provenance, Sample
 from train.config import TINY
 from train.draw import draw
 from train.guidance import SamplerConfig
-from train.main import _open_studio
+from train.main import open_studio
 from train.pretrained import write_tiny
 from train.run import run_stages
 from training_runs import lines, settings
@@ -84,7 +84,7 @@ def decibels(drawn, target):
 
 @pytest.mark.parametrize("guidance", [1.0, SamplerConfig().text_scale])
 def test_each_picture_is_that_of_its_own_reference_and_instruction(learnt, walls, guidance):
-    studio = _open_studio(learnt / "stage1_base/model", "cpu")
+    studio = open_studio(learnt / "stage1_base/model", "cpu")
     sampler = SamplerConfig(steps=12, text_scale=guidance)
     targets = [pixels(Image.open(io.BytesIO(sample.target.data))) for sample in walls]
     for number, sample in enumerate(walls):
