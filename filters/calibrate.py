@@ -25,7 +25,7 @@ class CalibrateError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A measured share with its 95 % interval, and on how many samples it was measured."""
+    """A measured value with its 95 % interval, and on how many samples or cases it was measured."""
 
     value: float
     low: float
