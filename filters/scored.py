@@ -86,26 +86,37 @@ def read_scores(tables: Sequence[Storage], scores: Sequence[str]) -> dict[str, p
     Raises:
         SelectError: no directory holds the question, or two do.
     """
-    held: dict[str, Storage] = {}
-    asked = {score.partition(".")[0] for score in scores}
-    for storage in {storage.uri: storage for storage in tables}.values():
-        for question in questions(storage):
-            if question in held and question in asked:
-                raise SelectError(
-                    f"score {question!r}: expected it in one directory of scores, got it in "
-                    f"{held[question].uri} and {storage.uri}; leave one of them out"
-                )
-            held[question] = storage
+    held = find_tables(tables, scores)
     if not held:  # judges of no sample write no table
         return dict.fromkeys(scores, NOTHING)
     found = {}
     for score in scores:
         question, _, value = score.partition(".")
-        if question not in held:
+        table = read_table(held[question], question, ["key", value or "expected", "status"])
+        found[score] = table.rename_columns(["key", "value", "status"])
+    return found
+
+
+def find_tables(tables: Sequence[Storage], scores: Sequence[str]) -> dict[str, Storage]:
+    """The directory of each score's question, by question; none at all where no directory holds any.
+
+    Raises:
+        SelectError: no directory holds the question, or two do.
+    """
+    held: dict[str, Storage] = {}
+    asked = {score: score.partition(".")[0] for score in scores}
+    for storage in {storage.uri: storage for storage in tables}.values():
+        for question in questions(storage):
+            if question in held and question in asked.values():
+                raise SelectError(
+                    f"score {question!r}: expected it in one directory of scores, got it in "
+                    f"{held[question].uri} and {storage.uri}; leave one of them out"
+                )
+            held[question] = storage
+    for score, question in asked.items():
+        if held and question not in held:
             raise SelectError(
                 f"score {score!r}: expected a question of {', '.join(sorted(held))}, got {question!r}; "
                 "judge it first"
             )
-        table = read_table(held[question], question, ["key", value or "expected", "status"])
-        found[score] = table.rename_columns(["key", "value", "status"])
-    return found
+    return {question: held[question] for question in asked.values() if held}

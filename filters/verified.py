@@ -11,7 +11,7 @@ from typing import Any
 
 from filters.check_measure import LEAST, CheckMeasure, measure_check
 from filters.checks import ALL, CHECKS, LIKENESS
-from filters.claims import read_claim
+from filters.claims import read_claims
 from filters.decisions import short_hash
 from filters.embedded import ASSETS
 from filters.gallery import Card, Chip, cards, value_words
@@ -116,13 +116,6 @@ def _measures(
         found = measure_check(check, asked, right, faults)
         if found:
             yield found
-
-
-def read_claims(directory: Directory, keys: set[str]) -> Iterator[Sample]:
-    """Samples by key without their pictures: only the JSON member of each is read."""
-    for key in sorted(keys & set(directory.places), key=lambda key: directory.places[key]):
-        shard, place = directory.places[key]
-        yield read_claim(directory, shard, directory.row(shard, place))
 
 
 def _grid(

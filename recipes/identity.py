@@ -28,7 +28,7 @@ def computed(step: Step) -> dict[str, Json]:
         "settings": step.settings.computed(),
         "limit": step.limit,
     }
-    if step.step_type.kind in ("samples", "scores"):
+    if step.is_of_workers:
         value["shard_size"] = step.shard_size
     if step.step_type.kind == "samples":
         value["index"] = FORMAT

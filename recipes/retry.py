@@ -58,8 +58,8 @@ def spoilt(recipe: Recipe, out: Storage, name: str, status: str) -> list[str]:
     Raises:
         RecipeError: the recipe has no such judged step, or it was never run.
     """
-    if name not in recipe.steps or recipe.steps[name].step_type.kind != "scores":
-        judged = [each.name for each in recipe.steps.values() if each.step_type.kind == "scores"]
+    judged = [s.name for s in recipe.steps.values() if s.step_type.kind == "scores" and s.is_of_workers]
+    if name not in judged:
         raise RecipeError([f"{recipe.path}: expected a judged step of {', '.join(judged)}, got {name!r}"])
     directory = directories(recipe)[name]
     storage = out.child(directory)

@@ -166,7 +166,7 @@ class Run:
         self._display.begin(step.name, self.storage(step.name).uri)
         began = time.perf_counter()
         try:
-            make = self._produce if step.step_type.kind in ("samples", "scores") else self._drive
+            make = self._produce if step.is_of_workers else self._drive
             manifest = make(step, began)
         except BaseException as error:
             error.add_note(f"in {self._recipe.path}: steps.{step.name}")

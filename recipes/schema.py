@@ -15,6 +15,7 @@ from recipes.wiring import Wiring, in_order, wire
 from shards.sample import KEY_PATTERN
 from shards.setting_faults import fault_lines, flags, unknown
 from shards.step import StepSettings
+from shards.worker_step import WorkerStep
 from shards.yaml_file import YamlError, parse_yaml, read_yaml
 
 
@@ -67,6 +68,11 @@ class Step:
     def step_type(self) -> StepType:
         """What `STEPS` says of its type."""
         return STEPS[self.type]
+
+    @property
+    def is_of_workers(self) -> bool:
+        """Whether workers make it; the driver makes the others by itself."""
+        return isinstance(self.settings, WorkerStep)
 
     @property
     def reads(self) -> list[str]:

@@ -178,6 +178,12 @@ STEPS: dict[str, StepType] = {
         {"input": SETS, "prints?": ("scores",), "scores?": ("scores",), "against?": ("samples", "scores")},
         "keeps the best of equal and near samples; drops those that benchmarks hold",
     ),
+    "evaluate": StepType(
+        "filters.evaluate:EvaluateConfig",
+        "scores",
+        {"input": SETS, "scores*": ("scores",)},
+        "makes a benchmark's figures of what judges found: composition, distinction, with intervals",
+    ),
     "pack": StepType(
         "shards.pack:PackConfig",
         "samples",

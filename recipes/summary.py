@@ -20,7 +20,7 @@ OF_A_REASON, OF_A_STEP = 2, 6  # rejects that are named
 
 
 def summarize(console: Console, out: Storage, manifests: Mapping[str, Manifest]) -> None:
-    """Print the books of each step, some of what it rejected, and the path of each page."""
+    """Print the books of each step, some of what it rejected, a benchmark's figures, each page's path."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("step")
     for name in NUMBERS:
@@ -32,6 +32,9 @@ def summarize(console: Console, out: Storage, manifests: Mapping[str, Manifest])
     for manifest in manifests.values():
         for line in _rejected(out, manifest):
             console.print(line, highlight=False, markup=False, soft_wrap=True)
+    for manifest in manifests.values():
+        if "figures" in manifest.stats:
+            console.print(f"{manifest.name}: {manifest.stats['figures']}", highlight=False, soft_wrap=True)
     for manifest in manifests.values():
         if manifest.kind == "page":
             page = next(name for name in manifest.files if name.endswith(".html"))

@@ -1,0 +1,132 @@
+"""Evaluations of one benchmark side by side, and how each differs from the first over the cases of both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from filters.benchmarks import COM, COMPOSITION, DIS, OVERALL, SHOWN, Figures, figures, paired
+from filters.calibrate import Interval
+from filters.evaluated import Evaluated
+
+NOTE = (
+    "Scores are one judge's answers to our wording, on the benchmark's scale and by its formulas: they "
+    "compare models under the same judge, and do not compare with published tables."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One figure of every evaluation.
+
+    Attributes:
+        heading: of the column.
+        measure: that it is the mean of; "" for Overall.
+        subtask: that it is of; None for a total.
+    """
+
+    heading: str
+    measure: str
+    subtask: str | None = None
+
+    def of(self, found: Figures) -> Interval | None:
+        """The figure; None where it was not measured."""
+        if self.subtask is None:
+            return found.totals.get(self.heading)
+        return found.subtasks.get(self.subtask, {}).get(self.measure)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """An evaluation less the first one, over the cases of both.
+
+    Attributes:
+        label: of the evaluation.
+        against: of the first one.
+        cases: of both, with a composition score in each.
+        figures: of the cases' differences; None where the two do not compare.
+        why: they do not.
+    """
+
+    label: str
+    against: str
+    cases: int
+    figures: Figures | None
+    why: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Evaluations that share cases, by label."""
+
+    evaluations: Mapping[str, Evaluated]
+
+    @property
+    def columns(self) -> list[Column]:
+        """Every subtask's composition, COM, every subtask's distinction, DIS, Overall."""
+        found: list[Column] = []
+        for measure, total in ((COMPOSITION, COM), (SHOWN, DIS)):
+            held = [
+                s for e in self.evaluations.values() for s, m in e.figures.subtasks.items() if measure in m
+            ]
+            names = sorted(set(held))
+            found += [Column(heading=name or "unnamed", measure=measure, subtask=name) for name in names]
+            found.append(Column(heading=total, measure=measure))
+        return [*found, Column(heading=OVERALL, measure="")]
+
+    @property
+    def differences(self) -> list[Difference]:
+        """Of each evaluation but the first."""
+        (first, base), *others = self.evaluations.items()
+        return [_difference(label, other, first, base) for label, other in others]
+
+
+def _difference(label: str, other: Evaluated, against: str, base: Evaluated) -> Difference:
+    pairs = paired(base.cases, other.cases)
+    why = _why_not(base.asked, other.asked)
+    found = None if why else figures(pairs, base.resamples, base.seed)
+    return Difference(label=label, against=against, cases=pairs.count(COMPOSITION), figures=found, why=why)
+
+
+def _why_not(one: Mapping[str, object], two: Mapping[str, object]) -> str:
+    """Which answers are another judge's, or to another question; "" where both asked the same.
+
+    >>> _why_not({"shown": 1}, {"shown": 2, "prompt_following": 3})
+    'another judge or wording of shown'
+    """
+    other = [role for role in one if role in two and one[role] != two[role]]
+    return f"another judge or wording of {', '.join(other).replace('_', ' ')}" if other else ""
+
+
+def comparisons(evaluations: Mapping[str, Evaluated]) -> list[Comparison]:
+    """Evaluations by label, those together that share a case with the first of their group."""
+    groups: list[dict[str, Evaluated]] = []
+    for label, evaluated in evaluations.items():
+        group = next((g for g in groups if _shares_cases(next(iter(g.values())), evaluated)), None)
+        if group is None:
+            groups.append({label: evaluated})
+        else:
+            group[label] = evaluated
+    return [Comparison(evaluations=group) for group in groups]
+
+
+def _shares_cases(one: Evaluated, two: Evaluated) -> bool:
+    return one.by == two.by and bool(set(one.cases.places) & set(two.cases.places))
+
+
+def signed_words(figure: Interval) -> str:
+    """A difference with its interval.
+
+    >>> signed_words(Interval(value=-0.125, low=-0.3, high=0.05, n=9))
+    '-0.12 (-0.30 to +0.05)'
+    """
+    return f"{figure.value:+.2f} ({figure.low:+.2f} to {figure.high:+.2f})"
+
+
+def sides(found: Sequence[Interval | None]) -> list[str]:
+    """Of differences "good", "bad", or "" where the interval holds 0.
+
+    >>> sides([Interval(value=1, low=0.5, high=2, n=9), Interval(value=1, low=-1, high=2, n=9), None])
+    ['good', '', '']
+    """
+    return ["" if f is None or f.low <= 0 <= f.high else "good" if f.value > 0 else "bad" for f in found]

@@ -1,0 +1,92 @@
+"""The cases of an evaluation: which sample was drawn for which, and of which there is no picture."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from filters.benchmarks import COMPOSITION, Picture
+from filters.claims import read_claims
+from filters.evaluated import Coverage
+from filters.prints import samples_below
+from filters.scored import read_samples
+from shards.driver_step import Input
+from shards.finish import read_rejects
+from shards.index import Directory
+from shards.sample import Sample
+
+DRAWN = ("draw", "draw_benchmark")  # types of steps whose rejects are pictures that a model did not draw
+ROUND = re.compile(r"-r\d+$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claims:
+    """What the evaluated samples claim, and the cases that there are.
+
+    Attributes:
+        by: column that names the subtasks.
+        kept: the samples that are evaluated, without their pictures.
+        cases: of all samples of the directory.
+        undrawn: cases of which nothing could be drawn.
+    """
+
+    by: str
+    kept: Sequence[Sample]
+    cases: frozenset[str]
+    undrawn: frozenset[str]
+
+    @classmethod
+    def of(cls, of: Input, by: str) -> Claims:
+        """Of a directory of samples, or of those that a selection keeps."""
+        directory = samples_below(of)
+        opened = Directory(directory.storage)
+        held = list(read_claims(opened, set(opened.places)))
+        keys = set(read_samples(of).keys.to_pylist())
+        kept = sorted((sample for sample in held if sample.key in keys), key=lambda sample: sample.key)
+        rejected: list[str] = []
+        if directory.manifest.type in DRAWN:
+            rejected = [row["key"] for row in read_rejects(directory.storage)]
+        cases = frozenset(map(case_of, held))
+        return cls(by=by, kept=kept, cases=cases, undrawn=frozenset(undrawn(held, rejected)))
+
+    def place(self, sample: Sample) -> tuple[str, str]:
+        """The case that a sample was drawn for, and its subtask."""
+        found = sample.provenance
+        return case_of(sample), found.task if self.by == "task" else found.case
+
+    def coverage(self, pictures: Sequence[Picture], unread: int) -> Coverage:
+        """How many of the cases stand behind the figures."""
+        seen = {picture.case for picture in pictures}
+        scored = {picture.case for picture in pictures if COMPOSITION in picture.scores}
+        return Coverage(
+            cases=len(self.cases) + len(self.undrawn),
+            scored=len(scored),
+            undrawn=len(self.undrawn),
+            unselected=len(self.cases - seen),
+            unreadable=len(seen - scored),
+            pictures=len(pictures),
+            unreadable_pictures=unread,
+        )
+
+
+def case_of(sample: Sample) -> str:
+    """The key of the case that a sample was drawn for; of one that nobody drew, its own."""
+    found = sample.provenance.origin.get("case_key")
+    return found if isinstance(found, str) else sample.key
+
+
+def undrawn(held: Iterable[Sample], rejected: Iterable[str]) -> set[str]:
+    """Cases of which no round became a sample, by the key of their first round.
+
+    A round's key is that of the first with `-r` and its number behind it; a key may end so by itself.
+    """
+    drawn = {_first_round(sample) for sample in held}
+    lost = set(rejected)
+    firsts = {ROUND.sub("", key) if ROUND.sub("", key) in drawn | lost else key for key in lost}
+    return firsts - drawn
+
+
+def _first_round(sample: Sample) -> str:
+    number = sample.provenance.origin.get("round")
+    return sample.key.removesuffix(f"-r{number}") if number else sample.key

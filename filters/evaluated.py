@@ -1,0 +1,199 @@
+"""What an evaluation leaves: figures with intervals, the cases behind them, every picture's scores."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from filters.benchmarks import MEASURES, TOTALS, Cases, Figures, Picture, average_rounds
+from filters.calibrate import Interval
+from shards.sample import Json
+from shards.storage import Storage, StorageError
+
+FILE = "evaluated.parquet"
+RESULT = "evaluation.json"
+SCHEMA = 1
+DIGITS = 6  # of a figure: beyond them threads that add in another order would show
+TABLE = pa.schema(
+    [
+        ("key", pa.string()),
+        ("case", pa.string()),
+        ("subtask", pa.string()),
+        *((measure, pa.float64()) for measure in MEASURES),
+        ("shown", pa.list_(pa.bool_())),
+    ]
+)
+
+
+class EvaluatedError(ValueError):
+    """A directory that holds no evaluation of ours: *where: expected what, got what; the way out*."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coverage:
+    """How many of the cases stand behind the figures.
+
+    Attributes:
+        cases: there are, those that could not be drawn and those that a selection left out included.
+        scored: with a composition score: what COM is the mean of.
+        undrawn: without a picture, as none could be drawn.
+        unselected: without a picture, as a selection left it out.
+        unreadable: of which no picture's answers could be read.
+        pictures: of the others and these.
+        unreadable_pictures: with an answer that could not be read.
+    """
+
+    cases: int
+    scored: int
+    undrawn: int = 0
+    unselected: int = 0
+    unreadable: int = 0
+    pictures: int = 0
+    unreadable_pictures: int = 0
+
+    @property
+    def words(self) -> str:
+        """What stands beside every figure.
+
+        >>> Coverage(cases=409, scored=398, undrawn=9, unreadable=2).words
+        '398 of 409 cases (9 not drawn, 2 unreadable)'
+        >>> Coverage(cases=8, scored=8).words
+        '8 of 8 cases'
+        """
+        causes = {
+            "not drawn": self.undrawn,
+            "not selected": self.unselected,
+            "unreadable": self.unreadable,
+        }
+        lacking = ", ".join(f"{count:,} {cause}" for cause, count in causes.items() if count)
+        return f"{self.scored:,} of {self.cases:,} cases{f' ({lacking})' if lacking else ''}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """A finished evaluation.
+
+    Attributes:
+        by: what its subtasks are: "task" or "case".
+        asked: the questions its scores are answers to, with wording and judge; what is compared must agree.
+        resamples, seed: of the intervals.
+        coverage: cases behind the figures.
+        figures: means and intervals.
+        pictures: every picture's scores.
+    """
+
+    by: str
+    asked: Mapping[str, Json]
+    resamples: int
+    seed: int
+    coverage: Coverage
+    figures: Figures
+    pictures: Sequence[Picture]
+
+    @cached_property
+    def cases(self) -> Cases:
+        """The cases' scores."""
+        return average_rounds(self.pictures)
+
+    @property
+    def words(self) -> str:
+        """The figures in one line."""
+        told = [f"{name} {figure_words(self.figures.totals.get(name))}" for name in TOTALS]
+        return f"{', '.join(told)}; {self.coverage.words}"
+
+
+def figure_words(figure: Interval | None) -> str:
+    """A figure with its interval.
+
+    >>> figure_words(Interval(value=7.912, low=7.75, high=8.069, n=398)), figure_words(None)
+    ('7.91 (7.75–8.07)', 'not measured')
+    """
+    return f"{figure.value:.2f} ({figure.low:.2f}–{figure.high:.2f})" if figure else "not measured"
+
+
+def write_evaluated(evaluated: Evaluated, target: Storage) -> list[str]:
+    """Publish both files; return their names."""
+    rows = [
+        {"key": p.key, "case": p.case, "subtask": p.subtask, **p.scores, "shown": list(p.shown)}
+        for p in evaluated.pictures
+    ]
+    with target.scratch() as path:
+        pq.write_table(pa.Table.from_pylist(rows, schema=TABLE), path, compression="zstd")
+        target.publish(path, FILE)
+    value = {
+        "schema": SCHEMA,
+        "by": evaluated.by,
+        "asked": evaluated.asked,
+        "resamples": evaluated.resamples,
+        "seed": evaluated.seed,
+        "coverage": asdict(evaluated.coverage),
+        "totals": {name: _written(found) for name, found in evaluated.figures.totals.items()},
+        "subtasks": {
+            name: {measure: _written(found) for measure, found in held.items()}
+            for name, held in evaluated.figures.subtasks.items()
+        },
+    }
+    target.write(RESULT, json.dumps(value, indent=1, sort_keys=True).encode())
+    return [FILE, RESULT]
+
+
+def _written(figure: Interval) -> dict[str, float]:
+    return {name: round(value, DIGITS) for name, value in asdict(figure).items()}
+
+
+def is_evaluated(storage: Storage) -> bool:
+    """Whether a directory of scores is an evaluation."""
+    return storage.exists(RESULT)
+
+
+def read_evaluated(storage: Storage) -> Evaluated:
+    """A finished evaluation.
+
+    Raises:
+        EvaluatedError: the directory holds none, or one of another version.
+    """
+    try:
+        value: Any = json.loads(storage.read(RESULT))
+        if value["schema"] != SCHEMA:
+            raise ValueError(f"schema {value['schema']!r}")
+        return Evaluated(
+            by=value["by"],
+            asked=value["asked"],
+            resamples=value["resamples"],
+            seed=value["seed"],
+            coverage=Coverage(**value["coverage"]),
+            figures=Figures(
+                totals={name: Interval(**found) for name, found in value["totals"].items()},
+                subtasks={
+                    name: {measure: Interval(**found) for measure, found in held.items()}
+                    for name, held in value["subtasks"].items()
+                },
+            ),
+            pictures=_pictures(storage),
+        )
+    except (StorageError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise EvaluatedError(
+            f"{storage.path(RESULT)}: expected an evaluation of schema {SCHEMA}, got {error}; "
+            "delete the directory to make it again"
+        ) from error
+
+
+def _pictures(storage: Storage) -> list[Picture]:
+    with storage.open(FILE) as file:
+        rows = pq.read_table(file).to_pylist()
+    return [
+        Picture(
+            key=row["key"],
+            case=row["case"],
+            subtask=row["subtask"],
+            scores={measure: row[measure] for measure in MEASURES if row[measure] is not None},
+            shown=tuple(row["shown"]),
+        )
+        for row in rows
+    ]

@@ -1,0 +1,315 @@
+"""`evaluate` on made sets: figures of the tables alone, every case accounted for."""
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+from pydantic import ValidationError
+
+from evaluated_sets import PAIR, case, graded, seen, write_answers, write_drawn, write_evaluation
+from filters.benchmarks import COM, DIS, OVERALL
+from filters.checks import SCENE
+from filters.comparison import comparisons
+from filters.drawn_cases import undrawn
+from filters.evaluate import EvaluateConfig, EvaluateError
+from filters.evaluated import FILE, RESULT, EvaluatedError, read_evaluated
+from filters.scored import SelectError
+from filters.select import SelectConfig
+from reported_line import finish
+from shards.manifest import verify
+from shards.sample import Candidate
+from shards.selection import read_selection
+from shards.storage import Storage
+from shards.tables import read_table
+
+COMPOSED = [case(n) for n in range(4)]
+DISTINCT = [case(n, "distinction_single_cross") for n in range(10, 14)]
+
+
+@pytest.fixture
+def out(tmp_path):
+    return Storage(str(tmp_path))
+
+
+def evaluated(out, samples, rows, rejected=(), type_="draw", **settings):
+    of = write_drawn(out, samples, rejected=rejected, type_=type_)
+    return write_evaluation(out, of, write_answers(out, of, rows), **settings)
+
+
+def values(step):
+    return {name: figure.value for name, figure in read_evaluated(step.storage).figures.totals.items()}
+
+
+def test_answers_of_0_to_4_are_scores_of_0_to_10(out):
+    rows = graded(COMPOSED, following=3.6, consistency=1.6)
+    step = evaluated(out, COMPOSED, rows)
+    table = read_table(step.storage, "composition").to_pylist()
+    assert [row["key"] for row in table] == [sample.key for sample in COMPOSED]
+    assert {(row["expected"], row["status"], row["label_mass"]) for row in table} == {(6.0, "ok", 0.875)}
+    assert values(step) == {COM: 6.0}
+    assert step.manifest.stats["figures"] == (
+        "COM 6.00 (6.00–6.00), DIS not measured, Overall not measured; 4 of 4 cases"
+    )
+
+
+def test_both_halves_are_of_all_subtasks_and_of_those_that_list_other_candidates(out):
+    samples = [*COMPOSED, *DISTINCT]
+    rows = graded(COMPOSED, 4, 4)
+    for question, found in graded(DISTINCT, 2.5, 2.5).items():
+        rows[question] += found
+    rows["target_shows"] = [*seen(COMPOSED, True), *seen(DISTINCT, True, True)]
+    step = evaluated(out, samples, rows)
+    right = 10 * (0.5 + 2 / 3) / 2
+    assert values(step) == pytest.approx({COM: (10 + 6.25) / 2, DIS: right, OVERALL: (8.125 + right) / 2})
+    keys = read_table(step.storage, "distinction").column("key").to_pylist()
+    assert keys == [sample.key for sample in DISTINCT]
+    found = read_evaluated(step.storage)
+    assert found.figures.subtasks["distinction_single_cross"]["recall"].value == 10
+    assert {p.shown for p in found.pictures} == {(), (True, True)}
+
+
+def test_the_directory_holds_what_its_manifest_says(out):
+    step = evaluated(out, COMPOSED, graded(COMPOSED))
+    verify(step.storage, step.manifest, out.child("stamps"))
+    assert {FILE, RESULT, "scores/composition.parquet"} == set(step.manifest.files)
+    step.manifest.books.check("scored")
+    assert step.manifest.books.made == 4
+
+
+def test_the_same_tables_make_the_same_bytes(tmp_path):
+    texts = []
+    for name in ("one", "two"):
+        out = Storage(str(tmp_path / name))
+        step = evaluated(out, COMPOSED, graded(COMPOSED))
+        texts.append((step.storage.read(RESULT), step.storage.read(FILE)))
+    assert texts[0] == texts[1]
+    assert json.loads(texts[0][0])["totals"] == {"COM": {"value": 10.0, "low": 10.0, "high": 10.0, "n": 4}}
+
+
+def test_rounds_of_a_case_are_averaged_first(out):
+    samples = [case(0), case(1), case(1, round_=1), case(1, round_=2)]
+    rows = graded(samples, following=4, consistency=4)
+    for row in rows["consistency"][1:]:
+        row["expected"] = 1.0  # a score of 5
+    step = evaluated(out, samples, rows)
+    assert values(step)[COM] == pytest.approx((10 + 5) / 2)
+    assert read_evaluated(step.storage).coverage.words == "2 of 2 cases"
+
+
+def test_subtasks_are_cases_where_that_is_asked(out):
+    samples = [case(n, "composition_multi", case="animal" if n % 2 else "object") for n in range(4)]
+    rows = graded(samples)
+    for number in (1, 3):
+        rows["consistency"][number]["expected"] = 0.0
+    found = read_evaluated(evaluated(out, samples, rows, by="case").storage)
+    assert {name: held["composition"].value for name, held in found.figures.subtasks.items()} == {
+        "animal": 0,
+        "object": 10,
+    }
+    assert found.figures.totals[COM].value == 5
+
+
+def test_a_scene_is_no_candidate_whoever_was_asked_about_it(out):
+    place = (Candidate(name="beach", category=SCENE),)
+    samples = [case(0, "distinction_multi_cross", subjects=(PAIR, place))]
+    rows = graded(samples)
+    told = {}
+    for name, shown in (("all", (True, False, False)), ("verified", (True, False))):
+        rows["target_shows"] = [*seen(samples, *shown, *(() if len(shown) == 3 else (True,)))]
+        if name == "verified":
+            rows["target_shows"] = rows["target_shows"][:2]
+        told[name] = values(evaluated(out.child(name), samples, rows))
+    assert told["all"] == told["verified"] == {COM: 10, DIS: 10, OVERALL: 10}
+
+
+def test_cases_that_were_not_drawn_are_told_and_in_no_mean(out):
+    samples = [case(0), case(1), case(2, round_=1)]
+    lost = ["case-002", "case-001-r1", "case-003", "case-003-r1", "case-003-r2"]
+    step = evaluated(out, samples, graded(samples), rejected=lost)
+    assert read_evaluated(step.storage).coverage.words == "3 of 4 cases (1 not drawn)"
+    assert "3 of 4 cases (1 not drawn)" in step.manifest.stats["figures"]
+
+
+def test_what_another_step_rejected_was_no_case(out):
+    step = evaluated(out, COMPOSED, graded(COMPOSED), rejected=["x-1"], type_="multi_candidate")
+    assert read_evaluated(step.storage).coverage.words == "4 of 4 cases"
+
+
+def test_a_key_that_ends_like_a_round_is_a_case_of_its_own():
+    assert undrawn([], ["fox-r1", "fox-r1-r1", "fox-r1-r2"]) == {"fox-r1"}
+    assert undrawn([case(3)], ["case-003-r1"]) == set()
+
+
+def test_the_samples_of_a_set_are_its_own_yardstick(out):
+    drawn = [case(n) for n in range(3)]
+    own = [replace(s, provenance=replace(s.provenance, origin={}, parents=())) for s in drawn]
+    steps = []
+    for name, samples, type_, grade in (("yardstick", own, "pack", 4), ("model", drawn, "draw", 2)):
+        of = write_drawn(out, samples, name=f"{name}_drawn", type_=type_)
+        judged = write_answers(out, of, graded(samples, grade, grade), f"{name}_judged")
+        steps.append(write_evaluation(out, of, judged, name=name))
+    (group,) = comparisons({step.manifest.name: read_evaluated(step.storage) for step in steps})
+    (difference,) = group.differences
+    assert (difference.cases, difference.figures.totals[COM].value) == (3, -5)
+
+
+def test_an_unreadable_answer_leaves_its_case_out_and_is_counted(out):
+    rows = graded(COMPOSED)
+    rows["consistency"][2] |= {"status": "truncated", "expected": None, "mode": None}
+    step = evaluated(out, COMPOSED, rows, tolerate_unreadable=0.25)
+    assert values(step) == {COM: 10}
+    assert read_evaluated(step.storage).coverage.words == "3 of 4 cases (1 unreadable)"
+    row = read_table(step.storage, "composition").to_pylist()[2]
+    assert (row["status"], row["expected"]) == ("unreadable", None)
+
+
+def test_an_unreadable_candidate_costs_the_distinction_of_its_case_alone(out):
+    rows = graded(DISTINCT) | {"target_shows": seen(DISTINCT, True, False)}
+    rows["target_shows"][0] |= {"status": "error", "expected": None, "mode": None}
+    step = evaluated(out, DISTINCT, rows, tolerate_unreadable=0.25)
+    found = read_evaluated(step.storage)
+    assert (found.figures.totals[COM].n, found.figures.totals[DIS].n) == (4, 3)
+    assert found.coverage.unreadable_pictures == 1
+    assert [row["status"] for row in read_table(step.storage, "distinction").to_pylist()] == [
+        "unreadable",
+        *["ok"] * 3,
+    ]
+
+
+def test_a_round_that_can_be_read_stands_for_its_case(out):
+    samples = [case(0), case(0, round_=1)]
+    rows = graded(samples)
+    rows["consistency"][0] |= {"status": "error", "expected": None, "mode": None}
+    step = evaluated(out, samples, rows, tolerate_unreadable=0.5)
+    assert read_evaluated(step.storage).coverage.words == "1 of 1 cases"
+
+
+def test_more_unreadable_answers_than_are_tolerated_end_the_step(out):
+    rows = graded(COMPOSED)
+    rows["consistency"][2] |= {"status": "error", "expected": None, "mode": None}
+    with pytest.raises(EvaluateError, match=r"expected at most 2.0% of pictures .*got 1 of 4"):
+        evaluated(out, COMPOSED, rows)
+
+
+def test_a_missing_row_is_an_error_that_names_it(out):
+    rows = graded(COMPOSED)
+    rows["consistency"].pop()
+    with pytest.raises(
+        EvaluateError, match=r"'consistency': expected a row .* got none for case-003; judge the"
+    ):
+        evaluated(out.child("one"), COMPOSED, rows)
+    rows = graded(DISTINCT) | {"target_shows": seen(DISTINCT, True, False)[:-1]}
+    with pytest.raises(EvaluateError, match=r"'target_shows': .* none for case-013, image 1, candidate 2"):
+        evaluated(out.child("two"), DISTINCT, rows)
+
+
+def test_an_answer_without_a_value_is_an_error(out):
+    rows = graded(COMPOSED)
+    rows["consistency"][1]["expected"] = None
+    with pytest.raises(EvaluateError, match="expected a value where the status is ok, got none for case-001"):
+        evaluated(out, COMPOSED, rows)
+
+
+def test_a_question_that_was_not_asked_is_an_error_unless_it_is_not_wanted(out):
+    with pytest.raises(
+        SelectError, match="expected a question of consistency, instruction_following, got 'target"
+    ):
+        evaluated(out.child("one"), DISTINCT, graded(DISTINCT))
+    step = evaluated(out.child("two"), DISTINCT, graded(DISTINCT), shown="")
+    assert values(step) == {COM: 10}
+
+
+def test_a_set_of_nothing_has_no_figures(out):
+    of = write_drawn(out, [], rejected=["case-000"])
+    step = write_evaluation(out, of, write_answers(out, of, {}))
+    assert step.manifest.stats["figures"].endswith("Overall not measured; 0 of 1 cases (1 not drawn)")
+
+
+def test_a_selection_is_evaluated_alone_and_the_rest_is_told(out):
+    of = write_drawn(out, COMPOSED)
+    rows = graded(COMPOSED)
+    rows["consistency"][0]["expected"] = 0.0
+    judged = write_answers(out, of, rows)
+    config = SelectConfig(min_scores={"consistency": 1})
+    chosen = out.child("kept-000000000000")
+    config.make({"input": [of], "scores": [judged]}, chosen)
+    kept = finish(
+        chosen,
+        {
+            "name": "kept",
+            "type": "select",
+            "kind": "selection",
+            "parents": {"input": [of.manifest.directory]},
+        },
+    )
+    step = write_evaluation(out, kept, judged)
+    assert values(step) == {COM: 10}
+    assert read_evaluated(step.storage).coverage.words == "3 of 4 cases (1 not selected)"
+
+
+def test_its_tables_are_decided_over_as_others_are(out):
+    of = write_drawn(out, COMPOSED)
+    rows = graded(COMPOSED)
+    rows["consistency"][0]["expected"] = 0.0
+    step = write_evaluation(out, of, write_answers(out, of, rows))
+    chosen = out.child("kept-000000000000")
+    SelectConfig(min_scores={"composition": 5}).make({"input": [of], "scores": [step]}, chosen)
+    assert read_selection(chosen).column("keep").to_pylist() == [False, True, True, True]
+
+
+def test_settings_that_cannot_be_are_refused():
+    for bad in (
+        {"prompt_following": "target_shows"},
+        {"subject_consistency": "presence"},
+        {"shown": "consistency"},
+        {"by": "source"},
+        {"resamples": 10},
+        {"prompt_following": "folowing"},
+    ):
+        with pytest.raises(ValidationError):
+            EvaluateConfig(**bad)
+
+
+def test_candidates_are_asked_of_a_recipe_s_judges_only_where_it_says_so():
+    assert "target_shows" not in EvaluateConfig().reads_tables()
+    assert "target_shows" in EvaluateConfig(shown="target_shows").reads_tables()
+    assert len(EvaluateConfig(shown="").reads_tables()) == 2
+
+
+def test_evaluations_by_other_judges_are_not_compared(out):
+    of = write_drawn(out, COMPOSED)
+    one = write_evaluation(out, of, write_answers(out, of, graded(COMPOSED), "judged"), name="one")
+    two = write_evaluation(out, of, write_answers(out, of, graded(COMPOSED), "again", judge="j2"), name="two")
+    (group,) = comparisons({s.manifest.name: read_evaluated(s.storage) for s in (one, two)})
+    (difference,) = group.differences
+    assert difference.figures is None
+    assert difference.why == "another judge or wording of prompt following, subject consistency"
+
+
+def test_evaluations_of_other_cases_stand_apart(out):
+    found = {}
+    for name, samples in (("one", COMPOSED), ("two", [case(n) for n in range(20, 23)])):
+        of = write_drawn(out, samples, name=f"drawn_{name}")
+        judged = write_answers(out, of, graded(samples), f"judged_{name}")
+        found[name] = read_evaluated(write_evaluation(out, of, judged, name=name).storage)
+    assert [list(group.evaluations) for group in comparisons(found)] == [["one"], ["two"]]
+
+
+def test_a_directory_without_an_evaluation_is_named(out):
+    of = write_drawn(out, COMPOSED)
+    with pytest.raises(EvaluatedError, match=r"evaluation\.json: expected an evaluation of schema 1"):
+        read_evaluated(of.storage)
+
+
+def test_what_is_read_again_is_what_was_written(out):
+    rows = graded(DISTINCT) | {"target_shows": seen(DISTINCT, True, True)}
+    found = read_evaluated(evaluated(out, DISTINCT, rows, by="case", seed=5).storage)
+    assert (found.by, found.seed, found.resamples) == ("case", 5, 200)
+    assert found.cases.count("distinction") == 4
+    assert math.isclose(found.figures.totals[DIS].value, 35 / 6, abs_tol=1e-6)
+    assert found.asked["shown"] == {
+        "question": "target_shows",
+        "wording": "target_shows in words",
+        "judge": {"model": "j1"},
+    }
