@@ -21,6 +21,7 @@ from shards.tables import questions, read_table
 
 EXAMPLES = 3
 MADE = {"samples": "made", "scores": "judged", "selection": "kept", "model": "trained on"}
+MADE_BY = {"evaluate": "evaluated"}  # by type of step
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Account:
         label: of its step.
         type: of its step.
         kind: "samples", "scores", "selection" or "model".
-        made_word: what the made ones are called: made, judged, kept, trained on.
+        made_word: what the made ones are called: made, judged, evaluated, kept, trained on.
         books: as its manifest has them.
         sums: that must come out; the first ones are the books', the others count again.
         losses: by reason, the most frequent first.
@@ -104,7 +105,7 @@ def _account(lineage: Lineage, name: str, step: Input) -> Account:
         label=lineage.labels[name],
         type=step.manifest.type,
         kind=step.manifest.kind,
-        made_word=MADE[step.manifest.kind],
+        made_word=MADE_BY.get(step.manifest.type, MADE[step.manifest.kind]),
         books=step.manifest.books,
         sums=(*_sums(step.manifest.books), *_recount(step), *_arrivals(lineage, name)),
         losses=tuple(_losses(step)),

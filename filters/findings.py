@@ -8,8 +8,10 @@ from functools import cached_property
 from typing import Any
 
 from filters.accounts import Account, accounts
+from filters.benchmark_section import LOOKS, Benchmarked, benchmarked, evaluations
 from filters.decisions import Decisions, decisions, short_hash
 from filters.distributions import Histogram, Score, all_scores, histogram
+from filters.evaluated import Evaluated
 from filters.gallery import Card, cards
 from filters.heldout import Heldout, measured
 from filters.lineage import Edge, Lineage
@@ -103,11 +105,14 @@ class Timing:
 class Findings:
     """What there is to show; every image and truth is read at most once."""
 
-    def __init__(self, lineage: Lineage, *, gallery: int, documented: str, truths: int) -> None:
+    def __init__(
+        self, lineage: Lineage, *, gallery: int, documented: str, truths: int, base: str = ""
+    ) -> None:
         self.lineage = lineage
         self._gallery = gallery
         self._documented = documented
         self._most_truths = truths
+        self._base = base
         self._directories: dict[str, Directory] = {}
         self._truths: dict[str, Truths] = {}
 
@@ -210,20 +215,22 @@ class Findings:
     def _cards(self) -> int:
         """Cards in each gallery."""
         galleries = 5 * len(list(self.lineage.of_kind("selection"))) + len(self._unselected)
+        galleries += len(LOOKS) * len(self._evaluations)
         return min(self._gallery, MAX_CARDS // max(galleries, 1))
 
     # Samples that nothing was selected from
 
     @cached_property
     def samples(self) -> list[tuple[str, Gallery]]:
-        """A look at each set that no selection shows."""
+        """A look at each set that no selection and no benchmark shows."""
         looks = [(self.lineage.labels[name], self._look(name)) for name in self._unselected]
         return [(label, look) for label, look in looks if look.cards]
 
     @property
     def _unselected(self) -> list[str]:
         sets = self.lineage.of_kind("samples")
-        return [name for name, _ in sets if not self.lineage.selections_of(name)]
+        evaluated = {self.lineage.samples_of(name) for name in self._evaluations}
+        return [n for n, _ in sets if not self.lineage.selections_of(n) and n not in evaluated]
 
     def _look(self, name: str) -> Gallery:
         directory = self._directory(name)
@@ -252,7 +259,7 @@ class Findings:
         return [
             self._judged(name, step)
             for name, step in self.lineage.of_kind("scores")
-            if questions(step.storage)
+            if questions(step.storage) and name not in self._evaluations
         ]
 
     def _judged(self, name: str, step: Input) -> Judged:
@@ -285,6 +292,17 @@ class Findings:
             watch(self.lineage.labels[n], s.storage, s.manifest) for n, s in self.lineage.of_kind("scores")
         ]
         return [each for each in found if each.controls or each.costs]
+
+    # Benchmarks
+
+    @cached_property
+    def _evaluations(self) -> dict[str, Evaluated]:
+        return evaluations(self.lineage, self._base)
+
+    @cached_property
+    def benchmarks(self) -> list[Benchmarked]:
+        """Evaluations, those of one benchmark side by side."""
+        return benchmarked(self.lineage, self._evaluations, self._directory, -(-self._cards // 2))
 
     # Models
 

@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import Field
 
 from filters import charts
+from filters.comparison import NOTE, sides
 from filters.findings import Findings
 from filters.lineage import trace
 from filters.training import bin_words
@@ -25,13 +26,16 @@ TEMPLATE = "report.html"
 class ReportConfig(DriverStep):
     """Settings of `report`."""
 
-    VERSION: ClassVar[int] = 3
+    VERSION: ClassVar[int] = 4
 
     title: str = Field(default="Bakery report", min_length=1, max_length=200, description="of the page")
     gallery: int = Field(default=8, ge=0, le=48, description="samples in each gallery")
     score: str = Field(
         default="consistency",
         description="the documented score, whose intervals are given; a judge without it: its first question",
+    )
+    base: str = Field(
+        default="", description="step `evaluate` that the others are compared with; the first if unset"
     )
     truths: int = Field(
         default=5000, ge=1, description="samples of a directory whose truth is looked up, at most"
@@ -60,10 +64,14 @@ def render(directories: Sequence[Input], config: ReportConfig) -> str:
         LineageError: there is nothing to report on, or a directory's parent is missing.
     """
     found = Findings(
-        trace(directories), gallery=config.gallery, documented=config.score, truths=config.truths
+        trace(directories),
+        gallery=config.gallery,
+        documented=config.score,
+        truths=config.truths,
+        base=config.base,
     )
     template = _environment().get_template(TEMPLATE)
-    return template.render(title=config.title, found=found, charts=charts)
+    return template.render(title=config.title, found=found, charts=charts, comparison_note=NOTE, sides=sides)
 
 
 def _environment() -> Environment:

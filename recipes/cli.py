@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from recipes import removal_commands, topup_commands, train_commands
+from recipes import evaluate_commands, removal_commands, topup_commands, train_commands
 from recipes.judge_commands import commands, print_bills
 from recipes.schema import Recipe, RecipeError, load_recipe
 from recipes.terminal import LimitOption, console, problems, ready
@@ -25,6 +25,7 @@ app.add_typer(removal_commands.commands)
 app.add_typer(commands)
 app.add_typer(topup_commands.commands)
 app.add_typer(train_commands.commands)
+app.add_typer(evaluate_commands.commands)
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="a recipe, e.g. recipes/demo.yaml")]
 OutOption = Annotated[
