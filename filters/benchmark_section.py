@@ -19,7 +19,7 @@ from shards.index import Directory
 
 TENTH = 10  # a look is drawn from so small a part of the cases
 CHIPS = (*MEASURES[:2], COMPOSITION, SHOWN)
-LOOKS = ("Worst", "Middling", "Best")
+LOOKS = {"Worst": "lowest scored", "Middling": "in the middle", "Best": "highest scored"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,12 +85,13 @@ def _looks(
 ) -> Iterator[Look]:
     samples = lineage.samples_of(name)
     reasons = Reasons([lineage.steps[judge] for judge in lineage.parents(name, "scores")])
+    scored = evaluated.coverage.scored
     is_drawn = lineage.steps[samples].manifest.type in DRAWN
     for heading, pictures, size in pick(evaluated, most):
         shown = cards(open_(samples), [picture.key for picture in pictures], written=reasons)
         yield Look(
             heading=f"{heading}: {lineage.labels[name]}".replace("_", " "),
-            note=f"of {size:,} cases, drawn by a hash of their keys",
+            note=f"of the {size:,} {LOOKS[heading]} of {scored:,} cases, drawn by a hash of their keys",
             cards=[_card(card, picture, is_drawn) for card, picture in zip(shown, pictures, strict=True)],
         )
 

@@ -63,16 +63,16 @@ class Comparison:
 
     @property
     def columns(self) -> list[Column]:
-        """Every subtask's composition, COM, every subtask's distinction, DIS, Overall."""
-        found: list[Column] = []
-        for measure, total in ((COMPOSITION, COM), (SHOWN, DIS)):
-            held = [
-                s for e in self.evaluations.values() for s, m in e.figures.subtasks.items() if measure in m
-            ]
-            names = sorted(set(held))
-            found += [Column(heading=name or "unnamed", measure=measure, subtask=name) for name in names]
-            found.append(Column(heading=total, measure=measure))
-        return [*found, Column(heading=OVERALL, measure="")]
+        """The totals, then every subtask's composition, then every subtask's distinction."""
+        totals = {OVERALL: "", COM: COMPOSITION, DIS: SHOWN}
+        found = [Column(heading=total, measure=measure) for total, measure in totals.items()]
+        return [*found, *self.of(COMPOSITION), *self.of(SHOWN)]
+
+    def of(self, measure: str) -> list[Column]:
+        """Of every subtask in which an evaluation has it, by name."""
+        subtasks = [each.figures.subtasks for each in self.evaluations.values()]
+        names = {name for found in subtasks for name, held in found.items() if measure in held}
+        return [Column(heading=name or "unnamed", measure=measure, subtask=name) for name in sorted(names)]
 
     @property
     def differences(self) -> list[Difference]:

@@ -92,9 +92,8 @@ class EvaluateConfig(DriverStep):
         return COMPOSITION, SHOWN
 
     def reads_tables(self) -> Sequence[str]:
-        """Its questions; that about candidates only where it is set, as not every benchmark lists them."""
-        asked = [self.prompt_following, self.subject_consistency]
-        return [*asked, self.shown] if "shown" in self.model_fields_set and self.shown else asked
+        """Its questions about whole samples; not every benchmark lists candidates to ask about."""
+        return self.prompt_following, self.subject_consistency
 
     def make(self, inputs: Mapping[str, Sequence[Input]], target: Storage) -> Result:
         """Write both tables, every picture's scores and the figures.

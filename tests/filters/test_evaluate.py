@@ -1,5 +1,6 @@
 """`evaluate` on made sets: figures of the tables alone, every case accounted for."""
 
+import hashlib
 import json
 import math
 from dataclasses import replace
@@ -18,7 +19,7 @@ from filters.scored import SelectError
 from filters.select import SelectConfig
 from reported_line import finish
 from shards.manifest import verify
-from shards.sample import Candidate
+from shards.sample import Candidate, canonical_json
 from shards.selection import read_selection
 from shards.storage import Storage
 from shards.tables import read_table
@@ -85,6 +86,19 @@ def test_the_same_tables_make_the_same_bytes(tmp_path):
         texts.append((step.storage.read(RESULT), step.storage.read(FILE)))
     assert texts[0] == texts[1]
     assert json.loads(texts[0][0])["totals"] == {"COM": {"value": 10.0, "low": 10.0, "high": 10.0, "n": 4}}
+
+
+def test_a_change_of_what_is_computed_asks_for_a_new_version(out):
+    rows = graded([*COMPOSED, *DISTINCT])
+    for number, row in enumerate(rows["consistency"]):
+        row["expected"] = 4 * (number * 5 % 8) / 8
+    rows["target_shows"] = [
+        row for number, s in enumerate(DISTINCT) for row in seen([s], number % 2 == 0, number > 1)
+    ]
+    step = evaluated(out, [*COMPOSED, *DISTINCT], rows)
+    held = json.loads(step.storage.read(RESULT))
+    digest = hashlib.sha256(canonical_json([held["totals"], held["subtasks"]])).hexdigest()
+    assert (EvaluateConfig.VERSION, digest[:16]) == (1, "d486765ef1c833c6")
 
 
 def test_rounds_of_a_case_are_averaged_first(out):
@@ -269,12 +283,6 @@ def test_settings_that_cannot_be_are_refused():
     ):
         with pytest.raises(ValidationError):
             EvaluateConfig(**bad)
-
-
-def test_candidates_are_asked_of_a_recipe_s_judges_only_where_it_says_so():
-    assert "target_shows" not in EvaluateConfig().reads_tables()
-    assert "target_shows" in EvaluateConfig(shown="target_shows").reads_tables()
-    assert len(EvaluateConfig(shown="").reads_tables()) == 2
 
 
 def test_evaluations_by_other_judges_are_not_compared(out):

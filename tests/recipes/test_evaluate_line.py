@@ -8,12 +8,17 @@ from rich.console import Console
 from command_line import bakery
 from filters.benchmarks import COM, COMPOSITION, DIS, OVERALL, SHOWN
 from filters.evaluated import read_evaluated
+from filters.lineage import trace
+from filters.remake import recipe_text
 from page_reader import Page
 from recipes.display import Display
 from recipes.evaluations import find_evaluations
+from recipes.identity import hashes
 from recipes.run import Run
 from recipes.schema import RecipeError, load_recipe
 from recipes.summary import summarize
+from recipes.trace import Way
+from shards.driver_step import Input
 from shards.index import Directory
 from shards.ledger import Ledger
 from shards.storage import Storage
@@ -99,6 +104,25 @@ def test_the_page_shows_both_and_every_sum_comes_out(made):
     assert "Benchmark 2: scored" in page.text
     assert "✗ do not balance" not in page.text
     assert f"{manifests['multi'].books.made} evaluated" in page.text
+
+
+def test_the_recipe_on_the_page_makes_the_same_directories(made, tmp_path):
+    _, out, manifests = made
+    lineage = trace([Input(storage=out.child(m.directory), manifest=m) for m in manifests.values()])
+    (tmp_path / "remade.yaml").write_text(recipe_text(lineage))
+    again = hashes(load_recipe(tmp_path / "remade.yaml"))
+    assert again == {name: m.hash for name, m in manifests.items() if m.kind != "page"}
+
+
+def test_a_sample_s_way_tells_how_it_scored(made):
+    _, out, manifests = made
+    scored = read_evaluated(out.child(manifests["scored"].directory))
+    picture = scored.pictures[0]
+    directory = manifests["scored"].directory
+    told = [line for line in Way(out).lines(picture.key) if line.startswith(f"  {directory}: ")]
+    assert [line.partition(" (mode")[0] for line in told] == [
+        f"  {directory}: {measure}: {picture.scores[measure]:.2f}" for measure in (COMPOSITION, SHOWN)
+    ]
 
 
 def test_a_run_ends_with_the_figures(made):
