@@ -63,8 +63,8 @@ class Coverage:
 
         >>> Coverage(cases=409, scored=398, undrawn=9, unreadable=2).words
         '398 of 409 cases (9 not drawn, 2 unreadable)'
-        >>> Coverage(cases=8, scored=8).words
-        '8 of 8 cases'
+        >>> Coverage(cases=8, scored=8, pictures=24, unreadable_pictures=1).words
+        '8 of 8 cases (1 of 24 pictures not wholly read)'
         """
         causes = {
             "not drawn": self.undrawn,
@@ -72,6 +72,9 @@ class Coverage:
             "unreadable": self.unreadable,
         }
         lacking = ", ".join(f"{count:,} {cause}" for cause, count in causes.items() if count)
+        if self.unreadable_pictures > self.unreadable:  # of cases that have others, or a half that was read
+            partly = f"{self.unreadable_pictures:,} of {self.pictures:,} pictures not wholly read"
+            lacking = f"{lacking}, {partly}" if lacking else partly
         return f"{self.scored:,} of {self.cases:,} cases{f' ({lacking})' if lacking else ''}"
 
 

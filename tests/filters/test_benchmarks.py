@@ -202,6 +202,19 @@ def made_of(values):
     return figures(average_rounds(pictures), 2000).totals[COM]
 
 
+def test_an_interval_holds_the_true_value_as_often_as_it_says():
+    random = np.random.default_rng(7)
+    sizes = {"one": 40, "two": 90, "three": 60}
+    places = [(name, f"c{n:02d}") for name, size in sizes.items() for n in range(size)]
+    holds = 0
+    for trial in range(300):
+        values = {m: np.full(len(places), np.nan) for m in MEASURES}
+        values[COMPOSITION] = 10 * random.beta(4, 2, len(places))
+        found = figures(Cases(places=places, values=values), 300, trial).totals[COM]
+        holds += found.low <= 10 * 4 / 6 <= found.high
+    assert 0.91 <= holds / 300 <= 0.98
+
+
 def test_the_seed_decides_the_intervals_and_nothing_else():
     pictures = [picture(f"c{n}", composition=float(n % 7)) for n in range(20)]
     one, two = made(pictures, 1).totals[COM], made(pictures, 2).totals[COM]

@@ -196,7 +196,8 @@ def test_a_round_that_can_be_read_stands_for_its_case(out):
     rows = graded(samples)
     rows["consistency"][0] |= {"status": "error", "expected": None, "mode": None}
     step = evaluated(out, samples, rows, tolerate_unreadable=0.5)
-    assert read_evaluated(step.storage).coverage.words == "1 of 1 cases"
+    told = read_evaluated(step.storage).coverage.words
+    assert told == "1 of 1 cases (1 of 2 pictures not wholly read)"
 
 
 def test_more_unreadable_answers_than_are_tolerated_end_the_step(out):
