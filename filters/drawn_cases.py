@@ -77,16 +77,11 @@ def case_of(sample: Sample) -> str:
 
 
 def undrawn(held: Iterable[Sample], rejected: Iterable[str]) -> set[str]:
-    """Cases of which no round became a sample, by the key of their first round.
+    """Cases of which no round became a sample.
 
-    A round's key is that of the first with `-r` and its number behind it; a key may end so by itself.
+    A round's key is that of its case with `-r` and its number behind it; a case's key may end so by itself.
     """
-    drawn = {_first_round(sample) for sample in held}
+    drawn = set(map(case_of, held))
     lost = set(rejected)
     firsts = {ROUND.sub("", key) if ROUND.sub("", key) in drawn | lost else key for key in lost}
     return firsts - drawn
-
-
-def _first_round(sample: Sample) -> str:
-    number = sample.provenance.origin.get("round")
-    return sample.key.removesuffix(f"-r{number}") if number else sample.key
