@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, ClassVar
@@ -28,6 +29,7 @@ from shards.worker_step import WorkerStep
 
 SAMPLES_AT_ONCE = 8
 COMMIT_EVERY = 32  # replies: what a crash can cost, beside those in flight
+WAIT_S = 0.05  # between two looks at what others are asking
 ENOUGH_TO_TELL = 50  # samples with an unread reply before a step is stopped halfway
 
 
@@ -194,8 +196,6 @@ class Judge(Stage):
         self._counts: Counter[str] = Counter()
         self._engine: Engine | None = None
         self._lock = threading.Lock()
-        self._asking: set[bytes] = set()  # by any thread
-        self._changed = threading.Condition()
 
     def _built(self) -> Engine:
         """The engine, made when it is first needed."""
@@ -240,35 +240,26 @@ class Judge(Stage):
     def _replies(self, asked: Sequence[Asked]) -> dict[bytes, bytes]:
         """The reply to every request: from the ledger, or asked and then committed to it.
 
-        What another thread is asking is waited for, and asked only if that one got no reply to keep.
+        What another worker is asking is waited for, and asked only if that one got no reply to keep.
         """
         left = {address for _, requests in asked for address in requests}
-        if missing(self._ledger, list(left)):
-            self._ledger.refresh()  # a worker that died may have paid for some
-        replies: dict[bytes, bytes] = {}
-        while left:
-            own = self._take_on(left)
-            replies |= {a: reply for a in left if (reply := self._ledger.get(a)) is not None}
+        replies = self._paid(left)
+        asking = self._ledger.asking
+        while left := left - set(replies):
+            if not (own := asking.take_on(left)):
+                time.sleep(WAIT_S)
+                continue
             try:
+                self._ledger.refresh()  # another worker may have paid for some, and be gone
+                replies |= self._paid(own)
                 if unpaid := own - set(replies):
                     replies |= pay(self._built(), self._ledger, _only(asked, unpaid))
             finally:
-                self._let_go(own)
-            left -= set(replies)
+                asking.let_go(own)
         return replies
 
-    def _take_on(self, addresses: set[bytes]) -> set[bytes]:
-        """Those that no other thread is asking; waits until there is one."""
-        with self._changed:
-            while not (own := addresses - self._asking):
-                self._changed.wait()
-            self._asking |= own
-        return own
-
-    def _let_go(self, addresses: set[bytes]) -> None:
-        with self._changed:
-            self._asking -= addresses
-            self._changed.notify_all()
+    def _paid(self, addresses: set[bytes]) -> dict[bytes, bytes]:
+        return {a: reply for a in addresses if (reply := self._ledger.get(a)) is not None}
 
     def _scores(
         self, work: Work, requests: Mapping[bytes, Request], replies: Mapping[bytes, bytes]

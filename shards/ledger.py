@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from shards.asking import Asking, AskingAlone
 from shards.storage import Storage, StorageError
 
 SCHEMA = pa.schema([("request", pa.binary(32)), ("reply", pa.large_binary()), ("sha256", pa.binary(32))])
@@ -126,9 +127,14 @@ def _reader(source: Any, *columns: str) -> Any:  # noqa: ANN401, pyarrow's, unty
 
 
 class Ledger:
-    """Replies of one ledger folder, read on first use; safe with any number of readers, writers, threads."""
+    """Replies of one ledger folder, read on first use; safe with any number of readers, writers, threads.
 
-    def __init__(self, storage: Storage) -> None:
+    Attributes:
+        asking: what is asked at this moment, of all that write to the folder.
+    """
+
+    def __init__(self, storage: Storage, asking: Asking | None = None) -> None:
+        self.asking: Asking = asking or AskingAlone()
         self._storage = storage
         self._opened: dict[str, _Segment] | None = None
         self._own: list[tuple[str, int]] = []  # name and replies of what this writer published

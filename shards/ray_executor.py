@@ -7,12 +7,15 @@ import math
 import os
 import socket
 import threading
+import uuid
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
+from shards.asking import AskingTable
 from shards.executor import MOST_AT_ONCE, EngineError, Finished
 from shards.local_executor import ONE_THREAD
 from shards.manifest import versions
@@ -28,11 +31,33 @@ OBJECT_STORE_BYTES = 100 << 20  # tasks and receipts only; Ray's own default is 
 CONNECT_S = 5.0
 
 
+class RayAsking:
+    """A worker's side of a table that is an actor.
+
+    Args:
+        table: the actor.
+        name: under which the worker asks.
+    """
+
+    def __init__(self, table: Any, name: str) -> None:  # noqa: ANN401, an actor's handle
+        self._table = table
+        self._name = name
+
+    def take_on(self, addresses: Set[bytes]) -> set[bytes]:
+        """As `Asking`."""
+        taken: set[bytes] = ray.get(self._table.take_on.remote(self._name, addresses))
+        return taken
+
+    def let_go(self, addresses: Set[bytes]) -> None:
+        """As `Asking`."""
+        self._table.let_go.remote(self._name, addresses)
+
+
 class WorkerActor:
     """A worker process that Ray places."""
 
-    def __init__(self) -> None:
-        self._workers = Workers(MOST_AT_ONCE)
+    def __init__(self, table: Any, name: str) -> None:  # noqa: ANN401, an actor's handle
+        self._workers = Workers(MOST_AT_ONCE, RayAsking(table, name))
 
     def ready(self) -> None:
         """Answers once the actor has been placed."""
@@ -44,9 +69,10 @@ class WorkerActor:
 
 @dataclass(eq=False)
 class _Seat:
-    """An actor, and how many tasks it has in hand."""
+    """An actor, the name under which it asks, and how many tasks it has in hand."""
 
     actor: Any
+    name: str
     busy: int = 0
 
 
@@ -75,15 +101,18 @@ class RayExecutor:
             num_cpus=cpus, num_gpus=gpus, max_restarts=0, max_task_retries=0, runtime_env=environment
         )(WorkerActor)
         self._seats: list[_Seat] = []
-        self._starting: dict[Any, Any] = {}
+        self._starting: dict[Any, _Seat] = {}
         self._running: dict[Any, tuple[Task, _Seat]] = {}
         self._start_failures = 0
+        # Where its node goes it starts again, empty: then what two are asking may be paid twice.
+        self._asking: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(AskingTable).remote()
         for _ in range(workers):
             self._add_actor()
 
     def _add_actor(self) -> None:
-        actor = self._actors.options(max_concurrency=MOST_AT_ONCE).remote()
-        self._starting[actor.ready.remote()] = actor
+        name = uuid.uuid4().hex
+        actor = self._actors.options(max_concurrency=MOST_AT_ONCE).remote(self._asking, name)
+        self._starting[actor.ready.remote()] = _Seat(actor, name)
 
     def has_room(self, at_once: int = 1) -> bool:
         """Whether a worker has fewer than `at_once` tasks in hand."""
@@ -112,14 +141,14 @@ class RayExecutor:
     def _has_started(self, ref: Any) -> bool:  # noqa: ANN401, an object reference
         if ref not in self._starting:
             return False
-        actor = self._starting.pop(ref)
+        seat = self._starting.pop(ref)
         try:
             ray.get(ref)
         except RayActorError as error:  # its node went, or its process cannot start there
             self._replace_unstarted(error)
             return True
         self._start_failures = 0
-        self._seats.append(_Seat(actor))
+        self._seats.append(seat)
         return True
 
     def _replace_unstarted(self, error: RayActorError) -> None:
@@ -139,13 +168,15 @@ class RayExecutor:
         except RayActorError:
             if seat in self._seats:  # the first to be heard of what it had in hand
                 self._seats.remove(seat)
+                self._asking.forget.remote(seat.name)
                 self._add_actor()
             return Finished(task=task, result=None, is_dead=True)
 
     def close(self) -> None:
         """End all workers, what they have in hand included."""
-        for actor in [*(seat.actor for seat in self._seats), *self._starting.values()]:
-            ray.kill(actor)
+        for seat in [*self._seats, *self._starting.values()]:
+            ray.kill(seat.actor)
+        ray.kill(self._asking)
         self._seats, self._starting, self._running = [], {}, {}
 
 

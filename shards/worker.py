@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from shards.asking import Asking, AskingAlone
 from shards.forgotten import Refusing, read_forgotten
 from shards.index import Directory
 from shards.ledger import Ledger
@@ -45,7 +46,8 @@ class Job:
 class SharedStage:
     """The stage of the step at hand, for all workers of one process."""
 
-    def __init__(self) -> None:
+    def __init__(self, asking: Asking | None = None) -> None:
+        self._asking = asking or AskingAlone()
         self._job: Job | None = None
         self._stage: Stage | None = None
         self._lock = threading.Lock()
@@ -59,7 +61,7 @@ class SharedStage:
         with self._lock:
             if self._stage is None or self._job != job:
                 self._close()
-                self._stage, self._job = _built(job), job
+                self._stage, self._job = _built(job, self._asking), job
             return self._stage
 
     def _close(self) -> None:
@@ -72,8 +74,8 @@ class SharedStage:
         return self._stage.take_counts() if self._stage else {}
 
 
-def _built(job: Job) -> Stage:
-    stage = job.config.build(Ledger(job.ledger))
+def _built(job: Job, asking: Asking) -> Stage:
+    stage = job.config.build(Ledger(job.ledger, asking))
     forgotten = read_forgotten(job.forgotten) if job.forgotten else None
     return Refusing(stage, forgotten) if forgotten else stage
 
@@ -102,10 +104,15 @@ class Worker:
 
 
 class Workers:
-    """The workers of one process, for as many tasks at once as it may have in hand."""
+    """The workers of one process, for as many tasks at once as it may have in hand.
 
-    def __init__(self, count: int) -> None:
-        shared = SharedStage()
+    Args:
+        count: of tasks at once.
+        asking: what the workers of all processes are asking.
+    """
+
+    def __init__(self, count: int, asking: Asking) -> None:
+        shared = SharedStage(asking)
         self._free = [Worker(shared) for _ in range(count)]
 
     def run(self, task: Task) -> Any:  # noqa: ANN401, a Receipt or a ShardRecord

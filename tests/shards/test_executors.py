@@ -122,12 +122,12 @@ def starting_with(deaths, log):
     from shards.ray_executor import WorkerActor
 
     class Starting(WorkerActor):
-        def __init__(self):
+        def __init__(self, *asking):
             with log.open("a") as file:
                 file.write("started\n")
             if len(log.read_text().splitlines()) <= deaths:
                 raise OSError("no room for its scratch files")
-            super().__init__()
+            super().__init__(*asking)
 
     return Starting
 
