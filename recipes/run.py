@@ -143,9 +143,10 @@ class Run:
         where they will be asked for certain: a ledger that holds anything may answer all, and is first."""
         if self._out.exists(LEDGER):
             return
-        for step in self._to_make(only, until):
+        steps = list(self._to_make(only, until))
+        for step in steps:
             self._servers.check_room(step)
-            check_endpoints(step)
+        check_endpoints(steps)
         self._end_ray()
 
     def storage(self, name: str) -> Storage:

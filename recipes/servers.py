@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, cast
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -60,22 +60,25 @@ def asked_servers(settings: Settings) -> Iterator[tuple[str, ServedSettings]]:
             yield field, cast("ServedSettings", value)
 
 
-def check_endpoints(step: Step) -> None:
-    """Look at the endpoints that a step is said to have: a wrong one would be told hours later, when asked.
+def check_endpoints(steps: Iterable[Step]) -> None:
+    """Look at the endpoints that steps are said to have: a wrong one would be told hours later, when asked.
 
     Raises:
         EndpointError: one serves another model, or does not let us in; one that is silent may come later.
     """
-    from shards.http_client import EndpointError
     from shards.served_model import look_at
     from shards.served_settings import ServedSettings
 
-    values = [getattr(step.settings, field) for field in type(step.settings).model_fields]
-    try:
-        look_at(value for value in values if isinstance(value, ServedSettings) and not value.server)
-    except EndpointError as error:
-        error.add_note(f"in steps.{step.name}, looked at before the first step")
-        raise
+    models = {
+        step.name: [getattr(step.settings, field) for field in type(step.settings).model_fields]
+        for step in steps
+    }
+    look_at(
+        (f"steps.{name}", value)
+        for name, values in models.items()
+        for value in values
+        if isinstance(value, ServedSettings) and not value.server
+    )
 
 
 def expect_endpoints(step: Step) -> None:

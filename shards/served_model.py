@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 
 from shards.endpoints import Ask
@@ -38,25 +39,47 @@ async def check_model(url: str, ask: Ask, model: str) -> None:
         )
 
 
-def look_at(models: Iterable[ServedSettings]) -> None:
-    """Look once at the endpoints that models are said to have; silent ones may come later.
+def look_at(models: Iterable[tuple[str, ServedSettings]]) -> None:
+    """Look at the endpoints that models are said to have, at each once, all beside each other; silent ones
+    may come later.
+
+    Args:
+        models: each with the place that names it, for messages.
 
     Raises:
         WrongModelError: one serves another model.
         EndpointError: one does not let us in.
     """
-    asyncio.run(_look_at(list(models)))
+    looks: dict[_Look, str] = {}
+    for where, model in models:
+        for url in model.endpoints:
+            looks.setdefault(_Look(url, model.model, model.api_key_env), where)
+    asyncio.run(_look_at(looks))
 
 
-async def _look_at(models: Iterable[ServedSettings]) -> None:
-    for model in models:
-        client = JsonClient(LOOK_S, model.api_key_env)
+@dataclass(frozen=True)
+class _Look:
+    """What an endpoint is looked at for."""
+
+    url: str
+    model: str
+    api_key_env: str
+
+    async def __call__(self, where: str) -> None:
         try:
-            await asyncio.gather(*(_look(client, url, model.model) for url in model.endpoints))
+            await self._ask()
+        except EndpointError as error:
+            error.add_note(f"in {where}, looked at before the first step")
+            raise
+
+    async def _ask(self) -> None:
+        client = JsonClient(LOOK_S, self.api_key_env)
+        try:
+            with suppress(RequestError):
+                await check_model(self.url, partial(client.ask, self.url), self.model)
         finally:
             await client.close()
 
 
-async def _look(client: JsonClient, url: str, model: str) -> None:
-    with suppress(RequestError):
-        await check_model(url, partial(client.ask, url), model)
+async def _look_at(looks: Mapping[_Look, str]) -> None:
+    await asyncio.gather(*(look(where) for look, where in looks.items()))

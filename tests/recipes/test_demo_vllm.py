@@ -1,5 +1,8 @@
 """The demo with a served judge, in small, against the fake: every shipped question, from base to page."""
 
+import socket
+import time
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import pytest
@@ -54,8 +57,38 @@ def test_a_server_of_another_model_is_told_before_the_first_step(tmp_path):
 
 def test_a_server_that_is_silent_may_come_while_the_first_steps_are_made():
     recipe = load_recipe(DEMO, ["base_judged.engine.endpoints=['http://127.0.0.1:9']"])
-    check_endpoints(recipe.steps["base_judged"])
-    check_endpoints(recipe.steps["base"])
+    check_endpoints(recipe.steps.values())
+
+
+def test_a_host_that_never_answers_is_looked_at_once_and_beside_the_others(monkeypatch):
+    monkeypatch.setattr("shards.served_model.LOOK_S", 1.0)
+    with ExitStack() as stack:
+        silent = [stack.enter_context(closing(socket.create_server(("127.0.0.1", 0)))) for _ in range(3)]
+        urls = [f"http://127.0.0.1:{server.getsockname()[1]}" for server in silent]
+        recipe = load_recipe(
+            DEMO,
+            [
+                f"base_judged.engine.endpoints={urls[:2]}",
+                f"multi_judged.engine={{kind: served, model: m, revision: r, endpoints: {urls[1:]}}}",
+            ],
+        )
+        began = time.monotonic()
+        check_endpoints([*recipe.steps.values(), *recipe.steps.values()])
+        took_s = time.monotonic() - began
+        asked = [looks_at(server) for server in silent]
+    assert asked == [1, 2, 1]  # the one in the middle is said to serve two models
+    assert took_s < 2
+
+
+def looks_at(server):
+    """Connections that came."""
+    server.setblocking(False)
+    count = 0
+    with suppress(BlockingIOError):
+        while True:
+            server.accept()[0].close()
+            count += 1
+    return count
 
 
 def test_one_setting_of_the_shared_engine_is_for_both_steps():
