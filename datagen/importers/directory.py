@@ -98,7 +98,7 @@ class DirectorySettings(ImportSettings):
                 licence=row.licence,
             )
 
-    def build(self, ledger: Ledger) -> DirectoryStage:  # type: ignore[override]  # noqa: ARG002, no ledger
+    def build(self, ledger: Ledger) -> DirectoryStage:  # noqa: ARG002, nothing is paid for
         """The stage that hands samples on."""
         return DirectoryStage(self.source.storage)
 

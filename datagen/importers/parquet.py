@@ -14,7 +14,7 @@ from pydantic import Field
 
 from datagen.importers.parquet_pages import rows_at_once
 from datagen.importers.records import Record
-from datagen.importers.settings import ImportSettings
+from datagen.importers.settings import CleanedSettings
 from datagen.importers.source import SourceError
 from datagen.importers.stage import Raw
 from datagen.unusable import UnusableError
@@ -30,7 +30,7 @@ DAMAGED = (pa.ArrowException, OSError)
 Row = Mapping[str, Any]
 
 
-class ParquetSettings(ImportSettings):
+class ParquetSettings(CleanedSettings):
     """What importers of parquet share: `columns_needed` and `raw` say what a row is."""
 
     VERSION: ClassVar[int] = 3

@@ -133,16 +133,20 @@ class ImportSettings(WorkerStep):
     def records(self) -> Iterator[Record | Refused]:
         """The set's metadata, in its order."""
 
+
+class CleanedSettings(ImportSettings):
+    """Settings of a set whose records are read with their pictures, and cleaned, on a worker."""
+
+    @abstractmethod
     def reader(self) -> Reader:
-        """What reads a record's pictures on a worker; a set with a stage of its own has none."""
-        raise NotImplementedError
+        """What reads a record's pictures."""
 
     def build(self, ledger: Ledger) -> ImportStage:  # noqa: ARG002, nothing is paid for
         """The stage."""
         return ImportStage(self.SOURCE, self.clean, self.licence_of, self.reader())
 
 
-class ArchiveSettings(ImportSettings):
+class ArchiveSettings(CleanedSettings):
     """Settings of a set whose records name images in archives or beside them."""
 
     VERSION: ClassVar[int] = 4
