@@ -13,7 +13,8 @@ from datagen.catalogue import Catalogue
 from datagen.edits import Edit, edit_reference
 from datagen.encoding import encode_jpeg
 from datagen.faults import replaced
-from datagen.instructions import Mention, Wish, named_images, renumber, rephrase, write_instruction
+from datagen.instructions import Mention, Wish, rephrase, write_instruction
+from datagen.mentions import named_images, renumber
 from datagen.parents import Parent, UnfitParentError
 from datagen.phrases import ambiguous_phrase
 from datagen.renderer import Figure, Renderer, view_backdrop

@@ -26,7 +26,7 @@ from PIL import Image
 
 from datagen.candidate_boxes import SIDE
 from datagen.fake_images_server import added_at
-from datagen.instructions import renumber
+from datagen.mentions import renumber
 from datagen.template_writer import WRITES
 from datagen.text_checks import BadTextError
 from shards.fake_model import FakeBehaviour, FakeModel, broken

@@ -13,6 +13,7 @@ from typing import Any, Protocol, cast
 from datagen.generators import Drawn, Generator, Picture, PictureRequest
 from datagen.ideas import Idea, draw_attributes, output_prompt
 from datagen.instructions import STYLES
+from datagen.mentions import images_named
 from datagen.naming import is_ambiguous, name_of
 from datagen.text_checks import (
     BadTextError,
@@ -21,7 +22,6 @@ from datagen.text_checks import (
     check_instruction,
     check_line,
     check_order,
-    images_named,
 )
 from datagen.writers import Fields, TextRequest, Writer, Written
 from shards.sample import Candidate, Json, Provenance, Sample

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
-ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
+from datagen.mentions import ORDINALS
 
 # How an instruction counts its images. Source: Scone (arXiv 2512.12675), supplement B.1.
 NUMBERINGS: tuple[Callable[[int], str], ...] = (
@@ -171,23 +171,6 @@ def rephrase(instruction: str, phrases: Mapping[str, str]) -> str | None:
     return instruction
 
 
-def renumber(instruction: str, numbers: Mapping[int, int]) -> str:
-    """`instruction` with its image numbers changed.
-
-    >>> renumber("The fox from image 1 and the pen of the second photo", {1: 2, 2: 1})
-    'The fox from image 2 and the pen of the first photo'
-    """
-
-    def number(match: re.Match[str]) -> str:
-        return re.sub(r"\d+", lambda n: str(numbers.get(int(n[0]), int(n[0]))), match[0])
-
-    def ordinal(match: re.Match[str]) -> str:
-        old = ORDINALS.index(match[1].lower()) + 1
-        return match[0].replace(match[1], ORDINALS[numbers.get(old, old) - 1])
-
-    return _ORDINAL.sub(ordinal, _NUMBERED.sub(number, instruction))
-
-
 def join(parts: Sequence[str]) -> str:
     """A list in words.
 
@@ -195,21 +178,3 @@ def join(parts: Sequence[str]) -> str:
     'a, b and c'
     """
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-
-
-_NUMBERED = re.compile(r"(?:images?|photos?|pictures?)[ _](\d+)((?:(?:, | and )\d+)*)", re.IGNORECASE)
-_ORDINAL = re.compile(rf"({'|'.join(ORDINALS)}) (?:image|photo|picture)", re.IGNORECASE)
-
-
-def named_images(instruction: str) -> frozenset[int]:
-    """The numbers of the images that an instruction names, from 1.
-
-    >>> sorted(named_images("The fox from Image 1, the cat of <|image_3|> and the second photo's sky"))
-    [1, 2, 3]
-    >>> named_images("Combine in a picture.")
-    frozenset()
-    """
-    found = {ORDINALS.index(word.lower()) + 1 for word in _ORDINAL.findall(instruction)}
-    for first, rest in _NUMBERED.findall(instruction):
-        found.update(int(number) for number in [first, *re.findall(r"\d+", rest)])
-    return frozenset(found)

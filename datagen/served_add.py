@@ -20,6 +20,7 @@ from datagen.drafts import Wave
 from datagen.generators import Picture, PictureRequest
 from datagen.kinds import Named, name_all
 from datagen.layout import Box
+from datagen.mentions import images_named
 from datagen.naming import is_ambiguous
 from datagen.parents import UnfitParentError
 from datagen.text_checks import (
@@ -27,7 +28,6 @@ from datagen.text_checks import (
     check_english,
     check_images_exist,
     check_instruction,
-    images_named,
 )
 from datagen.variants import Made, Wanted
 from datagen.writers import Fields, TextRequest, Written

@@ -6,8 +6,7 @@ import re
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 
-from datagen.instructions import named_images
-from datagen.mentions import named_references
+from datagen.mentions import images_named
 from shards.reason import ReasonError
 from shards.sample import Json
 
@@ -38,11 +37,6 @@ def trimmed(value: Json) -> Json:
     if isinstance(value, Mapping):
         return {name: trimmed(each) for name, each in value.items()}
     return [trimmed(each) for each in value] if isinstance(value, Sequence) else value
-
-
-def images_named(text: str) -> set[int]:
-    """Every image that a text may be taken to name, from 1."""
-    return named_references(text) | named_images(text)
 
 
 def check_line(text: str, where: str, most: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
+from heapq import heappop, heappush
 from typing import cast
 
 from recipes.steps import STEPS, StepType
@@ -49,11 +50,17 @@ def wire(path: str, steps: Mapping[object, object], errors: list[str]) -> dict[s
 
 def in_order(wirings: Mapping[str, Wiring]) -> list[str]:
     """Names of steps that are wired well, each after what it reads, otherwise as written."""
+    names = list(wirings)
+    places = {name: place for place, name in enumerate(names)}
+    sorter = TopologicalSorter({name: wiring.reads for name, wiring in wirings.items()})
+    sorter.prepare()
+    ready: list[int] = []
     ordered: list[str] = []
-    while len(ordered) < len(wirings):
-        ordered.append(
-            next(n for n in wirings if n not in ordered and all(r in ordered for r in wirings[n].reads))
-        )
+    while sorter.is_active():
+        for name in sorter.get_ready():
+            heappush(ready, places[name])
+        ordered.append(names[heappop(ready)])
+        sorter.done(ordered[-1])
     return ordered
 
 

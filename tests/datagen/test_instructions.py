@@ -10,12 +10,11 @@ from datagen.cases import CASES, is_possible, kinds_of
 from datagen.instructions import (
     Mention,
     Wish,
-    named_images,
-    renumber,
     rephrase,
     write_alone,
     write_instruction,
 )
+from datagen.mentions import named_images, renumber
 
 SEEDS = st.integers(0, 1 << 30)
 NAMES = ["the fox", "the red heart", "the musical keyboard", "the clock showing five thirty"]

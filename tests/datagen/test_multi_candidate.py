@@ -8,8 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from composed_samples import row
-from datagen.instructions import named_images
 from datagen.layout import overlaps
+from datagen.mentions import named_images
 from datagen.multi_candidate import FAULTS, MultiCandidateConfig
 from datagen.single_candidate import SingleCandidateConfig
 from shards.sample import Candidate, Sample, canonical_json, parse_sample, sample_json

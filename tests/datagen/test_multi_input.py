@@ -14,7 +14,8 @@ from datagen.fake_chat_server import MODEL as CHAT_MODEL
 from datagen.fake_images_server import MODEL
 from datagen.generated import _check_plan, _check_terse
 from datagen.ideas import draw_attributes, nouns
-from datagen.instructions import STYLES, named_images
+from datagen.instructions import STYLES
+from datagen.mentions import named_images
 from datagen.multi_candidate import MultiCandidateConfig
 from datagen.multi_input import MultiInputConfig
 from datagen.naming import is_ambiguous

@@ -17,8 +17,8 @@ from pydantic import ValidationError
 
 from datagen.catalogue import CatalogueError, is_held_out, load_catalogue
 from datagen.faults import FAULTS
-from datagen.instructions import named_images
 from datagen.layout import centre_x, overlaps
+from datagen.mentions import named_images
 from datagen.renderer import Renderer
 from datagen.single_candidate import SingleCandidateBuilder, SingleCandidateConfig
 from datagen.sprites import MIN_COLOUR_DIFFERENCE, Pose, colour_difference
