@@ -14,14 +14,33 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from filters.distributions import Histogram, Rule, Score, histogram, load_scores
 from filters.lineage import Lineage
+from filters.scored import BETWEEN, read_samples
+from shards.driver_step import Input
 from shards.selection import read_selection
 from shards.tables import questions
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Flags: TypeAlias = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Samples that a selection counts together.
+
+    Attributes:
+        names: their values of the columns that it groups by.
+        most: how many are kept at most.
+        kept, read: how many were, of how many.
+    """
+
+    names: Sequence[str]
+    most: int
+    kept: int
+    read: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +55,7 @@ class Decisions:
         is_kept: of each sample.
         reasons: of each sample, "" where it is kept.
         scores: that the policy reads, then the others that its judges gave.
+        groups: that it counts by, in order of their names; none where it counts all together.
     """
 
     name: str
@@ -45,6 +65,7 @@ class Decisions:
     is_kept: Flags
     reasons: npt.NDArray[np.object_]
     scores: Mapping[str, Score]
+    groups: Sequence[Group] = ()
 
     @property
     def kept(self) -> int:
@@ -77,13 +98,20 @@ class Decisions:
         lines = [f"{name} at least {value:g}" for name, value in self._least.items()]
         lines += [f"{name} at most {value:g}" for name, value in self._most.items()]
         if self.policy.get("best"):
-            columns = self.policy.get("by") or ()
-            columns = [columns] if isinstance(columns, str) else columns
-            by = f" of each {' and '.join(columns)}" if columns else ""
-            best = self.policy["best"]
-            most = ", ".join(f"{n:,} {g}" for g, n in best.items()) if isinstance(best, dict) else f"{best:,}"
-            lines.append(f"the best {most}{by} by {', then '.join(self.policy['order'])}")
+            lines.append(f"the best {self._best_words} by {', then '.join(self.policy['order'])}")
         return lines
+
+    @property
+    def _best_words(self) -> str:
+        best, columns = self.policy["best"], " and ".join(self.columns)
+        if isinstance(best, Mapping):
+            return f"{sum(best.values()):,} in {len(best)} groups of {columns}"
+        return f"{best:,} of each {columns}" if columns else f"{best:,}"
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """The columns of the index that it groups by."""
+        return _columns(self.policy)
 
     def is_bounded_above(self, name: str) -> bool:
         """Whether the policy counts a high value of this score as a fault."""
@@ -191,16 +219,45 @@ def decisions(lineage: Lineage, name: str) -> Decisions:
     tables = [lineage.steps[parent].storage for parent in lineage.parents(name, "scores")]
     held = Counter(question for storage in tables for question in questions(storage))
     asked = [question for question, count in held.items() if count == 1]  # of two there is no one answer
+    keys, is_kept = table.column("key").combine_chunks(), table.column("keep").to_numpy()
     read = [name for part in ("min_scores", "max_scores", "order") for name in _names(policy.get(part))]
     return Decisions(
         name=name,
         label=lineage.labels[name],
         policy=policy,
-        keys=table.column("key").combine_chunks(),
-        is_kept=table.column("keep").to_numpy(),
+        keys=keys,
+        is_kept=is_kept,
         reasons=np.array(table.column("reason").to_pylist(), dtype=object),
         scores=load_scores(tables, list(dict.fromkeys([*read, *asked]))),
+        groups=_groups(lineage.steps[lineage.parents(name, "input")[0]], policy, keys.filter(is_kept)),
     )
+
+
+def _groups(of: Input, policy: Mapping[str, Any], kept: pa.Array) -> list[Group]:
+    """The groups of a policy and of the samples that it was applied to.
+
+    Args:
+        of: the samples, or the selection of them.
+        policy: settings of the selection.
+        kept: keys that it keeps.
+    """
+    columns, best = _columns(policy), policy.get("best")
+    if not columns:
+        return []
+    samples = read_samples(of, columns)
+    read = Counter(name or "" for name in samples.groups.to_pylist())
+    are_kept = samples.groups.filter(pc.is_in(samples.keys, value_set=kept))
+    counted = Counter(name or "" for name in are_kept.to_pylist())
+    most: Mapping[str, int] = best if isinstance(best, Mapping) else dict.fromkeys(read, best or 0)
+    return [
+        Group(names=name.split(BETWEEN), most=most.get(name, 0), kept=counted[name], read=read[name])
+        for name in sorted({*most, *read})
+    ]
+
+
+def _columns(policy: Mapping[str, Any]) -> Sequence[str]:
+    columns = policy.get("by") or ()
+    return (columns,) if isinstance(columns, str) else columns
 
 
 def _names(part: object) -> list[str]:

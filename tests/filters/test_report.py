@@ -313,6 +313,29 @@ def test_a_set_beyond_the_best_has_its_cut_drawn(out):
     assert "the best 5 by consistency" in page.text
 
 
+@pytest.mark.parametrize(
+    ("best", "told", "expected"),
+    [
+        (2, "the best 2 of each task and references by consistency", [["2", "2", "5"]] * 4),
+        (
+            {"composition_multi": {"1": 1, "3": 4}, "addition": {"9": 7}},
+            "the best 12 in 3 groups of task and references by consistency",
+            [["7", "0", "0"], ["1", "1", "5"], ["0", "0", "5"], ["4", "4", "5"], ["0", "0", "5"]],
+        ),
+    ],
+)
+def test_groups_stand_in_a_table_with_what_was_kept_of_each(out, best, told, expected):
+    base = write_samples(out)
+    judged = write_scores(out, base)
+    policy = {"best": best, "by": ["task", "references"], "order": ("consistency",)}
+    page = page_of([write_selected(out, base, judged, policy)])
+    assert told in page.text
+    names = ("addition", "composition multi")
+    rows = [row for row in map(strip, page.rows) if row and row[0] in names]
+    assert [row[2:] for row in rows] == expected
+    assert [row[1] for row in rows][-4:] == ["1", "2", "3", "4"]
+
+
 def test_the_recipe_on_the_page_has_the_hashes_of_its_directories(tmp_path, monkeypatch):
     for name in ("NETWORK", "HEADS"):
         (tmp_path / name).write_text(name)
