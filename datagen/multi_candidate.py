@@ -59,7 +59,7 @@ class MultiCandidateConfig(BuilderSettings):
     `samples` is what is planned; fewer where the parents do not reach.
     """
 
-    VERSION: ClassVar[int] = 4
+    VERSION: ClassVar[int] = 5
     FAULTS: ClassVar[Sequence[str]] = FAULTS
 
     prefix: str = Field(

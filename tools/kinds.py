@@ -22,6 +22,54 @@ NOUNS = {
     "tool": "tool", "science": "lab instrument", "medical": "medical item", "household": "household item",
     "sky & weather": "weather symbol",
 }  # fmt: skip
+# A subgroup of Unicode's holds things that nobody calls by its noun: rocks among buildings, a parachute among
+# aircraft. What these are called instead, by noun; by their name alone where they have no other.
+OTHER_NOUNS = {
+    "animal": "snail, spider, scorpion, worm, dragon face, dragon",
+    "plant": "bouquet",
+    "nest": "empty nest, nest with eggs",
+    "baked good": "bread, croissant, baguette bread, flatbread, pretzel, bagel, rice cracker",
+    "sweet": "fortune cookie, moon cake, dango",
+    "piece of food": "cheese wedge, piece of meat on a bone, poultry leg, cut of meat, bacon, egg, butter",
+    "piece of tableware": "bowl with spoon, salt shaker, teapot",
+    "container": "jar, amphora, oil drum",
+    "statue": "Statue of Liberty, moai statue",
+    "sign": "bus stop, stop sign, elevator, placard",
+    "traffic light": "horizontal traffic light, vertical traffic light",
+    "vehicle": "suspension railway, mountain cableway, aerial tramway",
+    "spacecraft": "satellite, rocket, flying saucer",
+    "piece of sports gear": "skateboard, roller skate, bullseye, pool 8 ball",
+    "moon/celestial body": "new moon, waxing crescent moon, first quarter moon, waxing gibbous moon, "
+    "full moon, waning gibbous moon, last quarter moon, waning crescent moon, crescent moon, new moon face, "
+    "first quarter moon face, last quarter moon face, full moon face",
+    "celestial body": "sun, sun with face, ringed planet, star, glowing star, shooting star, comet",
+    "umbrella": "closed umbrella, umbrella, umbrella with rain drops, umbrella on ground",
+    "snowman": "snowman, snowman without snow",
+    "paper item": "admission tickets, ticket, red envelope, memo",
+    "device": "video game, joystick, telescope, satellite antenna",
+    "decoration": "mirror ball, piñata",
+    "card suit": "spade suit, heart suit, diamond suit, club suit",
+    "game piece": "chess pawn, mahjong red dragon, game die",
+    "piece of eyewear": "glasses, sunglasses, goggles",
+    "bag": "purse, handbag, clutch bag, backpack",
+    "piece of jewellery": "ring, gem stone",
+    "instrument": "postal horn",
+    "sound device": "studio microphone, microphone, headphone, radio, level slider, control knobs",
+    "light": "candle, light bulb, flashlight, red paper lantern, diya lamp, police car light",
+    "data disk": "computer disk, floppy disk, optical disk, DVD",
+    "magnifying glass": "magnifying glass tilted left, magnifying glass tilted right",
+    "chart": "rising yen chart, rising chart, falling chart, bar chart",
+    "weapon": "dagger, crossed swords, bomb, bow and arrow, boomerang",
+    "chain": "chain link, chains",
+    "": "mushroom, peanuts, chestnut, popcorn, canned food, takeout box, ice cube, building construction, "
+    "brick wall, rock, log, fuel pump, wheel, motorway, railway track, construction, anchor, ring buoy, "
+    "parachute, airplane seat, thermometer, milky way, fire, droplet, water wave, fireworks, sparkler, "
+    "moon viewing ceremony, wrapped gift, crystal ball, magic wand, slot machine, joker card, "
+    "flower playing cards, folding hand fan, shopping bags, hair pick, prayer beads, lipstick, "
+    "videocassette, film frames, ballot box with ballot, shield, white cane, DNA strand, drop of blood, "
+    "bubbles, shopping cart",
+}
+_NOUNS_OF = {name: nouns or name for nouns, names in OTHER_NOUNS.items() for name in names.split(", ")}
 UNWANTED = {"kaaba"}  # a sanctuary is no toy to stand in a lobby
 COSTUMES = {"clown face", "ogre", "goblin", "ghost", "alien", "robot"}
 PEOPLE = {
@@ -200,9 +248,13 @@ def number_of(name: str) -> str:
 
 
 def nouns_of(subgroup: str, kind: str, name: str) -> str:
-    """Its nouns between slashes; its name alone where its subgroup holds too different things."""
+    """Its nouns between slashes; its name alone where its subgroup holds too different things.
+
+    >>> nouns_of("animal-bird", "character", "owl"), nouns_of("place-building", "object", "log")
+    ('bird/animal', 'log')
+    """
     is_part = subgroup.startswith("animal") and kind == "object"  # a feather, a paw print
-    return name if is_part else NOUNS.get(subgroup, name)
+    return name if is_part else _NOUNS_OF.get(name) or NOUNS.get(subgroup, name)
 
 
 def family_of(name: str) -> str:

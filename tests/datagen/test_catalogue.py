@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from datagen.catalogue import CatalogueError, FolderPictures, fingerprint, load_catalogue, parse_table
+from tools.kinds import OTHER_NOUNS, nouns_of
 
 HEADER = "file,name,category,subgroup,attributes\n"
 
@@ -41,6 +42,26 @@ def test_every_embedded_subject_has_a_name_of_its_own_and_a_twin_in_another_desi
     twins = [catalogue.twin(subject) for subject in catalogue]
     assert all(twin and twin.name == s.name for twin, s in zip(twins, catalogue, strict=True))
     assert not {twin.id for twin in twins if twin} & {subject.id for subject in catalogue}
+
+
+def test_every_embedded_subject_is_called_what_the_tool_that_wrote_the_table_calls_it():
+    for subject in load_catalogue():
+        written = subject.attributes["nouns"]
+        assert written == nouns_of(subject.subgroup, subject.kind, subject.name), subject.name
+
+
+def test_every_exception_is_of_a_subject_that_there_is():
+    names = {subject.name for subject in load_catalogue()}
+    assert {name for listed in OTHER_NOUNS.values() for name in listed.split(", ")} <= names
+
+
+@pytest.mark.parametrize(
+    ("name", "noun"),
+    [("log", "building"), ("parachute", "aircraft"), ("spider", "insect"), ("salt shaker", "dish")],
+)
+def test_what_stands_in_a_group_of_unicode_is_not_called_by_its_noun(name: str, noun: str):
+    (subject,) = load_catalogue().named(name)
+    assert noun not in subject.nouns
 
 
 @pytest.mark.parametrize(("name", "siblings"), [("red heart", 11), ("red circle", 8), ("blue book", 3)])

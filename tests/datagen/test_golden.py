@@ -36,12 +36,12 @@ GOLDEN = {
         "pixels": "e18354d29bbdbd0687b04a98c2a65bb2a55e678c8dd36cccfbe9a29f1f4921c0",
     },
     "swap": {
-        "words": "e2d91a7a18fca4b9c8f97024633bd8f91d364015dfd84577adaf82c94d81d242",
-        "pixels": "2e6dd6ca425e08cccdc4aa7109b7914b3149643eea9d1c25c120164c4dd06799",
+        "words": "74b87f76e9bce9369fcc97506f71c03f7ba803dfb6b3e00c722014c93df6ca77",
+        "pixels": "8af6e82ee91b70231196a0b535cdf1675725c203b2be812e760ff1a91ffffc1a",
     },
     "add": {
-        "words": "3d109011c3d0c19509455c40d8e86529b8bedf157d674ef14fbb409a8bd035c9",
-        "pixels": "e1bbf74144bdce2f55303b3f2b719b5887ebf96886be7c862f37f537b41e523e",
+        "words": "590825e317b612cb28d0eb4c0e541e3210d58901c21e898ddc824b52b6deaec1",
+        "pixels": "4a5ad3e8672cd9fead02a3eb4b305b47ae5a24f5988b24c65a10b5384906a45d",
     },
 }
 
