@@ -42,6 +42,9 @@ LIKENESS = "original_likeness"
 """Measured beside a served judge's answers: the original candidate of an edited reference against the raw one
 (filters/likeness.py)."""
 LEAST_LIKENESS = 0.5
+POSITION = "rests_on_position"
+"""Of each sample whether a phrase of its instruction tells its candidate by a position alone: 1 or 0, as its
+builder says; 0 where nobody does."""
 """Below it the original is another thing, whatever a judge says. Of 228 crops of photographs and cut-outs,
 drifted by up to 6 % and lit by up to a tenth more, none was below 0.6; of 114 that held another picture's
 content 94 were below 0.5."""
@@ -93,6 +96,20 @@ def is_asked(sample: Sample, question: str, reference: int, candidate: int, know
 def is_swap(sample: Sample) -> bool:
     """Whether no pixel of a sample was edited: its references and target are its parent's, exchanged."""
     return sample.provenance.origin.get("method") == "swap"
+
+
+def position_row(sample: Sample) -> Row:
+    """The row of `POSITION`.
+
+    Builders say what a phrase rests on, of a swap in its origin, of an addition in those of its edits.
+    """
+    origin = sample.provenance.origin
+    edits = origin.get("edits")
+    said = [origin, *(edits if isinstance(edits, Sequence) else ())]
+    rests = any(isinstance(each, Mapping) and each.get("cue") == "position" for each in said)
+    place = {"key": sample.key, "reference": WHOLE, "candidate": WHOLE}
+    value = float(rests)
+    return place | {"probabilities": [], "mode": value, "expected": value, "label_mass": 1.0, "status": "ok"}
 
 
 def check_rows(sample: Sample, rows: Rows) -> dict[str, list[Row]]:

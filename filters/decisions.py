@@ -97,6 +97,8 @@ class Decisions:
         """The policy in words, a rule each."""
         lines = [f"{name} at least {value:g}" for name, value in self._least.items()]
         lines += [f"{name} at most {value:g}" for name, value in self._most.items()]
+        shares: Mapping[str, float] = self.policy.get("max_share") or {}
+        lines += [f"{name} in at most {share:g} of the kept" for name, share in shares.items()]
         if self.policy.get("best"):
             lines.append(f"the best {self._best_words} by {', then '.join(self.policy['order'])}")
         return lines
@@ -220,7 +222,11 @@ def decisions(lineage: Lineage, name: str) -> Decisions:
     held = Counter(question for storage in tables for question in questions(storage))
     asked = [question for question, count in held.items() if count == 1]  # of two there is no one answer
     keys, is_kept = table.column("key").combine_chunks(), table.column("keep").to_numpy()
-    read = [name for part in ("min_scores", "max_scores", "order") for name in _names(policy.get(part))]
+    read = [
+        name
+        for part in ("min_scores", "max_scores", "max_share", "order")
+        for name in _names(policy.get(part))
+    ]
     return Decisions(
         name=name,
         label=lineage.labels[name],

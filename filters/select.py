@@ -7,15 +7,16 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal, TypeAlias, cast
+from typing import Annotated, ClassVar, Literal, cast
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, field_validator, model_validator
 
-from filters.checks import ALL, CHECKS, LIKENESS
+from filters.best import Flags, Floats, Ranked, rank
+from filters.best import Numbers as Places
+from filters.checks import ALL, CHECKS, LIKENESS, POSITION
 from filters.rubrics import load_questions
 from filters.scored import BETWEEN, Samples, SelectError, read_samples, read_scores
 from shards.books import Books
@@ -25,10 +26,6 @@ from shards.sample import Json
 from shards.selection import FILE, write_selection
 from shards.settings import RUN
 from shards.storage import Storage
-
-Floats: TypeAlias = npt.NDArray[np.float64]
-Flags: TypeAlias = npt.NDArray[np.bool_]
-Places: TypeAlias = npt.NDArray[np.int64]
 
 VALUES = ("expected", "mode", "label_mass")
 
@@ -47,6 +44,8 @@ POLICIES: Mapping[str, Mapping[str, Json]] = {
     "verified": {"min_scores": dict.fromkeys(CHECKS, 0.5), "order": [ALL]},
 }
 KEPT = ""
+YES = 0.5  # above it a score of 0 to 1 says so
+ALL_THERE_ARE = (1 << 63) - 1
 
 
 class SelectConfig(DriverStep):
@@ -64,6 +63,11 @@ class SelectConfig(DriverStep):
     )
     min_scores: dict[str, float] = Field(default={}, description="the least value that is kept, by score")
     max_scores: dict[str, float] = Field(default={}, description="the largest value that is kept, by score")
+    max_share: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(
+        default={},
+        max_length=1,
+        description="a yes-or-no score: the share of what is kept that may have it; of those the best stay",
+    )
     best: Annotated[int, Field(ge=1)] | dict[str, Annotated[int, Field(ge=0)]] | None = Field(
         default=None,
         description="keep at most so many, the best by `order`; with `by`, of each group, or by group; of "
@@ -94,16 +98,17 @@ class SelectConfig(DriverStep):
 
     @model_validator(mode="after")
     def _complete(self) -> SelectConfig:
-        if not (self.min_scores or self.max_scores or self.best):
-            raise ValueError("a rule: min_scores, max_scores or best")
+        if not (self.min_scores or self.max_scores or self.max_share or self.best):
+            raise ValueError("a rule: min_scores, max_scores, max_share or best")
         if isinstance(self.best, dict) and not self.by:
             raise ValueError("`by` beside `best` by group: which column names the groups")
         if self.by and not self.best:
             raise ValueError("`best` beside `by`: how many of each group")
         if self.exact and not self.best:
             raise ValueError("`best` beside `exact`: how many there are to be")
-        if self.best and not self.order:
-            raise ValueError("`order` beside `best`: which scores say what is better")
+        if (self.best or self.max_share) and not self.order:
+            rule = "best" if self.best else "max_share"
+            raise ValueError(f"`order` beside `{rule}`: which scores say what is better")
         self._check_groups()
         self._check_scores()
         return self
@@ -117,7 +122,7 @@ class SelectConfig(DriverStep):
                 raise ValueError(f"best: expected groups of {told}, one inside the other, got {group!r}")
 
     def _check_scores(self) -> None:
-        wrong = [*self._misnamed(), *self._out_of_scale()]
+        wrong = [*self._misnamed(), *self._out_of_scale(), *self._no_kinds()]
         if wrong:
             raise ValueError("; ".join(wrong))
 
@@ -135,6 +140,16 @@ class SelectConfig(DriverStep):
                     words = f"expected {low:g} to {high:g}, got {value:g}: it would decide nothing"
                     yield f"{rule}.{name}: {words}"
 
+    def _no_kinds(self) -> Iterator[str]:
+        for name in self.max_share:
+            if _scale(name) not in ((0, 1), (-math.inf, math.inf)):
+                low, high = _scale(name)
+                yield f"max_share.{name}: expected a score of 0 or 1, got one of {low:g} to {high:g}"
+
+    def computed(self) -> dict[str, Json]:
+        """The settings; a share only where one is set."""
+        return {n: value for n, value in super().computed().items() if value or n != "max_share"}
+
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns that it groups by."""
@@ -143,7 +158,7 @@ class SelectConfig(DriverStep):
     @property
     def scores(self) -> list[str]:
         """Every score that the policy reads, once."""
-        return list(dict.fromkeys([*self.min_scores, *self.max_scores, *self.order]))
+        return list(dict.fromkeys([*self.min_scores, *self.max_scores, *self.max_share, *self.order]))
 
     def reads_tables(self) -> Sequence[str]:
         """The questions of its scores."""
@@ -169,7 +184,7 @@ class SelectConfig(DriverStep):
 
     def most(self, group: str | None) -> int:
         """How many are kept of a group at most."""
-        return self.best.get(group or "", 0) if isinstance(self.best, dict) else self.best or 0
+        return self.best.get(group or "", 0) if isinstance(self.best, dict) else self.best or ALL_THERE_ARE
 
 
 def _flat(groups: Mapping[str, object]) -> dict[str, object]:
@@ -188,7 +203,7 @@ def _flat(groups: Mapping[str, object]) -> dict[str, object]:
 def _scale(score: str) -> tuple[float, float]:
     """The least and the largest value a score can have; no bounds for a question of another rubric."""
     question, _, column = score.partition(".")
-    if column == "label_mass" or question in (*CHECKS, ALL, LIKENESS):
+    if column == "label_mass" or question in (*CHECKS, ALL, LIKENESS, POSITION):
         return 0, 1
     asked = load_questions().get(question)
     return (min(asked.labels.values()), max(asked.labels.values())) if asked else (-math.inf, math.inf)
@@ -205,10 +220,10 @@ def select(samples: Samples, scores: Mapping[str, pa.Table], policy: SelectConfi
     for reason, is_rejected in _rules(worst, policy):
         of_sample[is_rejected & (of_sample == 0)] = len(reasons)
         reasons.append(reason)
-    if policy.best:
-        for most, places in _beyond_best(samples, worst, policy, of_sample == 0):
+    if policy.best or policy.max_share:
+        for reason, places in _beyond(samples, worst, policy, of_sample == 0):
             of_sample[places] = len(reasons)
-            reasons.append(f"not among the best {most}")
+            reasons.append(reason)
     return pa.table(
         {
             "key": samples.keys,
@@ -271,30 +286,39 @@ def _rules(worst: Mapping[str, Worst], policy: SelectConfig) -> Iterator[tuple[s
         yield f"{name} > {largest:g}", worst[name].high > largest
 
 
-def _beyond_best(
+def _beyond(
     samples: Samples, worst: Mapping[str, Worst], policy: SelectConfig, is_kept: Flags
-) -> Iterator[tuple[int, Places]]:
-    """Places of the kept samples that come after the best, by how many those are; ties are broken by a
-    hash of the key."""
-    places = np.flatnonzero(is_kept)
-    ties = [
-        hashlib.blake2b(key.encode(), digest_size=8).digest() for key in samples.keys.take(places).to_pylist()
-    ]
-    columns = [-worst[name].low[places] for name in reversed(policy.order)]
+) -> Iterator[tuple[str, Places]]:
+    """Of the kept samples the places that a share or `best` leaves out, by reason."""
+    ranked = _ranked(samples, worst, policy, np.flatnonzero(is_kept))
+    may_be = np.ones(len(ranked.places), dtype=np.bool_)
+    for name, share in policy.max_share.items():
+        may_be = ranked.within_share(worst[name].high[ranked.places] > YES, share)
+        yield f"{name} in more than {share:g} of the kept", ranked.places[~may_be]
+    is_left = may_be & ~ranked.taken(may_be)
+    most = ranked.most[ranked.group]
+    for each in np.unique(most[is_left]):
+        yield f"not among the best {each}", ranked.places[is_left & (most == each)]
+
+
+def _ranked(samples: Samples, worst: Mapping[str, Worst], policy: SelectConfig, places: Places) -> Ranked:
+    """Some samples by group and `order`; ties are broken by a hash of the key."""
     groups = samples.groups.dictionary_encode(null_encoding="encode")
     names = groups.dictionary.to_pylist()
     if isinstance(policy.best, dict) and names and not set(policy.best) & set(names):
         known, named = ", ".join(map(str, names)), ", ".join(policy.best)
         column = BETWEEN.join(policy.columns)
         raise SelectError(f"best: expected groups that {column} has ({known}), got {named}")
-    most = np.array([policy.most(name) for name in names], dtype=np.int64)
-    group = groups.indices.to_numpy()[places]
-    order = np.lexsort([np.array(ties), *columns, group])
-    sizes = np.bincount(group, minlength=len(most))
-    rank = np.arange(len(places)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    most_of = most[group[order]]
-    for each in np.unique(most):
-        yield int(each), places[order[(most_of == each) & (rank >= each)]]
+    return rank(
+        places,
+        [worst[name].low[places] for name in policy.order],
+        [
+            hashlib.blake2b(key.encode(), digest_size=8).digest()
+            for key in samples.keys.take(places).to_pylist()
+        ],
+        groups.indices.to_numpy()[places],
+        np.array([policy.most(name) for name in names], dtype=np.int64),
+    )
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator
 
-from filters.checks import ALL, CHECKS, LIKENESS, QUESTIONS, check_rows, is_asked
+from filters.checks import ALL, CHECKS, LIKENESS, POSITION, QUESTIONS, check_rows, is_asked, position_row
 from filters.embedded import HEADS, NETWORK, file_hash
 from filters.embedded_checks import EmbeddedChecksConfig
 from filters.judge import Request, Row, make_requests, request_bytes
@@ -32,7 +32,7 @@ LIKENESS_VERSION = 2  # of filters/likeness.py, and of what a check makes of it
 class VerifyConfig(JudgeConfig):
     """Settings of `verify`: those of a judge; what is asked is `filters/checks.py`'s."""
 
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
 
     questions: tuple[str, ...] = Field(default=QUESTIONS, description="fixed; `judge` asks others")
     engine: Annotated[EmbeddedChecksConfig | ServedEngineConfig, Field(discriminator="kind")] = (
@@ -64,8 +64,8 @@ class VerifyConfig(JudgeConfig):
         return isinstance(self.engine, ServedEngineConfig)
 
     def tables(self) -> Sequence[str]:
-        """One a question, one a check, and what is measured."""
-        return (*self.questions, *CHECKS, ALL, *((LIKENESS,) if self.measures else ()))
+        """One a question, one a check, and what is measured or read."""
+        return (*self.questions, *CHECKS, ALL, POSITION, *((LIKENESS,) if self.measures else ()))
 
     def reading(self, inputs: Sequence[Storage]) -> Self:
         """The settings with the directories that the inputs were made from: raw references are there.
@@ -97,7 +97,7 @@ class Verifier(Judge):
 
     def _checked(self, sample: Sample, scores: Scores) -> Scores:
         rows = {**scores.rows, **self._measured(sample)}
-        return Scores(rows={**rows, **check_rows(sample, rows)})
+        return Scores(rows={**rows, **check_rows(sample, rows), POSITION: [position_row(sample)]})
 
     def _measured(self, sample: Sample) -> dict[str, list[Row]]:
         if not self._measures:

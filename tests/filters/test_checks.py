@@ -2,7 +2,7 @@
 
 import pytest
 
-from filters.checks import ALL, CHECKS, LIKENESS, check_rows, is_asked
+from filters.checks import ALL, CHECKS, LIKENESS, check_rows, is_asked, position_row
 from filters.wording import number_fault, numbers_named
 from shards.sample import Candidate, Provenance
 from tiny_samples import make_sample
@@ -191,3 +191,22 @@ def test_a_place_is_bound_to_the_image_that_gives_it():
 def test_an_image_beyond_the_references_is_named():
     assert number_fault("The mug from image 5.", [(MUG,), (PARK,)]) == "image 5 of 2 is named"
     assert [n for _, _, n in numbers_named("images 1, 2 and 3; the 4th photo")] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("origin", "rests"),
+    [
+        ({"cue": "position"}, 1),
+        ({"cue": "size"}, 0),
+        ({"edits": [{"cue": "attribute"}, {"cue": "position"}]}, 1),
+        ({"edits": [{"cue": "name"}]}, 0),
+        ({}, 0),
+        ({"edits": "by hand", "cue": None}, 0),
+        ({"edits": [3, "position", {}]}, 0),
+    ],
+)
+def test_what_a_phrase_rests_on_is_read_where_builders_say_it(origin, rests):
+    told = make_sample(1, provenance=Provenance(source="x", licence="y", task="z", origin=origin))
+    row = position_row(told)
+    assert (row["key"], row["expected"], row["mode"], row["status"]) == (told.key, rests, rests, "ok")
+    assert (row["reference"], row["candidate"]) == (-1, -1)

@@ -313,6 +313,15 @@ def test_a_set_beyond_the_best_has_its_cut_drawn(out):
     assert "the best 5 by consistency" in page.text
 
 
+def test_a_share_of_the_kept_is_told_among_the_rules(out):
+    base = write_samples(out)
+    judged = write_scores(out, base)
+    policy = {"order": ("consistency",), "max_share": {"copy_paste": 0.05}}
+    page = page_of([write_selected(out, base, judged, policy)])
+    assert "copy paste in at most 0.05 of the kept" in page.text
+    assert "copy_paste in more than 0.05 of the kept" in page.text
+
+
 @pytest.mark.parametrize(
     ("best", "told", "expected"),
     [

@@ -1,3 +1,5 @@
+from fractions import Fraction
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -261,12 +263,80 @@ def test_groups_without_a_best_are_refused() -> None:
         ),
         ({"min_scores": {"a": 1}, "exact": True}, "how many there are to be"),
         ({"min_scores": {"a.median": 1}}, "got 'a.median'"),
+        ({"max_share": {"check_phrase": 0.5}}, "`order` beside `max_share`"),
+        ({"max_share": {"a": 0.5, "b": 0.5}, "order": ("a",)}, "at most 1 item"),
+        ({"max_share": {"a": 1.5}, "order": ("a",)}, "less than or equal to 1"),
+        ({"max_share": {"consistency": 0.5}, "order": ("a",)}, "a score of 0 or 1, got one of 0 to 4"),
         ({"min_scores": {"check_phrase": 2}}, "check_phrase: expected 0 to 1, got 2"),
     ],
 )
 def test_rules_that_lack_another_are_refused(rules, told) -> None:
     with pytest.raises(ValidationError, match=told):
         SelectConfig(**rules)
+
+
+def test_of_a_kind_no_more_than_its_share_is_kept_and_of_it_the_best() -> None:
+    policy = SelectConfig(best=5, order=("a",), max_share={"b": 0.4})
+    given = {"a": scores([9, 8, 7, 6, 5, 4, 3, 2, 1, 0]), "b": scores([1, 1, 1, 1, 1, 0, 0, 0, 0, 0])}
+    found = select(samples(10), given, policy)
+    assert kept(found) == ["k00000", "k00001", "k00005", "k00006", "k00007"]
+    beyond, rest = "b in more than 0.4 of the kept", "not among the best 5"
+    assert reasons(found) == ["", "", *[beyond] * 3, "", "", "", rest, rest]
+
+
+def test_without_a_number_a_share_keeps_all_that_it_can() -> None:
+    policy = SelectConfig(order=("a",), max_share={"b": 0.25})
+    given = {"a": scores([1, 2, 3, 4, 5, 6]), "b": scores([0, 0, 0, 1, 1, 1])}
+    assert kept(select(samples(6), given, policy)) == ["k00000", "k00001", "k00002", "k00005"]
+
+
+def test_a_share_of_none_or_of_all_is_no_share() -> None:
+    given = {"a": scores([4, 3, 2, 1]), "b": scores([1, 1, 1, 1])}
+    for share, expected in ((0, []), (1, ["k00000", "k00001"])):
+        policy = SelectConfig(best=2, order=("a",), max_share={"b": share})
+        assert kept(select(samples(4), given, policy)) == expected
+
+
+def test_a_share_that_is_not_set_is_in_no_hash() -> None:
+    assert "max_share" not in SelectConfig(best=1, order=("a",)).computed()
+    shared = SelectConfig(best=1, order=("a",), max_share={"b": 0.5}).computed()
+    assert shared["max_share"] == {"b": 0.5}
+
+
+def by_rank(values: pa.Table) -> list[str]:
+    """Keys, the best first: each is what one more lets in."""
+    found: list[str] = []
+    for count in range(1, values.num_rows + 1):
+        best = select(samples(values.num_rows), {"a": values}, SelectConfig(best=count, order=("a",)))
+        found += set(kept(best)) - set(found)
+    return found
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("xyz"), st.booleans(), st.integers(0, 5)), min_size=1, max_size=24),
+    st.sampled_from([0, 0.1, 0.25, 1 / 3, 0.5, 0.9]),
+    st.integers(1, 6),
+)
+def test_the_share_holds_in_what_is_kept_and_one_more_would_break_it(rows, share, best) -> None:
+    """Against trying every number of the kind, the best of it first."""
+    groups, kinds, values = (list(column) for column in zip(*rows, strict=True))
+    grouped = samples(len(rows), groups)
+    given_scores = {"a": scores([float(v) for v in values]), "b": scores([float(k) for k in kinds])}
+    policy = SelectConfig(best=best, by="case", order=("a",), max_share={"b": share})
+    found = select(grouped, given_scores, policy)
+    is_kind = dict(zip(grouped.keys.to_pylist(), kinds, strict=True))
+    ranked = by_rank(given_scores["a"])
+    of_kind = [key for key in ranked if is_kind[key]]
+    possible = []
+    for count in range(len(of_kind) + 1):
+        allowed = {key for key in ranked if not is_kind[key]} | set(of_kind[:count])
+        taken = []
+        for group in "xyz":
+            members = [k for k in ranked if k in allowed and groups[int(k[1:])] == group]
+            taken += members[:best]
+        if sum(is_kind[k] for k in taken) <= Fraction(str(share)) * len(taken):
+            possible.append(sorted(taken))
+    assert kept(found) == possible[-1]
 
 
 def test_ties_do_not_depend_on_the_order_of_the_samples() -> None:
@@ -280,7 +350,7 @@ def test_ties_do_not_depend_on_the_order_of_the_samples() -> None:
 
 
 def test_a_policy_without_a_rule_is_refused() -> None:
-    with pytest.raises(ValidationError, match="min_scores, max_scores or best"):
+    with pytest.raises(ValidationError, match="min_scores, max_scores, max_share or best"):
         SelectConfig()
     with pytest.raises(ValidationError, match="order"):
         SelectConfig(best=3)

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from datagen.multi_candidate import FAULTS
-from filters.checks import ALL, CHECKS, LIKENESS, QUESTIONS
+from filters.checks import ALL, CHECKS, LIKENESS, POSITION, QUESTIONS
 from filters.fake_answers import answer_from_truth
 from filters.fake_server import MODEL, Behaviour, FakeServer
 from filters.multi_answers import FAULTS_OF
@@ -40,6 +40,8 @@ steps:
     input: multi
     engine: {{kind: served, model: {model}, revision: r1, endpoints: ["{url}"]}}
   good: {{step: select, input: multi, scores: checked, policy: verified}}
+  varied: {{step: select, input: multi, scores: checked, order: [check_all],
+    max_share: {{rests_on_position: 0.05}}}}
   alike: {{step: select, input: multi, scores: checked, min_scores: {{original_likeness: 0.8}}}}
 """
 
@@ -142,6 +144,23 @@ def test_the_original_is_measured_too_and_a_policy_may_name_it(made):
     assert low
     refused = set(known) - set(kept_keys(out.child(manifests["alike"].directory)))
     assert refused == {key for key, _ in low}
+
+
+def test_no_more_of_the_kept_than_the_share_rests_on_a_position(made):
+    _, _, out, manifests = made
+    rows = read_table(out.child(manifests["checked"].directory), POSITION).to_pylist()
+    resting = {row["key"] for row in rows if row["expected"] == 1}
+    said = {key: sample.provenance.origin for key, sample in samples(made).items()}
+    assert resting == {
+        key
+        for key, o in said.items()
+        if "position" in {o.get("cue"), *(e["cue"] for e in o.get("edits", ()))}
+    }
+    assert {row["key"] for row in rows} == set(said)
+    kept = set(kept_keys(out.child(manifests["varied"].directory)))
+    assert len(resting) > 0.1 * len(said)
+    assert len(kept & resting) == int(len(kept) * 0.05)
+    assert set(said) - kept < resting
 
 
 def test_every_sample_has_a_row_of_every_check(made):
