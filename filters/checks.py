@@ -42,12 +42,12 @@ LIKENESS = "original_likeness"
 """Measured beside a served judge's answers: the original candidate of an edited reference against the raw one
 (filters/likeness.py)."""
 LEAST_LIKENESS = 0.5
-POSITION = "rests_on_position"
-"""Of each sample whether a phrase of its instruction tells its candidate by a position alone: 1 or 0, as its
-builder says; 0 where nobody does."""
 """Below it the original is another thing, whatever a judge says. Of 228 crops of photographs and cut-outs,
 drifted by up to 6 % and lit by up to a tenth more, none was below 0.6; of 114 that held another picture's
 content 94 were below 0.5."""
+POSITION = "rests_on_position"
+"""Of each sample whether a phrase of its instruction tells its candidate by a position alone: 1 or 0, as its
+builder says; 0 where nobody does."""
 
 Read: TypeAlias = Mapping[str, Any]  # a row as an engine or a table gives it
 Rows: TypeAlias = Mapping[str, Sequence[Read]]
