@@ -1,4 +1,4 @@
-"""What all importers of published sets share: where one lies, what of it is wanted, how clean it must be."""
+"""What all readers of published sets share: where one lies, what of it is wanted, how clean it must be."""
 
 from __future__ import annotations
 
@@ -30,17 +30,12 @@ from shards.storage import Storage
 from shards.worker_step import WorkerStep
 
 
-class ImportSettings(WorkerStep):
-    """Settings of every importer."""
-
-    VERSION: ClassVar[int] = 2
-    SOURCE: ClassVar[str]
-    LICENCE: ClassVar[str] = ""  # the publisher's, facts/data.md 4
+class PublishedSettings(WorkerStep):
+    """Settings of every step that reads a published set."""
 
     path: Annotated[str, Field(**RUN)] = Field(
         description="the set's folder or s3:// URI; $NAME comes from the environment"
     )
-    prefix: str = Field(default="", pattern=r"^[a-z0-9_-]{0,40}$", description="of the keys; the set's name")
     licence: str = Field(default="", description="of the set; the publisher's unless set")
     where: Annotated[Mapping[str, Condition], Field(**PLAN)] = Field(
         default={}, description="conditions on the metadata: a value, a list of values, or {min, max, not}"
@@ -50,12 +45,6 @@ class ImportSettings(WorkerStep):
     )
     seed: PlanInt = Field(default=0, ge=0, description="of the drawing; the recipe's seed unless set")
     columns: Mapping[str, str] = Field(default={}, description="our name of a column: the name in the set")
-    clean: Cleaning = Field(default=Cleaning(), description="which samples are clean enough")
-
-    @property
-    def batch_size(self) -> int:
-        """Samples marked as in hand at once."""
-        return 8
 
     @cached_property
     def source(self) -> Source:
@@ -98,6 +87,26 @@ class ImportSettings(WorkerStep):
         """What tells the set from another: its files' names, sizes and samples of their bytes."""
         return self.source.digest
 
+    @abstractmethod
+    def records(self) -> Iterator[Record | Refused]:
+        """The set's metadata, in its order."""
+
+
+class ImportSettings(PublishedSettings):
+    """Settings of every importer."""
+
+    VERSION: ClassVar[int] = 2
+    SOURCE: ClassVar[str]
+    LICENCE: ClassVar[str] = ""  # the publisher's, facts/data.md 4
+
+    prefix: str = Field(default="", pattern=r"^[a-z0-9_-]{0,40}$", description="of the keys; the set's name")
+    clean: Cleaning = Field(default=Cleaning(), description="which samples are clean enough")
+
+    @property
+    def batch_size(self) -> int:
+        """Samples marked as in hand at once."""
+        return 8
+
     def plan(self, rows: Iterable[IndexRow] = ()) -> Iterator[Planned | Refused | Unused]:  # noqa: ARG002
         """The chosen records; no image is read."""
         self.check()
@@ -129,10 +138,6 @@ class ImportSettings(WorkerStep):
         """The licence of a record."""
         return own or self.licence or self.LICENCE
 
-    @abstractmethod
-    def records(self) -> Iterator[Record | Refused]:
-        """The set's metadata, in its order."""
-
 
 class CleanedSettings(ImportSettings):
     """Settings of a set whose records are read with their pictures, and cleaned, on a worker."""
@@ -146,10 +151,8 @@ class CleanedSettings(ImportSettings):
         return ImportStage(self.SOURCE, self.clean, self.licence_of, self.reader())
 
 
-class ArchiveSettings(CleanedSettings):
+class ArchivedSettings(PublishedSettings):
     """Settings of a set whose records name images in archives or beside them."""
-
-    VERSION: ClassVar[int] = 4
 
     archives: Mapping[str, str] = Field(
         default={}, description="a path's beginning: pattern of the archives that hold it; found unless set"
@@ -184,8 +187,14 @@ class ArchiveSettings(CleanedSettings):
         return self.model_copy(update={"scratch": storage.uri})
 
 
+class ArchiveSettings(ArchivedSettings, CleanedSettings):
+    """Settings of an importer of such a set."""
+
+    VERSION: ClassVar[int] = 4
+
+
 def _in_archives(storage: Storage) -> Wanted:
     """What a plan names of archives."""
     specs: Iterator[Any] = (row.spec for row in planned_rows(storage))
-    images = (image for spec in specs for image in spec["images"] if "archives" in image)
+    images = (image for spec in specs for image in spec.get("images", ()) if "archives" in image)
     return Wanted((tuple(image["archives"]), image["path"]) for image in images)
