@@ -100,6 +100,14 @@ class Cleaning(BaseModel):
             )
         return [each.cleaned for each in seen]
 
+    def clean_references(self, images: Sequence[bytes]) -> list[Cleaned]:
+        """As `clean_images`, where there is no target: nothing is trained on it, so no tokens are counted.
+
+        Raises:
+            UnusableError: naming the image and what is wrong with it.
+        """
+        return [self._image(f"ref{number}", data).cleaned for number, data in enumerate(images)]
+
     def _image(self, name: str, data: bytes) -> _Seen:
         try:
             image = EncodedImage(data, extension_of(data))

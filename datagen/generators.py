@@ -7,8 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
+from shards.image import image_facts
 from shards.sample import EncodedImage, Json, canonical_json
 from shards.stage import Reject
+
+STEP_PX = 16  # sides of pictures are multiples of it, as image models have them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +24,7 @@ class PictureRequest:
         size_px: width and height.
         seed: 0 to 2**31 - 1; always sent, as a server that chooses one does not tell it.
         keeps_scene: whether it must still show most of its first reference; another seed is tried if not.
+        may_copy: whether a reference as it was sent is an answer too: where a model is measured it is one.
     """
 
     prompt: str
@@ -28,6 +32,7 @@ class PictureRequest:
     size_px: tuple[int, int]
     seed: int
     keeps_scene: bool = False
+    may_copy: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +64,20 @@ class Generator(Protocol):
 
     def close(self) -> None:
         """End what it holds."""
+
+
+def fitted(image: EncodedImage, largest_px: int) -> tuple[int, int]:
+    """Width and height to ask a generator for: the image's own, within `largest_px`, multiples of 16.
+
+    Raises:
+        ImageError: the image's header cannot be read.
+    """
+    facts = image_facts(image)
+    scale = min(1.0, largest_px / max(facts.width, facts.height))
+    width, height = (
+        max(STEP_PX, round(side * scale / STEP_PX) * STEP_PX) for side in (facts.width, facts.height)
+    )
+    return width, height
 
 
 def check_guidance(true_cfg_scale: float | None, negative_prompt: str) -> None:

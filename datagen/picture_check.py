@@ -36,7 +36,7 @@ def check_usable(data: bytes, request: PictureRequest) -> EncodedImage:
         raise ImageError("wrong_size", f"expected {request.size_px} pixels, got {picture.size}")
     if is_black(picture):
         raise ImageError("black", "expected a picture, got a black one")
-    for number, reference in enumerate(request.references, start=1):
+    for number, reference in enumerate(() if request.may_copy else request.references, start=1):
         if is_same_picture(picture, decode_image(reference)):
             raise ImageError("unchanged", f"expected a new picture, got image {number} as it was sent")
     if request.keeps_scene and (kept := kept_share(picture, decode_image(request.references[0]))) < KEPT:

@@ -17,7 +17,7 @@ from datagen.candidate_boxes import Sought, ask_boxes, read_boxes
 from datagen.candidate_phrases import Worded, ask_phrases, read_phrases
 from datagen.distractor_ideas import Distractor, draw_distractor_ideas, edit_prompt, wording
 from datagen.drafts import Wave
-from datagen.generators import Picture, PictureRequest
+from datagen.generators import Picture, PictureRequest, fitted
 from datagen.kinds import Named, name_all
 from datagen.layout import Box
 from datagen.mentions import images_named
@@ -31,10 +31,7 @@ from datagen.text_checks import (
 )
 from datagen.variants import Made, Wanted
 from datagen.writers import Fields, TextRequest, Written
-from shards.image import image_facts
 from shards.sample import Candidate, EncodedImage, Json, Sample
-
-STEP_PX = 16  # sides of edited pictures are multiples of it, as image models have them
 
 
 @dataclass(kw_only=True)
@@ -266,16 +263,6 @@ def _check_parent(parent: Sample) -> None:
         check_images_exist(parent.instruction, len(parent.references))
     except BadTextError as error:
         raise UnfitParentError(error.reason, f"{parent.key}: {error}") from error
-
-
-def fitted(image: EncodedImage, largest_px: int) -> tuple[int, int]:
-    """Width and height to ask an editor for: the image's own, within `largest_px`, multiples of 16."""
-    facts = image_facts(image)
-    scale = min(1.0, largest_px / max(facts.width, facts.height))
-    width, height = (
-        max(STEP_PX, round(side * scale / STEP_PX) * STEP_PX) for side in (facts.width, facts.height)
-    )
-    return width, height
 
 
 def _is_named(named: Named, instruction: str) -> bool:

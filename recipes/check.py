@@ -56,7 +56,11 @@ def _most(step: Step, found: Mapping[str, Expectation]) -> int | None:
     known = [count for count in read if count is not None]
     if step.step_type.kind == "page":
         return 1
-    if step.step_type.is_costly or len(known) != len(read) or not read:
+    is_known = len(known) == len(read)
+    if each := step.settings.samples_each():
+        taken = asked if not read else sum(known) if is_known else None
+        most = taken * each if taken is not None else None
+    elif step.step_type.is_costly or not is_known or not read:
         most = asked
     else:
         most = min(sum(known), asked) if asked else sum(known)

@@ -119,6 +119,7 @@ def check(
 ) -> None:
     """Check a recipe and print its plan: counts, sizes, what is finished already."""
     from recipes.check import expectations
+    from recipes.drawn import cautions
 
     if sample:
         print_bills(recipe, out, changes, limit, sample)
@@ -143,6 +144,8 @@ def check(
     for step in loaded.steps.values():
         for what in step.settings.missing():
             console.print(f"missing for {step.name}: {what}", highlight=False, soft_wrap=True)
+    for what in cautions(loaded):
+        console.print(f"look at {what}", highlight=False, soft_wrap=True)
 
 
 def _size(size_bytes: float | None, *, is_exact: bool) -> str:

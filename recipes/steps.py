@@ -136,6 +136,19 @@ STEPS: dict[str, StepType] = {
         "makes references with several candidates, by swap and by add",
         is_costly=True,
     ),
+    "draw": StepType(
+        "datagen.draw:DrawConfig",
+        "samples",
+        {"input": SETS},
+        "has an image model draw each sample's target anew, so that the model can be judged",
+        is_costly=True,
+    ),
+    "draw_benchmark": StepType(
+        "datagen.draw_benchmark:DrawBenchmarkConfig",
+        "samples",
+        {},
+        "has an image model draw the cases of SconeEval or OmniContext",
+    ),
     "judge": StepType(
         "filters.judge_step:JudgeConfig",
         "scores",

@@ -81,6 +81,7 @@ class Tally:
     """What a plan counts while it is written."""
 
     planned: int = 0
+    entries: int = 0
     copied: int = 0
     unused: int = 0
     keys: KeySet = field(default_factory=KeySet)
@@ -132,7 +133,7 @@ def write_plan(
 
 
 def _summary(tally: Tally, copies_from: Sequence[str], read: int | None) -> PlanSummary:
-    used = len(tally.parents) if read is not None else tally.planned
+    used = len(tally.parents) if read is not None else tally.entries
     return PlanSummary(
         planned=tally.planned,
         read=used + len(tally.refused) + tally.unused if read is None else read,
@@ -173,6 +174,7 @@ def _count(entry: Planned, tally: Tally) -> None:
     if not tally.keys.add(entry.key):
         raise PlanError(f"plan: expected each key once, got {entry.key!r} twice; this is a bug in the step")
     tally.planned += 1
+    tally.entries += not entry.is_more
     tally.parents.update((p.directory, p.shard, p.row) for p in entry.parents)
 
 

@@ -13,6 +13,8 @@ Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json
 
 KEY_PATTERN = re.compile(r"[a-z0-9_-]{1,80}")
 EXTENSIONS = ("jpg", "jpeg", "png", "webp")
+BENCHMARKS = frozenset({"sconeeval", "omnicontext"})
+"""Sources whose samples measure a model; no training takes them."""
 
 
 class SampleError(ValueError):

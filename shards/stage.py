@@ -51,11 +51,13 @@ class Planned:
         key: of what is to be made, from content or plan, never from position.
         spec: what the plan decided for it: case, numbers, seeds. Small; holds no image.
         parents: the samples it is to be made from.
+        is_more: whether it is of the same entry of a source as the one before it: the books count that once.
     """
 
     key: str
     spec: Mapping[str, Json] = field(default_factory=dict)
     parents: tuple[IndexRow, ...] = ()
+    is_more: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

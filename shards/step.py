@@ -31,6 +31,10 @@ class StepSettings(Settings):
         """About what one of its samples takes on a disk; None: what one that it reads takes, or unknown."""
         return None
 
+    def samples_each(self) -> int | None:
+        """How many samples it makes at most of each that it reads; None where no such number holds."""
+        return None
+
     def tables(self) -> Sequence[str] | None:
         """Names of the score tables that the step writes; None where only its run can tell."""
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 
 from shards.index import Directory, shard_name
 from shards.manifest import read_manifest
-from shards.sample import Sample
+from shards.sample import BENCHMARKS, Sample
 from shards.selection import kept_keys
 from shards.storage import Storage
 from train.config import ConfigError, ModelConfig
@@ -75,7 +76,11 @@ class Source:
             number: of this source in the run.
             tokenizer: for the instructions' lengths.
             cache: folder in which lengths are kept from one run to the next.
+
+        Raises:
+            ConfigError: it holds cases of a benchmark.
         """
+        self._refuse_benchmarks()
         lengths = self._lengths(tokenizer, cache)
         found = []
         for shard in self.directory.shards:
@@ -100,9 +105,18 @@ class Source:
         sample: Sample = self._threads.directory.sample(place.shard, place.row)
         return sample
 
-    def _rows(self, shard: int) -> list[dict[str, Any]]:
+    def _refuse_benchmarks(self) -> None:
+        rows = (row for shard in self.directory.shards for row in self._rows(shard, "source"))
+        found = Counter(row["source"] for row in rows if self.keep is None or row["key"] in self.keep)
+        for name in sorted(BENCHMARKS & found.keys()):
+            raise ConfigError(
+                f"{self.given}: expected samples to train on, got {found[name]} of the benchmark {name!r}; "
+                "leave them out: what a model was trained on cannot measure it"
+            )
+
+    def _rows(self, shard: int, column: str = "members") -> list[dict[str, Any]]:
         with self.directory.storage.open(f"index/{shard_name(shard)}.parquet") as file:
-            rows: list[dict[str, Any]] = pq.read_table(file, columns=["key", "members"]).to_pylist()
+            rows: list[dict[str, Any]] = pq.read_table(file, columns=["key", column]).to_pylist()
         return rows
 
     def _lengths(self, tokenizer: Tokenizer, cache: Path | None) -> dict[str, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from datagen.importers.paths import Paths
 from datagen.importers.records import Record, list_of, text_of
@@ -14,25 +14,36 @@ from datagen.unusable import UnusableError
 from shards.plan import Refused
 from shards.sample import Json
 
-ROLES = ("instruction", "references", "target", "task", "case", "licence")
-NEEDED = ("instruction", "references", "target")
-
 
 @dataclass(frozen=True)
 class RowShape:
-    """Which column holds what: role -> name in the file; `references` may be several, with commas between."""
+    """Which column holds what: role -> name in the file; `references` may be several, with commas between.
+
+    Attributes:
+        ROLES: all that there can be.
+        NEEDED: those that every row has; without "target" the pictures are references alone.
+    """
+
+    ROLES: ClassVar[Sequence[str]] = ("instruction", "references", "target", "task", "case", "licence")
+    NEEDED: ClassVar[Sequence[str]] = ("instruction", "references", "target")
 
     names: Mapping[str, str]
 
     def __post_init__(self) -> None:
-        unknown = sorted(set(self.names) - set(ROLES))
+        unknown = sorted(set(self.names) - set(self.ROLES))
         if unknown:
-            raise SourceError(f"columns: expected names of {', '.join(ROLES)}, got {unknown[0]!r}")
+            raise SourceError(f"columns: expected names of {', '.join(self.ROLES)}, got {unknown[0]!r}")
 
     @property
     def needed(self) -> list[str]:
         """Columns that a record must have."""
-        return [name.strip() for role in NEEDED for name in self.names[role].split(",")]
+        return [name.strip() for role in self.NEEDED for name in self.names[role].split(",")]
+
+    @property
+    def mapping(self) -> str:
+        """How a recipe maps the needed columns."""
+        forms = {"references": "NAME or NAME1,NAME2"}
+        return ", ".join(f"{role}: {forms.get(role, 'NAME')}" for role in self.NEEDED)
 
     def record(self, row: Mapping[str, Any], paths: Paths, place: str, file: str) -> Record:
         """The record of one row.
@@ -41,7 +52,8 @@ class RowShape:
             UnusableError: the row is none.
         """
         instruction = text_of(row.get(self.names["instruction"]), "instruction")
-        named = [*self._references(row), row.get(self.names["target"])]
+        references = self._references(row)
+        named = [*references, *(row.get(self.names[role]) for role in self.NEEDED if role == "target")]
         images: list[Json] = [paths.locate(path, file) for path in named]
         about: dict[str, Json] = {
             role: str(row[self.names[role]])
@@ -62,7 +74,7 @@ class RowShape:
                 **about,
                 **task,
             },
-            columns=_plain(row) | {"references": len(named) - 1, "file": file},
+            columns=_plain(row) | {"references": len(references), "file": file},
             licence=str(about.get("licence", "")),
         )
 
@@ -162,6 +174,5 @@ class RowReader:
         if self._first and not self._is_known:
             raise SourceError(
                 f"{self.paths.source.where}: expected columns {', '.join(self.shape.needed)}, got at "
-                f"{self._first}; map them with `columns: {{instruction: NAME, references: NAME or "
-                "NAME1,NAME2, target: NAME}`"
+                f"{self._first}; map them with `columns: {{{self.shape.mapping}}}`"
             )

@@ -18,7 +18,7 @@ class Raw:
 
     Attributes:
         instruction: what to generate.
-        images: bytes of the references, then of the target.
+        images: bytes of the references, then of the target; of a benchmark's case there is none.
         origin: what else is known of it: its place, ids, the publisher's scores.
         changed: by place among `images`, what a picture was cut from, where it is not the published file.
         subjects: per reference, what it shows; empty where the set does not tell.
@@ -70,7 +70,7 @@ class ImportStage(Stage):
             self._clean.check_instruction(raw.instruction, len(raw.images) - 1)
             return self._sample(work, raw, self._clean.clean_images(raw.images, raw.instruction))
         except UnusableError as error:
-            return Reject(reason=error.reason, detail=_told(work.spec, str(error)))
+            return Reject(reason=error.reason, detail=told(work.spec, str(error)))
 
     def _sample(self, work: Work, raw: Raw, images: Sequence[Cleaned]) -> Sample:
         references = tuple(each.image for each in images[:-1])
@@ -86,12 +86,12 @@ class ImportStage(Stage):
                 licence=self._licence_of(raw.licence),
                 task=raw.task or ("composition_single" if len(references) == 1 else "composition_multi"),
                 case=raw.case,
-                origin={**raw.origin, **_changes(raw, images)},
+                origin={**raw.origin, **changes(raw, images)},
             ),
         )
 
 
-def _told(spec: Mapping[str, Json], words: str) -> str:
+def told(spec: Mapping[str, Json], words: str) -> str:
     """What is wrong, after where it stands and which pictures it names: a key is only a hash of those."""
     known = cast("Mapping[str, Any]", spec)
     number = f"{known['file']}:{known['number']}" if "number" in known else ""
@@ -101,11 +101,11 @@ def _told(spec: Mapping[str, Json], words: str) -> str:
     return words if not where or words.startswith(where) else f"{where:.300}: {words}"
 
 
-def _changes(raw: Raw, images: Sequence[Cleaned]) -> dict[str, Json]:
+def changes(raw: Raw, images: Sequence[Cleaned], *, has_target: bool = True) -> dict[str, Json]:
     """What the pictures were before pixels had to change."""
     changed: dict[str, Json] = {}
     for place, each in enumerate(images):
-        name = f"ref{place}" if place < len(images) - 1 else "target"
+        name = "target" if has_target and place == len(images) - 1 else f"ref{place}"
         found = {**(each.origin or {}), **raw.changed.get(place, {})}
         if found:
             changed[name] = found

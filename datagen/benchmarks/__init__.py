@@ -1,0 +1,1 @@
+"""Published benchmarks, one a file: cases that have references and an instruction, and no target."""

@@ -1,0 +1,49 @@
+"""Drawn sets that a training would read: a benchmark's cases are refused, other drawn targets are told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from recipes.schema import Recipe, Step
+
+TRAIN, DRAW, BENCHMARK = "train", "draw", "draw_benchmark"
+
+
+def benchmarks_trained_on(step: Step, steps: Mapping[str, Step]) -> Iterator[str]:
+    """What is wrong with a training's inputs, where any holds cases of a benchmark."""
+    for role, name, source in _drawn(step, steps, BENCHMARK):
+        yield (
+            f"{role}: expected a set to train on, got {name!r}, which holds the benchmark's cases that "
+            f"{source!r} draws: what a model was trained on cannot measure it; leave it out"
+        )
+
+
+def cautions(recipe: Recipe) -> Iterator[str]:
+    """What `bakery check` tells of trainings whose targets are a model's pictures."""
+    for step in recipe.steps.values():
+        for role, name, source in _drawn(step, recipe.steps, DRAW):
+            yield (
+                f"{step.name}: {role}: the targets of {name!r} are what the model of {source!r} drew; "
+                "meant for judging that model, and trained on only if you want its pictures again"
+            )
+
+
+def _drawn(step: Step, steps: Mapping[str, Step], kind: str) -> Iterator[tuple[str, str, str]]:
+    """(role, input, step of that kind whose samples come with it) of a training."""
+    if step.type != TRAIN:
+        return
+    for role, names in step.inputs.items():
+        for name in names:
+            yield from (
+                (role, name, source) for source in _sources(name, steps) if steps[source].type == kind
+            )
+
+
+def _sources(name: str, steps: Mapping[str, Step]) -> list[str]:
+    """A step and all those that its samples come from, near ones first; of a recipe with faults too."""
+    found = [name] if name in steps else []
+    for each in found:
+        found += [read for read in steps[each].inputs.get("input", ()) if read in steps and read not in found]
+    return found
