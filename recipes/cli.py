@@ -311,13 +311,16 @@ def show(
     out: Annotated[str, typer.Argument(metavar="OUT", help="an output directory, e.g. out/demo")],
     key: Annotated[str, typer.Argument(metavar="KEY", help="a sample's key")],
     to: Annotated[Path | None, typer.Option("--to", help="PNG to write; KEY.png if unset")] = None,
+    within: Annotated[
+        str, typer.Option("--in", help="step or directory, where several hold the key; the first unless set")
+    ] = "",
 ) -> None:
     """Show a sample as text, and write its contact sheet."""
     from recipes.sheet import contact_sheet, describe
     from recipes.trace import Way, existing
 
     way = Way(existing(out))
-    sample = way.find(key)
+    sample = way.find(key, within)
     if sample is None:
         raise RecipeError([way.unknown(key)])
     for line in describe(sample):

@@ -113,9 +113,22 @@ class Way:
             (each, Directory(each.storage)) for each in self._directories if each.manifest.kind == "samples"
         ]
 
-    def find(self, key: str) -> Sample | None:
-        """The sample of a key, from the first directory of the line that holds it."""
-        return next((opened[key] for _, opened in self._opened if key in opened.places), None)
+    def find(self, key: str, within: str = "") -> Sample | None:
+        """The sample of a key, from the first directory of the line that holds it.
+
+        Args:
+            key: of the sample; a drawn sample has that of the one it was drawn for.
+            within: the directory, or the step that made it; any unless set.
+
+        Raises:
+            RecipeError: no directory of samples is called so.
+        """
+        names = [name for each, _ in self._opened for name in (each.name, each.manifest.name)]
+        if within and within not in names:
+            known = ", ".join(sorted({each.manifest.name for each, _ in self._opened})) or "none"
+            raise RecipeError([f"{self._out.uri}: expected a step of samples of {known}, got {within!r}"])
+        opened = (opened for each, opened in self._opened if within in ("", each.name, each.manifest.name))
+        return next((directory[key] for directory in opened if key in directory.places), None)
 
     def unknown(self, key: str) -> str:
         """The message for a key that nothing holds: why it was rejected, or the nearest that are held."""

@@ -40,9 +40,8 @@ class Forgotten:
 
     def _covers(self, entry: Planned) -> bool:
         sources = {parent.source for parent in entry.parents} | {entry.spec.get("source")}
-        return entry.key in self.keys or bool(
-            self.keys & {parent.key for parent in entry.parents} or self.sources & sources
-        )
+        keys = {entry.key, entry.spec.get("case_key"), *(parent.key for parent in entry.parents)}
+        return bool(self.keys & keys or self.sources & sources)
 
     def covers(self, sample: Sample) -> bool:
         """Whether a sample is one of them, or was made of one."""

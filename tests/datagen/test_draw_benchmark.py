@@ -9,6 +9,8 @@ from contextlib import closing
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from published_sets import picture, write_jsonl, write_tar
 
@@ -16,9 +18,11 @@ import published_benchmarks
 from datagen.draw_benchmark import DrawBenchmarkConfig
 from datagen.importers.source import SourceError
 from inline_run import run_inline
+from shards.forgotten import Forgotten
 from shards.image import check_image
 from shards.local_executor import LocalExecutor
 from shards.plan import Refused, Unused
+from shards.sample import sample_json
 from shards.stage import Planned
 
 IMAGES = {"model": "m", "revision": "r"}
@@ -99,6 +103,23 @@ def test_omnicontext_in_both_forms_and_in_english_alone(tmp_path, draw_benchmark
         assert sample.subjects == ((),) * len(sample.references)
     books = made.manifest.books
     assert (books.read, books.used, books.unused, books.made) == (4, 3, 1, 3)
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "expected"),
+    [
+        ("sconeeval", "479093cbe08e8a166c0a70cd9eb6e948e18e50a1f509aad4090bf5a8b0c42da1"),
+        ("omnicontext", "5130c6ba6dc1b515e7766489c1d9bc9abc6e2831823418bf0eee6606b6123bf9"),
+    ],
+)
+def test_what_a_case_says_is_what_it_said(tmp_path, draw_benchmark, benchmark, expected):
+    """Keys, seeds, candidates, provenance; pixels are a server's. Where this changes, VERSION is raised."""
+    is_scone = benchmark == "sconeeval"
+    write = published_benchmarks.sconeeval if is_scone else published_benchmarks.omnicontext_jsonl
+    write(tmp_path / "set")
+    samples = draw_benchmark(benchmark, rounds=2).samples
+    words = hashlib.sha256(b"".join(sample.key.encode() + sample_json(sample) for sample in samples))
+    assert words.hexdigest() == expected
 
 
 def test_both_forms_give_the_same_pictures(tmp_path, server, draw_benchmark):
@@ -304,6 +325,37 @@ def test_two_cases_of_one_key_have_keys_of_their_content_whichever_comes_first(t
     }
     write_jsonl(tmp_path / "data.jsonl", twins[::-1])
     assert set(keys(plan_of(tmp_path))) == set(keys(plan))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(st.sampled_from([*GOOD, "input_image", "licence"]), JSON, min_size=1, max_size=4))
+def test_whatever_a_row_holds_it_is_a_case_or_a_reject(tmp_path_factory, changes):
+    root = tmp_path_factory.mktemp("any")
+    (root / "images").mkdir()
+    (root / "images/a.png").write_bytes(b"")
+    write_jsonl(root / "data.jsonl", [{**GOOD, "input_images": ["images/a.png"] * 2, **changes}])
+    entries = [entry for entry in plan_of(root) if not isinstance(entry, Unused)]
+    assert len(entries) == 1
+    assert isinstance(entries[0], Planned) or entries[0].origin == "data.jsonl:1"
+
+
+def test_a_case_that_was_taken_down_is_drawn_in_no_round(tmp_path):
+    published_benchmarks.sconeeval(tmp_path)
+    config = DrawBenchmarkConfig(benchmark="sconeeval", path=str(tmp_path), images=IMAGES, rounds=3)
+    one = list(Forgotten(keys=frozenset({"dist-1"})).refuse(config.plan(), config))
+    assert [entry.origin for entry in one if isinstance(entry, Refused)] == [
+        "dist-1",
+        "dist-1-r1",
+        "dist-1-r2",
+    ]
+    assert len(planned(one)) == 15
+    assert not planned(Forgotten(sources=frozenset({"sconeeval"})).refuse(config.plan(), config))
 
 
 def test_pictures_may_lie_in_an_archive_beside_the_rows(tmp_path, draw_benchmark):

@@ -215,6 +215,13 @@ def test_a_reference_encoded_anew_is_still_the_same_picture():
     assert not is_same_picture(shown, changed)
 
 
+def test_where_a_model_is_measured_a_reference_given_back_is_its_answer():
+    given_back = replace(EDIT, size_px=(32, 32))
+    with pytest.raises(ImageError, match="expected a new picture, got image 1 as it was sent"):
+        check_usable(EDIT.references[0].data, given_back)
+    assert check_usable(EDIT.references[0].data, replace(given_back, may_copy=True)) == EDIT.references[0]
+
+
 def test_bytes_that_are_no_image_are_named():
     with pytest.raises(ImageError, match="expected a PNG, JPEG or WebP, got b'GIF89a'"):
         check_usable(b"GIF89a", PLAIN)

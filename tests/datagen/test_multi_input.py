@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from datagen.answered import UnansweredError
 from datagen.cases import MULTI_INPUT_CASES
 from datagen.describe import DescribeConfig
+from datagen.draw import DrawConfig
 from datagen.fake_chat_server import MODEL as CHAT_MODEL
 from datagen.fake_images_server import MODEL
 from datagen.generated import _check_plan, _check_terse
@@ -164,7 +165,13 @@ def test_an_input_that_cannot_be_drawn_is_named_and_its_output_not_asked_for(ser
 
 
 @pytest.mark.parametrize(
-    "config", [MultiInputConfig(samples=100), MultiCandidateConfig(samples=100), DescribeConfig()]
+    "config",
+    [
+        MultiInputConfig(samples=100),
+        MultiCandidateConfig(samples=100),
+        DescribeConfig(),
+        DrawConfig(images={"model": "m", "revision": "r"}),
+    ],
 )
 def test_a_step_stops_where_servers_answer_too_little_and_is_then_asked_anew(config):
     config = config.model_copy(update={"tolerate_unanswered": 0.1})

@@ -17,6 +17,7 @@ from recipes.check import expectations
 from recipes.display import Display
 from recipes.run import Run
 from recipes.schema import load_recipe
+from recipes.trace import Way
 from shards.index import Directory
 from shards.storage import Storage
 from train.config import ConfigError
@@ -147,6 +148,23 @@ def test_killed_again_and_again_it_ends_in_the_same_bytes_and_pays_for_little_tw
     assert digests(tmp_path, again) == digests(tmp_path, made)
     assert set(requests) == set(asked)
     assert len(requests) - len(asked) <= kills * WORKERS * IN_FLIGHT
+
+
+def test_a_sample_and_the_one_drawn_for_it_have_one_key_and_are_shown_apart(undisturbed, tmp_path):
+    path, made, _ = undisturbed
+    out = Storage(str(path.parent / "out"))
+    key = next(iter(Directory(out.child(made["base"].directory)).places))
+    way, drawn = Way(out), made["drawn"].directory
+    assert way.find(key).provenance.source == "single_candidate"
+    for within in ("drawn", drawn):
+        assert way.find(key, within) == Directory(out.child(drawn))[key]
+    assert way.find(f"{key}-r1").provenance.parents == (key,)
+    told = "expected a step of samples of base, bench, drawn, got 'drwn'"
+    shown = bakery(tmp_path, "show", out.uri, key, "--in", "drwn")
+    assert told in shown.stderr
+    shown = bakery(tmp_path, "show", out.uri, key, "--in", "drawn")
+    assert "from draw, licence" in shown.stdout
+    assert [line for line in way.lines(key) if f"{drawn}: made from {key}" in line]
 
 
 def test_a_recipe_is_checked_and_its_counts_told(tmp_path):
