@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from typing import Any, ClassVar, Literal, cast
 
 from pydantic import Field
@@ -49,7 +48,7 @@ class DrawBenchmarkConfig(DrawSettings, ArchivedSettings):
         default=0, ge=0, description="of the drawing and the pictures; the recipe's seed unless set"
     )
 
-    @cached_property
+    @property
     def cases(self) -> Benchmark:
         """The benchmark as it lies there."""
         return FORMATS[self.benchmark](self, self.files)
@@ -70,14 +69,15 @@ class DrawBenchmarkConfig(DrawSettings, ArchivedSettings):
     def plan(self, rows: Iterable[IndexRow] = ()) -> Iterator[Planned | Refused | Unused]:  # noqa: ARG002
         """The chosen cases, each as often as there are rounds; no picture is read."""
         self.check()
+        cases = self.cases
         choice = Choice(
             prefix=self.benchmark,
-            where={**self.cases.WHERE, **self.where},
+            where={**cases.WHERE, **self.where},
             sample=self.sample,
             seed=self.seed,
             check=_check_words,
         )
-        for entry in choice.plan(self.records):
+        for entry in choice.plan(cases.records):
             if isinstance(entry, Planned):
                 yield from self._rounds(entry)
             else:

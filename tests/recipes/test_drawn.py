@@ -60,7 +60,7 @@ def run(path, *changes, out=None, only=("base", "drawn", "bench")):
         return made.execute(only=only)
 
 
-def digests(out, made):
+def digests(made):
     """The files of drawn directories but their manifests, which tell times."""
     return {
         name: {file: (record.size, record.digest) for file, record in made[name].files.items()}
@@ -108,6 +108,23 @@ def test_more_rounds_copy_or_find_what_was_paid_and_ask_for_the_rest(undisturbed
         assert all(all_of[key] == fewer[key] for key in fewer.places)
 
 
+def test_what_a_server_did_not_give_is_asked_for_once_its_directory_is_deleted(undisturbed, tmp_path):
+    path, made, _ = undisturbed
+    with FakeImagesServer(Behaviour(by_words={"Paint comp-": "no_picture"})) as server:
+        urls = [f"{name}.images.endpoints=['{server.url}']" for name in ("drawn", "bench")]
+        lacking = run(path, *urls, out=tmp_path / "out")["bench"]
+        cases = Directory(Storage(str(path.parent / "out" / made["bench"].directory))).places
+        failed = sum(key.startswith("comp-") for key in cases)
+        assert failed
+        assert lacking.books.reasons == {"no_picture": failed}
+        Storage(str(tmp_path / "out")).delete(lacking.directory)
+        server.images.behaviour.by_words = {}
+        before = len(server.asked)
+        whole = run(path, *urls, out=tmp_path / "out")
+        assert len(server.asked) - before == failed
+    assert digests(whole) == digests(made)
+
+
 @pytest.mark.ray
 def test_another_engine_and_other_slices_make_the_same_bytes(undisturbed, tmp_path):
     path, made, asked = undisturbed
@@ -115,7 +132,7 @@ def test_another_engine_and_other_slices_make_the_same_bytes(undisturbed, tmp_pa
         urls = [f"{name}.images.endpoints=['{server.url}']" for name in ("drawn", "bench")]
         other = run(path, *urls, "run.engine=ray", "run.slice_size=5", out=tmp_path / "out")
         assert sorted(pictures_asked(server)) == sorted(asked)
-    assert digests(tmp_path, other) == digests(tmp_path, made)
+    assert digests(other) == digests(made)
 
 
 def test_killed_again_and_again_it_ends_in_the_same_bytes_and_pays_for_little_twice(undisturbed, tmp_path):
@@ -145,7 +162,7 @@ def test_killed_again_and_again_it_ends_in_the_same_bytes_and_pays_for_little_tw
         assert kills == 3
         again = run(path, *urls, out=tmp_path / "out")
         requests = pictures_asked(server)
-    assert digests(tmp_path, again) == digests(tmp_path, made)
+    assert digests(again) == digests(made)
     assert set(requests) == set(asked)
     assert len(requests) - len(asked) <= kills * WORKERS * IN_FLIGHT
 

@@ -62,6 +62,12 @@ def test_a_plan_counts_what_it_read(storage):
     assert read_summary(storage) == summary
 
 
+def test_an_entry_of_a_source_that_several_samples_are_made_of_is_read_once(storage):
+    rounds = [Planned(key=f"k{n}-{turn}", is_more=turn > 0) for n in range(2) for turn in range(3)]
+    summary = write(storage, [*rounds, Refused(origin="x", reason="bad"), Unused(count=4)])
+    assert (summary.read, summary.used, summary.planned) == (7, 2, 6)
+
+
 def test_what_a_plan_passes_over_is_read_and_neither_used_nor_refused(disk):
     entries = [Planned(key="a"), Unused(count=5), Refused(origin="x", reason="bad"), Unused(count=2)]
     summary = write(disk, entries)
