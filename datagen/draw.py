@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from datagen.drawing import LARGEST_PX, Artist, Case, DrawSettings, check_references, round_keys
+from datagen.drawing import LARGEST_PX, SMALLEST_PX, Artist, Case, DrawSettings, check_references, round_keys
 from datagen.generators import STEP_PX, Generator, fitted
 from shards.image import ImageError
 from shards.ledger import Ledger
@@ -28,13 +28,16 @@ class DrawConfig(DrawSettings):
 
     size_px: int | None = Field(
         default=None,
-        ge=128,
+        ge=SMALLEST_PX,
         le=LARGEST_PX,
         multiple_of=STEP_PX,
         description="side of the pictures, a multiple of 16; unless set, each has its sample's target's size",
     )
     largest_px: int = Field(
-        default=1024, ge=128, le=LARGEST_PX, description="a target whose longer side is more is drawn smaller"
+        default=1024,
+        ge=SMALLEST_PX,
+        le=LARGEST_PX,
+        description="a target whose longer side is more is drawn smaller",
     )
 
     def plan(self, rows: Iterable[IndexRow]) -> Iterator[Planned]:

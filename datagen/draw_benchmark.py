@@ -13,7 +13,7 @@ from datagen.benchmarks.cases import Benchmark
 from datagen.benchmarks.omnicontext import OmniContext
 from datagen.benchmarks.sconeeval import SconeEval
 from datagen.cleaning import Cleaning
-from datagen.drawing import LARGEST_PX, Artist, Case, DrawSettings, round_keys
+from datagen.drawing import LARGEST_PX, SMALLEST_PX, Artist, Case, DrawSettings, round_keys
 from datagen.generators import STEP_PX, Generator
 from datagen.importers.records import Choice, Record
 from datagen.importers.settings import ArchivedSettings
@@ -38,7 +38,7 @@ class DrawBenchmarkConfig(DrawSettings, ArchivedSettings):
     files: tuple[str, ...] = Field(default=(), description="patterns of its files; as published unless set")
     size_px: int = Field(
         default=1024,
-        ge=128,
+        ge=SMALLEST_PX,
         le=LARGEST_PX,
         multiple_of=STEP_PX,
         description="side of the pictures, a multiple of 16",

@@ -19,7 +19,7 @@ from shards.stage import Reject, content_key, keyed_random
 from shards.worker_step import WorkerStep
 
 MOST_ROUNDS = 16
-LARGEST_PX = 2048
+SMALLEST_PX, LARGEST_PX = 64, 2048
 
 
 class DrawSettings(WorkerStep):

@@ -18,6 +18,7 @@ import numpy as np
 from aiohttp import web
 from PIL import Image
 
+from datagen.images_probe import PROBE, PROBE_WITH
 from shards.fake_model import FakeBehaviour, FakeModel, broken
 from shards.sample import canonical_json
 from shards.server_thread import ServerThread, server_arguments
@@ -69,7 +70,7 @@ class Asked:
     @property
     def is_probe(self) -> bool:
         """Whether it asks for one of the start-up probe's pictures."""
-        return self.fields["size"] == "512x256"
+        return self.fields["prompt"] in (PROBE, PROBE_WITH)
 
     @property
     def request(self) -> str:

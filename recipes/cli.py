@@ -120,6 +120,7 @@ def check(
     """Check a recipe and print its plan: counts, sizes, what is finished already."""
     from recipes.check import expectations
     from recipes.drawn import cautions
+    from recipes.servers import missing_for
 
     if sample:
         print_bills(recipe, out, changes, limit, sample)
@@ -142,7 +143,7 @@ def check(
         )
     console.print(table)
     for step in loaded.steps.values():
-        for what in step.settings.missing():
+        for what in missing_for(loaded, step):
             console.print(f"missing for {step.name}: {what}", highlight=False, soft_wrap=True)
     for what in cautions(loaded):
         console.print(f"look at {what}", highlight=False, soft_wrap=True)

@@ -18,7 +18,7 @@ from recipes.display import Display, Line
 from recipes.identity import computed, content, hashes
 from recipes.inputs import Samples, contents, rows_of, samples_of
 from recipes.schema import Recipe, RecipeError, RunSettings, Step
-from recipes.servers import Servers, asked_servers, check_endpoints
+from recipes.servers import Servers, asked_servers, check_endpoints, missing_for
 from recipes.topup import topup_words
 from recipes.trace import STAMPS
 from shards.driver_step import DriverStep, Input
@@ -125,7 +125,7 @@ class Run:
         lacking = [
             f"{self._recipe.path}: steps.{step.name}: {what}"
             for step in self._to_make(only, until)
-            for what in step.settings.missing()
+            for what in missing_for(self._recipe, step)
         ]
         if lacking:
             raise RecipeError(lacking)

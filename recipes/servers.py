@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from shards.listing import ListingError, expand
 from shards.server import ServerSpec, published_urls
 from shards.settings import Settings
 from shards.storage import Storage
@@ -32,17 +33,32 @@ class ServerSettings(BaseModel):
     command: tuple[str, ...] = Field(
         default=("vllm", "serve", "{model}", "--host", "{host}", "--port", "{port}"),
         min_length=1,
-        description="program and arguments, in whatever environment it needs",
+        description="program and arguments, in whatever environment it needs; $NAME comes from the run's",
     )
     args: tuple[str, ...] = Field(default=(), description="further arguments")
     environment: dict[str, str] = Field(default={}, description="added to the node's; no keys in here")
     start_s: float = Field(default=900, gt=0, description="how long one may take to be healthy")
 
+    def missing(self) -> list[str]:
+        """Which variable of its command is not set."""
+        try:
+            self._expanded()
+        except ListingError as error:
+            return [str(error)]
+        return []
+
+    def _expanded(self) -> list[str]:
+        return [expand(part) for part in self.command]
+
     def spec(self, name: str, model: str) -> ServerSpec:
-        """The server for a model; {host} and {port} are known where it runs."""
+        """The server for a model; {host} and {port} are known where it runs.
+
+        Raises:
+            ListingError: a variable of its command is not set.
+        """
         return ServerSpec(
             name=name,
-            command=[*(part.replace("{model}", model) for part in self.command), *self.args],
+            command=[*(part.replace("{model}", model) for part in self._expanded()), *self.args],
             environment=self.environment,
             replicas=self.replicas,
             cpus=self.cpus,
@@ -58,6 +74,13 @@ def asked_servers(settings: Settings) -> Iterator[tuple[str, ServedSettings]]:
         asked: str = getattr(value, "server", "") if isinstance(value, Settings) else ""
         if asked:
             yield field, cast("ServedSettings", value)
+
+
+def missing_for(recipe: Recipe, step: Step) -> Iterator[str]:
+    """What must be there before a step is made, and is not: its sources, what its servers' commands name."""
+    yield from step.settings.missing()
+    for name in dict.fromkeys(served.server for _, served in asked_servers(step.settings)):
+        yield from (f"resources.{name}: {what}" for what in recipe.resources[name].missing())
 
 
 def check_endpoints(steps: Iterable[Step]) -> None:

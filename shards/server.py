@@ -66,7 +66,7 @@ class ServerProcess:
         command = [sys.executable, "-m", "shards.guard", *words]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(  # noqa: S603, the recipe's own command
-                command, stdin=subprocess.PIPE, stdout=log, stderr=log, env={**os.environ, **spec.environment}
+                command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=_environment(spec)
             )
         self._wait_until_healthy()
 
@@ -111,6 +111,13 @@ def published_urls(folder: Storage, name: str) -> list[str]:
     """Where the replicas of a server are."""
     found = [each for each in folder.names() if re.fullmatch(rf"{re.escape(name)}-\d+\.json", each)]
     return [json.loads(folder.read(each))["url"] for each in found]
+
+
+def _environment(spec: ServerSpec) -> dict[str, str]:
+    """The node's and the server's own; programs of this environment, `bakery` above all, are found last."""
+    found = {**os.environ, **spec.environment}
+    own = str(Path(sys.executable).parent)
+    return found | {"PATH": os.pathsep.join([*filter(None, [found.get("PATH")]), own])}
 
 
 def _free_port(host: str) -> int:

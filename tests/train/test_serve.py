@@ -12,7 +12,6 @@ from dataclasses import replace
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
 
 from command_line import bakery
 from datagen.generators import Picture, PictureRequest
@@ -24,15 +23,14 @@ from shards.sample import EncodedImage
 from shards.served_model import WrongModelError
 from shards.server import ServerProcess
 from shards.storage import Storage
+from tiny_checkpoint import write_checkpoint
 from train.bridge_config import BridgeConfig
-from train.config import TINY, ConfigError
+from train.config import ConfigError
 from train.config_files import read_config
-from train.keyed import keyed_normal
 from train.main import main_generate, open_studio
 from train.model_name import model_name
 from train.order import OrderError, Reception, TooLargeError
 from train.painter import Painter
-from train.pretrained import write_tiny
 from train.serve import Serving, main_serve
 from train.weights import WeightsError
 
@@ -42,13 +40,9 @@ SIZE = (96, 64)
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    """A tiny model that is not silent: as written, its velocity is zero, and no reference would count."""
+    """A model that draws, with a bridge of its own."""
     path = tmp_path_factory.mktemp("served") / "stage" / "model"
-    narrow = replace(TINY.language, layers=4, hidden=32, intermediate=64)
-    write_tiny(path, seed=1, config=replace(TINY, language=narrow))
-    weights = load_file(path / "model.safetensors")
-    weights["llm2vae.weight"] = 0.5 * keyed_normal(tuple(weights["llm2vae.weight"].shape), "llm2vae")
-    save_file(weights, path / "model.safetensors")
+    write_checkpoint(path)
     (path / "bakery.json").write_text(
         json.dumps(
             json.loads((path / "bakery.json").read_text())
