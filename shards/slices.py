@@ -167,6 +167,9 @@ def _entry(worker: Worker, job: Job, row: PlanRow, outcome: Outcome) -> dict[str
     if isinstance(outcome, Scores) != (job.kind == "scores"):
         made = type(outcome).__name__
         raise TypeError(f"step {job.name}: expected {job.kind} of its stage, got {made} for {row.key!r}")
+    if isinstance(outcome, Scores) and not any(outcome.rows.values()):
+        detail = f"it has nothing that {', '.join(outcome.rows)} could be asked of"
+        return _reject_entry(row.key, Reject(reason="nothing_to_ask", detail=detail))
     if isinstance(outcome, Scores):
         value = canonical_json({question: list(rows) for question, rows in outcome.rows.items()})
         return {"key": row.key, "kind": "scores", "value": value, "parts": []}

@@ -90,7 +90,10 @@ class Reject:
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """What a judge found for one sample: rows for the question tables, by question."""
+    """What a judge found for one sample: rows for the question tables, by question.
+
+    Without any row the sample is rejected as `nothing_to_ask`: no table would tell that it was read.
+    """
 
     rows: Mapping[str, Sequence[Mapping[str, Any]]]
 

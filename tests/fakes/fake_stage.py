@@ -33,6 +33,7 @@ class FakeConfig(WorkerStep):
         deaths: how often a key kills its worker; `ALWAYS` is without end.
         deaths_in_build: how often building the stage kills the worker.
         counters: a folder that counts deaths.
+        silent: keys about which a scorer has nothing to ask.
         unanswered: keys that no server answers; what is asked is counted only where this is set.
         tolerate: how many of those the step tolerates.
     """
@@ -57,6 +58,7 @@ class FakeConfig(WorkerStep):
     lose: tuple[str, ...] = Field(default=(), **RUN)
     rename: tuple[str, ...] = Field(default=(), **RUN)
     damage: tuple[str, ...] = Field(default=(), **RUN)
+    silent: tuple[str, ...] = Field(default=(), **RUN)
     unanswered: tuple[str, ...] | None = Field(default=None, **RUN)
     tolerate: int = Field(default=0, **RUN)
 
@@ -118,6 +120,8 @@ class FakeStage(Stage):
                 return Reject(reason="timeout", detail="the test says so")
         if key in config.reject:
             return Reject(reason="not_wanted", detail="the test says so")
+        if config.makes == "scores" and key in config.silent:
+            return Scores(rows={"each": []})
         if config.makes == "scores":
             return fake_scores(config.seed, work)
         sample = fake_sample(config.seed, key, config.side_px)

@@ -64,6 +64,18 @@ def test_scores_are_gathered_a_table_a_question(storage, engine, make_config):
     assert sorted(all_files(judged)) == sorted([*manifest.files, "manifest.json"])
 
 
+def test_a_sample_that_nothing_could_be_asked_about_has_its_reason(disk, local_engine, make_config):
+    config = make_config(count=20)
+    directory, _, _ = run_step(disk, config, local_engine)
+    silent = (fake_key(1), fake_key(9))
+    scores = config.model_copy(update={"makes": "scores", "silent": silent})
+    judged, manifest, _ = run_step(disk, scores, local_engine, name="judge", inputs=[directory])
+    assert (manifest.books.made, manifest.books.reasons) == (18, {"nothing_to_ask": 2})
+    assert {(row["key"], row["detail"]) for row in read_rejects(judged)} == {
+        (key, "it has nothing that each could be asked of") for key in silent
+    }
+
+
 def test_work_is_done_in_two_processes_and_none_of_them_is_the_driver(disk, engine, make_config):
     config = make_config(count=40, sleep_s=0.03)
     _, _, progress = run_step(disk, config, engine)
