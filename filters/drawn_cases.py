@@ -17,6 +17,7 @@ from shards.index import Directory
 from shards.sample import Sample
 
 DRAWN = ("draw", "draw_benchmark")  # types of steps whose rejects are pictures that a model did not draw
+NO_CASES = ("duplicate_record",)  # reasons of rejects that are another case once more
 ROUND = re.compile(r"-r\d+$")
 
 
@@ -46,7 +47,8 @@ class Claims:
         kept = sorted((sample for sample in held if sample.key in keys), key=lambda sample: sample.key)
         rejected: list[str] = []
         if directory.manifest.type in DRAWN:
-            rejected = [row["key"] for row in read_rejects(directory.storage)]
+            rejects = read_rejects(directory.storage)
+            rejected = [row["key"] for row in rejects if row["reason"] not in NO_CASES]
         cases = frozenset(map(case_of, held))
         return cls(by=by, kept=kept, cases=cases, undrawn=frozenset(undrawn(held, rejected)))
 
