@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ OPTIONS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars"),
 )
+
+TABLES = ".scroll ~ .scroll ~ * { display: none }"  # of a benchmark's section: figures and differences
 
 
 @dataclass(frozen=True)
@@ -30,9 +33,20 @@ class Shot:
 
 
 def shots(html: str) -> list[Shot]:
-    """The README's pictures; the gallery shows refusals of the first selection and what the last one kept."""
-    sections = re.findall(r'<section aria-labelledby="([^"]+)"', html)
-    selections = sections[3 : sections.index("judge")]
+    """The README's pictures of a demo's page, or that of a page with a benchmark."""
+    sections = sections_of(html)
+    if "benchmark-1" in sections:
+        return [Shot("report-benchmark", ("benchmark-1",), hides=TABLES)]
+    return demo_shots(sections[3 : sections.index("judge")])
+
+
+def sections_of(html: str) -> list[str]:
+    """Their names, in order."""
+    return re.findall(r'<section aria-labelledby="([^"]+)"', html)
+
+
+def demo_shots(selections: Sequence[str]) -> list[Shot]:
+    """The gallery shows refusals of the first selection and what the last one kept."""
     judge = "#judge ~ h3 ~ h3, #judge ~ h3 ~ h3 ~ * { display: none }"
     looks = {selections[0]: "Refused", selections[-1]: "Kept"}
     gallery = ".card:nth-child(n + 4) { display: none }" + "\n".join(
@@ -48,9 +62,7 @@ def shots(html: str) -> list[Shot]:
 
 def take(html: str, shot: Shot) -> Image.Image:
     """The page with nothing but the shot's sections, cut to what is there."""
-    hidden = [
-        name for name in re.findall(r'<section aria-labelledby="([^"]+)"', html) if name not in shot.sections
-    ]
+    hidden = [name for name in sections_of(html) if name not in shot.sections]
     rules = [f'section[aria-labelledby="{name}"] {{ display: none }}' for name in hidden]
     rules += ["footer { display: none }", shot.hides]
     rules += [] if "funnel" in shot.sections else ["header.top { display: none } h2 { margin-top: 22px }"]
