@@ -115,18 +115,25 @@ def _shares_cases(one: Evaluated, two: Evaluated) -> bool:
 
 
 def signed_words(figure: Interval) -> str:
-    """A difference with its interval.
+    """A difference with its interval, which one case does not have.
 
     >>> signed_words(Interval(value=-0.125, low=-0.3, high=0.05, n=9))
     '-0.12 (-0.30 to +0.05)'
     """
-    return f"{figure.value:+.2f} ({figure.low:+.2f} to {figure.high:+.2f})"
+    spread = f" ({figure.low:+.2f} to {figure.high:+.2f})" if figure.n > 1 else ""
+    return f"{figure.value:+.2f}{spread}"
 
 
 def sides(found: Sequence[Interval | None]) -> list[str]:
-    """Of differences "good", "bad", or "" where the interval holds 0.
+    """Of differences "good", "bad", or "" where the interval holds 0 or there is none.
 
     >>> sides([Interval(value=1, low=0.5, high=2, n=9), Interval(value=1, low=-1, high=2, n=9), None])
     ['good', '', '']
     """
-    return ["" if f is None or f.low <= 0 <= f.high else "good" if f.value > 0 else "bad" for f in found]
+    return [_side(figure) if figure and figure.n > 1 else "" for figure in found]
+
+
+def _side(figure: Interval) -> str:
+    if figure.low <= 0 <= figure.high:
+        return ""
+    return "good" if figure.value > 0 else "bad"

@@ -112,12 +112,17 @@ class Evaluated:
 
 
 def figure_words(figure: Interval | None) -> str:
-    """A figure with its interval.
+    """A figure with its interval, which one case does not have.
 
     >>> figure_words(Interval(value=7.912, low=7.75, high=8.069, n=398)), figure_words(None)
     ('7.91 (7.75–8.07)', 'not measured')
+    >>> figure_words(Interval(value=5, low=5, high=5, n=1))
+    '5.00'
     """
-    return f"{figure.value:.2f} ({figure.low:.2f}–{figure.high:.2f})" if figure else "not measured"
+    if not figure:
+        return "not measured"
+    spread = f" ({figure.low:.2f}–{figure.high:.2f})" if figure.n > 1 else ""
+    return f"{figure.value:.2f}{spread}"
 
 
 def write_evaluated(evaluated: Evaluated, target: Storage) -> list[str]:
