@@ -167,6 +167,12 @@ STEPS: dict[str, StepType] = {
         {"input": SETS, "scores*": ("scores",)},
         "keeps samples by rules over scores; each other one has its reason",
     ),
+    "split": StepType(
+        "filters.split:SplitConfig",
+        "selection",
+        {"input": SETS},
+        "holds a share of a set out, by keys, or keeps what is left to train on",
+    ),
     "published_scores": StepType(
         "datagen.published_scores:PublishedScoresConfig",
         "scores",
