@@ -45,7 +45,8 @@ class DedupConfig(DriverStep):
     """Settings of `dedup`.
 
     Inputs: `input`, the samples; `prints`, their fingerprints; `scores`, what says which one of a group is
-    best; `against`, fingerprints or samples of benchmarks. Without fingerprints only equal bytes are found.
+    best; `against`, fingerprints or samples of benchmarks and of what is held out. Without fingerprints only
+    equal bytes are found.
     """
 
     VERSION: ClassVar[int] = 1

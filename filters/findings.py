@@ -172,10 +172,11 @@ class Findings:
     def _selected(self, name: str) -> Selected:
         decided = decisions(self.lineage, name)
         truths = self._truths_of(self.lineage.samples_of(name))
-        found = verdict(decided, truths)
+        histograms = decided.histograms()
+        found = verdict(decided, truths) if histograms else None  # without a score nothing judged its faults
         return Selected(
             decided=decided,
-            histograms=decided.histograms(),
+            histograms=histograms,
             truths=truths,
             verdict=found,
             galleries=self._galleries(decided, found),

@@ -194,7 +194,7 @@ STEPS: dict[str, StepType] = {
     "dedup": StepType(
         "filters.dedup:DedupConfig",
         "selection",
-        {"input": SETS, "prints?": ("scores",), "scores?": ("scores",), "against?": ("samples", "scores")},
+        {"input": SETS, "prints?": ("scores",), "scores?": ("scores",), "against?": (*SETS, "scores")},
         "keeps the best of equal and near samples; drops those that benchmarks hold",
     ),
     "evaluate": StepType(

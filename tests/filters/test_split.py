@@ -22,6 +22,7 @@ steps:
   held_out: {step: split, input: base, share: 0.3, part: held_out}
   rest: {step: split, input: base, share: 0.3, part: rest}
   half: {step: split, input: rest, share: 0.5, part: held_out, seed: 1}
+  strange: {step: dedup, input: base, against: held_out}
   packed: {step: pack, input: [held_out, rest]}
   page: {step: report}
 """
@@ -60,10 +61,20 @@ def test_a_part_of_a_part_holds_no_other_samples(made):
     assert found["half"] < found["rest"]
 
 
+def test_what_is_held_out_can_be_kept_away_from_a_training_by_its_pictures(made):
+    out, manifests = made
+    kept = kept_keys(out.child(manifests["strange"].directory))
+    assert kept
+    assert kept <= parts(made)["rest"]
+    assert manifests["strange"].books.reasons["contaminated"] >= len(parts(made)["held_out"])
+
+
 def test_the_page_tells_what_was_held_out(made):
     out, manifests = made
     page = out.child(manifests["page"].directory).read("report.html").decode()
-    assert "held out" in page
+    assert "held out: " in page
+    assert "<h3>Scores</h3>" not in page
+    assert "Against the injected truth" not in page  # it judges no fault
 
 
 @given(st.text("abcdef-", min_size=1, max_size=20), st.floats(0.01, 0.98), st.integers(0, 9))
