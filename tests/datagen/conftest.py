@@ -10,6 +10,7 @@ from datagen.fake_chat_server import FakeChatServer
 from datagen.fake_images_server import MODEL, Behaviour, FakeImagesServer
 from datagen.images_api import ImagesApiConfig
 from datagen.multi_candidate import MultiCandidateConfig
+from serving import starting
 from shards.ledger import Ledger
 from shards.stage import Work
 from shards.storage import Storage
@@ -20,16 +21,8 @@ QUICK = {"in_flight": 4, "timeout_s": 5, "attempts": 2, "outage_s": 1}
 @pytest.fixture
 def serve():
     """Starts fake servers that end with the test."""
-    running = []
-
-    def start(**behaviour):
-        server = FakeImagesServer(Behaviour(**behaviour))
-        running.append(server)
-        return server.__enter__()
-
-    yield start
-    for server in running:
-        server.__exit__()
+    with starting(FakeImagesServer, Behaviour) as start:
+        yield start
 
 
 @pytest.fixture
@@ -60,16 +53,8 @@ def draw(tmp_path, images_api):
 @pytest.fixture
 def serve_chat():
     """Starts fake language models that end with the test."""
-    running = []
-
-    def start(**behaviour):
-        server = FakeChatServer(ChatBehaviour(**behaviour))
-        running.append(server)
-        return server.__enter__()
-
-    yield start
-    for server in running:
-        server.__exit__()
+    with starting(FakeChatServer, ChatBehaviour) as start:
+        yield start
 
 
 @pytest.fixture

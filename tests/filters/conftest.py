@@ -4,6 +4,7 @@ import pytest
 
 from filters.fake_server import MODEL, Behaviour, FakeServer
 from filters.judge_step import JudgeConfig
+from serving import starting
 from shards.ledger import Ledger
 from shards.stage import Work
 from shards.storage import Storage
@@ -25,16 +26,8 @@ def ledger_at(tmp_path):
 @pytest.fixture
 def serve():
     """Starts fake servers that end with the test."""
-    running = []
-
-    def start(**behaviour):
-        server = FakeServer(Behaviour(**behaviour))
-        running.append(server)
-        return server.__enter__()
-
-    yield start
-    for server in running:
-        server.__exit__()
+    with starting(FakeServer, Behaviour) as start:
+        yield start
 
 
 @pytest.fixture
