@@ -2,30 +2,24 @@
 
 import hashlib
 import io
-import json
-import re
 from contextlib import closing
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
-from published_sets import picture, write_jsonl, write_tar
+from published_sets import picture, write_tar
 
 import published_benchmarks
 from datagen.draw_benchmark import DrawBenchmarkConfig
 from datagen.importers.source import SourceError
 from inline_run import run_inline
+from published_benchmarks import IMAGES, keys, plan_of, planned
 from shards.forgotten import Forgotten
 from shards.image import check_image
 from shards.local_executor import LocalExecutor
 from shards.plan import Refused, Unused
 from shards.sample import sample_json
-from shards.stage import Planned
-
-IMAGES = {"model": "m", "revision": "r"}
 
 
 @pytest.fixture
@@ -44,23 +38,6 @@ def draw_benchmark(tmp_path, server, images_api):
             return run_inline(tmp_path / "out", config, name="drawn", executor=executor)
 
     return run
-
-
-def plan_of(root, benchmark="sconeeval", **settings):
-    config = DrawBenchmarkConfig(benchmark=benchmark, path=str(root), images=IMAGES, **settings)
-    return list(config.plan())
-
-
-def planned(plan):
-    return [entry for entry in plan if isinstance(entry, Planned)]
-
-
-def refused(plan):
-    return {entry.origin: entry for entry in plan if isinstance(entry, Refused)}
-
-
-def keys(plan):
-    return [entry.key for entry in planned(plan)]
 
 
 def test_sconeeval_as_it_is_published(tmp_path, server, draw_benchmark):
@@ -162,82 +139,6 @@ def test_another_language_is_drawn_where_it_is_asked_for(tmp_path):
     assert case.spec["case"] == "single_object"
 
 
-# What no case can be made of: a row, the reason, and words of what is told.
-GOOD = {
-    "key": "bad",
-    "instruction": "Paint it.",
-    "input_images": ["images/comp-2_0.png", "images/comp-2_1.jpg"],
-    "task_type": "distinction_multi_cross",
-    "case_type": "C+O",
-    "subject_list": [["a cook", "a dog"], ["a lamp"]],
-    "subject_label": [[1, 0], [1]],
-}
-BAD = {
-    "too few labels": ({"subject_label": [[1], [1]]}, "subject_mismatch", r"\[2, 1\] subjects and \[1, 1\]"),
-    "a list too few": (
-        {"subject_list": [["a", "b"]], "subject_label": [[1, 0]]},
-        "subject_mismatch",
-        "2 refer",
-    ),
-    "flat lists": (
-        {"subject_list": ["a", "b"], "subject_label": [1, 0]},
-        "subject_mismatch",
-        "a list a refer",
-    ),
-    "no lists": ({"subject_list": None, "subject_label": None}, "subject_mismatch", "got None"),
-    "no candidate": (
-        {"subject_list": [[], []], "subject_label": [[], []]},
-        "subject_mismatch",
-        "a candidate",
-    ),
-    "a label of 2": ({"subject_label": [[1, 2], [1]]}, "bad_metadata", "expected 0 or 1, got 2"),
-    "a label in words": ({"subject_label": [[1, "no"], [1]]}, "bad_metadata", "expected 0 or 1, got 'no'"),
-    "a subject that is none": ({"subject_list": [["a", 3], ["b"]]}, "bad_metadata", "expected words, got 3"),
-    "labels of a composition": (
-        {"task_type": "composition_multi", "subject_label": [[1]]},
-        "subject_mismatch",
-        "",
-    ),
-    "unknown task": (
-        {"task_type": "composition"},
-        "unknown_task",
-        "composition_single, .* got 'composition'",
-    ),
-    "no task": ({"task_type": None}, "unknown_task", "got None"),
-    "missing picture": (
-        {"input_images": ["images/gone.png"]},
-        "missing_image",
-        "images/gone.png: expected a file",
-    ),
-    "escape": ({"input_images": ["../../etc/passwd"]}, "path_escape", "inside the set"),
-    "no picture": ({"input_images": []}, "no_reference", "at least one reference"),
-    "no words": ({"instruction": "  "}, "empty_instruction", "expected words"),
-    "no text": ({"instruction": 7}, "bad_metadata", "instruction: expected text"),
-}
-
-
-@pytest.mark.parametrize("name", BAD)
-def test_a_bad_row_is_a_reject_with_its_place_and_costs_no_other(tmp_path, name):
-    changes, reason, words = BAD[name]
-    published_benchmarks.sconeeval(tmp_path, more=[GOOD | changes])
-    plan = plan_of(tmp_path)
-    assert len(planned(plan)) == 6
-    (bad,) = refused(plan).values()
-    assert bad.origin == "data.jsonl:7"
-    assert bad.reason == reason
-    assert re.search(words, bad.detail)
-
-
-def test_the_row_that_those_are_made_of_is_good(tmp_path):
-    published_benchmarks.sconeeval(tmp_path, more=[GOOD, "{broken", '["a list"]'])
-    plan = plan_of(tmp_path)
-    assert keys(plan)[-1] == "bad"
-    assert {origin: each.reason for origin, each in refused(plan).items()} == {
-        "data.jsonl:8": "bad_metadata",
-        "data.jsonl:9": "bad_metadata",
-    }
-
-
 def bomb():
     """A picture of more pixels than are ever decoded, in some 80 KB."""
     sink = io.BytesIO()
@@ -294,55 +195,6 @@ def test_rows_of_parquet_that_are_no_cases_are_rejects_with_file_and_row(tmp_pat
     }
     details = {row["key"]: row["detail"] for row in made.rejects}
     assert details["z"].startswith("train-00000.parquet:6: ref0: ")
-
-
-def test_a_case_goes_by_its_own_key_or_by_one_of_its_content(tmp_path):
-    published_benchmarks.sconeeval(tmp_path)
-    good = json.loads((tmp_path / "data.jsonl").read_text().splitlines()[0])
-    rows = [
-        {**good, "key": key, "instruction": f"{n}"}
-        for n, key in enumerate([7, "Fox 1", "a-r1", None, "k" * 90])
-    ]
-    write_jsonl(tmp_path / "data.jsonl", rows)
-    plan = planned(plan_of(tmp_path))
-    assert plan[0].key == "7"
-    assert all(entry.key.startswith("sconeeval-") for entry in plan[1:])
-    assert [entry.spec["origin"]["key"] for entry in plan] == ["7", "Fox 1", "a-r1", "", "k" * 90]
-    write_jsonl(tmp_path / "data.jsonl", [*reversed(rows)])
-    assert {entry.key for entry in planned(plan_of(tmp_path))} == {entry.key for entry in plan}
-
-
-def test_two_cases_of_one_key_have_keys_of_their_content_whichever_comes_first(tmp_path):
-    published_benchmarks.sconeeval(tmp_path)
-    rows = [json.loads(line) for line in (tmp_path / "data.jsonl").read_text().splitlines()[:2]]
-    twins = [{**row, "key": "same"} for row in rows]
-    write_jsonl(tmp_path / "data.jsonl", [*twins, twins[0]])
-    plan = plan_of(tmp_path)
-    assert len(set(keys(plan))) == 2
-    assert not {"same"} & set(keys(plan))
-    assert {origin: each.reason for origin, each in refused(plan).items()} == {
-        "data.jsonl:3": "duplicate_record"
-    }
-    write_jsonl(tmp_path / "data.jsonl", twins[::-1])
-    assert set(keys(plan_of(tmp_path))) == set(keys(plan))
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
-    max_leaves=6,
-)
-
-
-@given(st.dictionaries(st.sampled_from([*GOOD, "input_image", "licence"]), JSON, min_size=1, max_size=4))
-def test_whatever_a_row_holds_it_is_a_case_or_a_reject(tmp_path_factory, changes):
-    root = tmp_path_factory.mktemp("any")
-    (root / "images").mkdir()
-    (root / "images/a.png").write_bytes(b"")
-    write_jsonl(root / "data.jsonl", [{**GOOD, "input_images": ["images/a.png"] * 2, **changes}])
-    entries = [entry for entry in plan_of(root) if not isinstance(entry, Unused)]
-    assert len(entries) == 1
-    assert isinstance(entries[0], Planned) or entries[0].origin == "data.jsonl:1"
 
 
 def test_a_case_that_was_taken_down_is_drawn_in_no_round(tmp_path):

@@ -4,6 +4,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from published_sets import hash_number, picture, write_files, write_jsonl
 
+from datagen.draw_benchmark import DrawBenchmarkConfig
+from shards.plan import Refused
+from shards.stage import Planned
+
+IMAGES = {"model": "m", "revision": "r"}
+
 # SconeEval's six kinds of task, one case each: (key, task, case type, references, subjects, labels).
 CASES = [
     ("comp-1", "composition_single", "C", 1, None, None),
@@ -71,3 +77,20 @@ def omnicontext_parquet(root, more=()):
     root.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist([*cells, *more]), root / "train-00000.parquet", row_group_size=2)
     return rows, pictures
+
+
+def plan_of(root, benchmark="sconeeval", **settings):
+    config = DrawBenchmarkConfig(benchmark=benchmark, path=str(root), images=IMAGES, **settings)
+    return list(config.plan())
+
+
+def planned(plan):
+    return [entry for entry in plan if isinstance(entry, Planned)]
+
+
+def refused(plan):
+    return {entry.origin: entry for entry in plan if isinstance(entry, Refused)}
+
+
+def keys(plan):
+    return [entry.key for entry in planned(plan)]
