@@ -12,7 +12,7 @@ from filters.comparison import Comparison, comparisons
 from filters.decisions import short_hash
 from filters.drawn_cases import DRAWN
 from filters.evaluated import Evaluated, is_evaluated, read_evaluated
-from filters.gallery import Card, Chip, cards
+from filters.gallery import Card, Chip, Gallery, cards
 from filters.lineage import Lineage, LineageError
 from filters.reasons import Reasons
 from shards.index import Directory
@@ -23,20 +23,11 @@ LOOKS = {"Worst": "lowest scored", "Middling": "in the middle", "Best": "highest
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
-    """Cases of one evaluation: `heading` says which, `note` of how many they were drawn."""
-
-    heading: str
-    note: str
-    cards: list[Card]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Benchmarked:
     """Evaluations of one benchmark with what there is to look at."""
 
     comparison: Comparison
-    looks: list[Look]
+    looks: list[Gallery]
 
 
 def evaluations(lineage: Lineage, base: str = "") -> dict[str, Evaluated]:
@@ -82,14 +73,14 @@ def benchmarked(
 
 def _looks(
     lineage: Lineage, name: str, evaluated: Evaluated, open_: Callable[[str], Directory], most: int
-) -> Iterator[Look]:
+) -> Iterator[Gallery]:
     samples = lineage.samples_of(name)
     reasons = Reasons([lineage.steps[judge] for judge in lineage.parents(name, "scores")])
     scored = evaluated.coverage.scored
     is_drawn = lineage.steps[samples].manifest.type in DRAWN
     for heading, pictures, size in pick(evaluated, most):
         shown = cards(open_(samples), [picture.key for picture in pictures], written=reasons)
-        yield Look(
+        yield Gallery(
             heading=f"{heading}: {lineage.labels[name]}".replace("_", " "),
             note=f"of the {size:,} {LOOKS[heading]} of {scored:,} cases, drawn by a hash of their keys",
             cards=[_card(card, picture, is_drawn) for card, picture in zip(shown, pictures, strict=True)],

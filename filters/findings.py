@@ -12,7 +12,7 @@ from filters.benchmark_section import LOOKS, Benchmarked, benchmarked, evaluatio
 from filters.decisions import Decisions, decisions, short_hash
 from filters.distributions import Histogram, Score, all_scores, histogram
 from filters.evaluated import Evaluated
-from filters.gallery import Card, cards
+from filters.gallery import Card, Gallery, cards
 from filters.heldout import Heldout, measured
 from filters.lineage import Edge, Lineage
 from filters.reasons import Reasons
@@ -39,15 +39,6 @@ from shards.tables import questions
 MAX_CARDS = 150
 # Questions of the shipped rubric whose yes speaks of a fault.
 ASK_FOR_A_FAULT = ("copy_paste",)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gallery:
-    """Cards under a heading; `note` says of how many samples and how they were drawn."""
-
-    heading: str
-    note: str
-    cards: list[Card]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,8 +24,8 @@ from shards.sample import Candidate, EncodedImage, Json, Sample
 from shards.storage import Storage
 from shards.tables import questions, read_table
 
-# About twice the sides they are shown at, so that they are sharp on a dense screen.
 RELATIONS = ("cross", "intra")  # how tasks of several candidates end
+# About twice the sides they are shown at, so that they are sharp on a dense screen.
 TARGET_PX = 360
 REFERENCE_PX = 224
 QUALITY = 72
@@ -97,6 +97,15 @@ class Card:
     def has_others(self) -> bool:
         """Whether a reference shows a candidate that the target must not."""
         return any(not mark.is_target for picture in self.references for mark in picture.marks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gallery:
+    """Cards under a heading; `note` says of how many samples and how they were drawn."""
+
+    heading: str
+    note: str
+    cards: list[Card]
 
 
 def cards(

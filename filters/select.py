@@ -14,8 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, field_validator, model_validator
 
-from filters.best import Flags, Floats, Ranked, rank
-from filters.best import Numbers as Places
+from filters.best import Flags, Floats, Numbers, Ranked, rank
 from filters.checks import ALL, CHECKS, LIKENESS, POSITION
 from filters.rubrics import load_questions
 from filters.scored import BETWEEN, Samples, SelectError, read_samples, read_scores
@@ -288,7 +287,7 @@ def _rules(worst: Mapping[str, Worst], policy: SelectConfig) -> Iterator[tuple[s
 
 def _beyond(
     samples: Samples, worst: Mapping[str, Worst], policy: SelectConfig, is_kept: Flags
-) -> Iterator[tuple[str, Places]]:
+) -> Iterator[tuple[str, Numbers]]:
     """Of the kept samples the places that a share or `best` leaves out, by reason."""
     ranked = _ranked(samples, worst, policy, np.flatnonzero(is_kept))
     may_be = np.ones(len(ranked.places), dtype=np.bool_)
@@ -301,7 +300,7 @@ def _beyond(
         yield f"not among the best {each}", ranked.places[is_left & (most == each)]
 
 
-def _ranked(samples: Samples, worst: Mapping[str, Worst], policy: SelectConfig, places: Places) -> Ranked:
+def _ranked(samples: Samples, worst: Mapping[str, Worst], policy: SelectConfig, places: Numbers) -> Ranked:
     """Some samples by group and `order`; ties are broken by a hash of the key."""
     groups = samples.groups.dictionary_encode(null_encoding="encode")
     names = groups.dictionary.to_pylist()

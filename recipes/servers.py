@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, cast
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from shards.worker_step import WorkerStep
 
 FOLDER = "servers"
+# An argument that says where something lies. What else has a $ is a script, whose variables are its shell's.
+PLACE = re.compile(r"\$(\{\w+\}|\w+)(/[^$\s]*)?")
 
 
 class ServerSettings(BaseModel):
@@ -33,7 +36,8 @@ class ServerSettings(BaseModel):
     command: tuple[str, ...] = Field(
         default=("vllm", "serve", "{model}", "--host", "{host}", "--port", "{port}"),
         min_length=1,
-        description="program and arguments, in whatever environment it needs; $NAME comes from the run's",
+        description="program and arguments, in whatever environment it needs; an argument that is $NAME, or "
+        "a path that begins so, comes from the run's own",
     )
     args: tuple[str, ...] = Field(default=(), description="further arguments")
     environment: dict[str, str] = Field(default={}, description="added to the node's; no keys in here")
@@ -48,7 +52,7 @@ class ServerSettings(BaseModel):
         return []
 
     def _expanded(self) -> list[str]:
-        return [expand(part) for part in self.command]
+        return [expand(part) if PLACE.fullmatch(part) else part for part in self.command]
 
     def spec(self, name: str, model: str) -> ServerSpec:
         """The server for a model; {host} and {port} are known where it runs.

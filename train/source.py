@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from shards.index import Directory, shard_name
@@ -106,18 +107,26 @@ class Source:
         return sample
 
     def _refuse_benchmarks(self) -> None:
-        rows = (row for shard in self.directory.shards for row in self._rows(shard, "source"))
-        found = Counter(row["source"] for row in rows if self.keep is None or row["key"] in self.keep)
-        for name in sorted(BENCHMARKS & found.keys()):
+        found: Counter[str] = Counter()
+        for shard in self.directory.shards:
+            table = self._read(shard, ["key", "source"])
+            table = table.filter(
+                pc.is_in(table.column("source"), value_set=pa.array(sorted(BENCHMARKS), pa.string()))
+            )
+            found.update(r["source"] for r in table.to_pylist() if self.keep is None or r["key"] in self.keep)
+        for name, count in sorted(found.items()):
             raise ConfigError(
-                f"{self.given}: expected samples to train on, got {found[name]} of the benchmark {name!r}; "
+                f"{self.given}: expected samples to train on, got {count} of the benchmark {name!r}; "
                 "leave them out: what a model was trained on cannot measure it"
             )
 
-    def _rows(self, shard: int, column: str = "members") -> list[dict[str, Any]]:
-        with self.directory.storage.open(f"index/{shard_name(shard)}.parquet") as file:
-            rows: list[dict[str, Any]] = pq.read_table(file, columns=["key", column]).to_pylist()
+    def _rows(self, shard: int) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self._read(shard, ["key", "members"]).to_pylist()
         return rows
+
+    def _read(self, shard: int, columns: list[str]) -> pa.Table:
+        with self.directory.storage.open(f"index/{shard_name(shard)}.parquet") as file:
+            return pq.read_table(file, columns=columns)
 
     def _lengths(self, tokenizer: Tokenizer, cache: Path | None) -> dict[str, int]:
         path = cache / f"{self.name}-{tokenizer.digest}.parquet" if cache else None

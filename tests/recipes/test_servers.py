@@ -13,7 +13,7 @@ from filters.fake_server import MODEL
 from recipes.display import Display
 from recipes.run import Run, ray_is_up
 from recipes.schema import RecipeError, load_recipe
-from recipes.servers import Servers
+from recipes.servers import Servers, ServerSettings
 from shards.executor import EngineError
 from shards.storage import Storage
 
@@ -115,3 +115,21 @@ def test_a_server_that_dies_is_waited_for_as_long_as_its_start_may_take(recipe):
     engine = Servers(loaded, out).settled(loaded.steps["scores"].settings).engine
     assert engine.outage_s == 900
     assert engine.endpoints == ()
+
+
+def test_a_place_comes_from_the_environment_and_a_script_keeps_its_own_variables(monkeypatch):
+    monkeypatch.setenv("WEIGHTS", "/models")
+    monkeypatch.delenv("HERE", raising=False)
+    script = 'HERE=$(pwd); exec serve "$HERE" --port {port}'
+    command = ("sh", "-c", script, "$WEIGHTS", "${WEIGHTS}/last", "--name=$WEIGHTS")
+    settings = ServerSettings(command=command)
+    assert settings.missing() == []
+    assert settings.spec("ours", "m").command == [
+        "sh",
+        "-c",
+        script,
+        "/models",
+        "/models/last",
+        "--name=$WEIGHTS",
+    ]
+    assert "the variable HERE" in ServerSettings(command=("serve", "${HERE}/model")).missing()[0]
