@@ -127,8 +127,10 @@ def is_held(owner: Owner, stale_s: float) -> bool:
 
 
 def born(pid: int) -> str:
-    """When a process of this machine started, in clock ticks since boot; "" if there is none."""
+    """When a process of this machine started, in ticks since boot; "" if there is none, or a dead one."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        state, *others = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return ""
+    is_dead = state in "ZX"  # listed until its parent has asked how it ended
+    return "" if is_dead else others[18]

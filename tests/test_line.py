@@ -5,9 +5,8 @@ import hashlib
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ import webdataset
 from rich.console import Console
 
 from filters.checks import QUESTIONS
+from programs import Program
 from recipes.display import Display
 from recipes.run import Run
 from recipes.schema import load_recipe
@@ -86,22 +86,22 @@ def test_ray_makes_the_same_bytes_in_two_processes(
 def test_a_run_that_is_killed_goes_on_to_the_same_bytes(
     made: tuple[Path, dict[str, Manifest]], tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-m", "recipes.cli", "run", str(DEMO), "--out", str(tmp_path / "out")]
+    command = ["-m", "recipes.cli", "run", DEMO, "--out", tmp_path / "out"]
     for change in (*SMALL, *LOCAL, "run.workers=2"):
         command += ["--set", change]
-    for _ in range(3):
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True)
-        wait_for_work(tmp_path / "out", process)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    with ExitStack() as runs:
+        for _ in range(3):
+            program = runs.enter_context(Program(*command))
+            wait_for_work(tmp_path / "out", program)
+            os.kill(program.pid, signal.SIGKILL)  # alone: the next run may meet its workers
     run(tmp_path / "out", *LOCAL, "run.workers=2")
     assert digests(tmp_path / "out") == digests(made[0])
 
 
-def wait_for_work(out: Path, process: subprocess.Popen[bytes]) -> None:
+def wait_for_work(out: Path, program: Program) -> None:
     """Until the run has committed something that was not there."""
     before = committed(out)
-    while process.poll() is None and committed(out) <= before:
+    while program.is_running() and committed(out) <= before:
         time.sleep(0.02)
     time.sleep(0.3)
 

@@ -1,8 +1,6 @@
 """The judge as a step of a recipe: paid once through kills, tolerances, counts in the manifest."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -14,6 +12,7 @@ from rich.console import Console
 
 from filters.fake_server import MODEL, Behaviour, FakeServer
 from filters.judge_step import JudgeConfig, JudgeError
+from programs import Program
 from recipes.display import Display
 from recipes.run import Run
 from recipes.schema import load_recipe
@@ -127,13 +126,11 @@ def test_a_killed_run_asks_no_committed_reply_again(out, tmp_path):
     behaviour = Behaviour(latency_s=0.1)
     with FakeServer(behaviour) as server:
         recipe = write_recipe(tmp_path, server.url)
-        command = [sys.executable, "-m", "recipes.cli", "run", str(recipe), "--out", str(out)]
-        process = subprocess.Popen(command, start_new_session=True)
-        while len(server.asked) < 45:
-            assert process.poll() is None
-            time.sleep(0.02)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        with Program("-m", "recipes.cli", "run", recipe, "--out", out) as program:
+            while len(server.asked) < 45:
+                assert program.is_running(), program.said()
+                time.sleep(0.02)
+            program.kill()
         time.sleep(0.5)
         storage = Storage(str(out)).child("ledger")
         committed = {

@@ -1,18 +1,15 @@
 """Drawn sets in a recipe: checked, made on both engines, killed, drawn in more rounds, kept from training."""
 
-import os
 import random
-import signal
-import subprocess
-import sys
 import time
 
 import pytest
 from rich.console import Console
 
 import published_benchmarks
-from command_line import ROOT, bakery
+from command_line import bakery
 from datagen.fake_images_server import MODEL, Behaviour, FakeImagesServer
+from programs import Program
 from recipes.check import expectations
 from recipes.display import Display
 from recipes.run import Run
@@ -140,25 +137,17 @@ def test_killed_again_and_again_it_ends_in_the_same_bytes_and_pays_for_little_tw
     draw = random.Random(3)
     with FakeImagesServer(Behaviour(latency_s=0.15)) as server:
         urls = [f"{name}.images.endpoints=['{server.url}']" for name in ("drawn", "bench")]
-        command = [sys.executable, "-W", "ignore", "-m", "recipes.cli", "run", str(path)]
-        command += ["--out", str(tmp_path / "out"), "--until", "bench"]
+        command = ["-W", "ignore", "-m", "recipes.cli", "run", path]
+        command += ["--out", tmp_path / "out", "--until", "bench"]
         for change in urls:
             command += ["--set", change]
         kills = 0
         for _ in range(3):
-            before = len(server.asked)
-            process = subprocess.Popen(
-                command,
-                start_new_session=True,
-                stdout=subprocess.DEVNULL,
-                env=os.environ | {"PYTHONPATH": str(ROOT)},
-            )
-            wanted = before + draw.randrange(4, 7)
-            while process.poll() is None and len(server.asked) < wanted:
-                time.sleep(0.02)
-            kills += process.poll() is None
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            wanted = len(server.asked) + draw.randrange(4, 7)
+            with Program(*command) as program:
+                while program.is_running() and len(server.asked) < wanted:
+                    time.sleep(0.02)
+                kills += program.kill()
         assert kills == 3
         again = run(path, *urls, out=tmp_path / "out")
         requests = pictures_asked(server)

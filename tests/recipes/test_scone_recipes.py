@@ -3,9 +3,6 @@
 import hashlib
 import os
 import random
-import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from contextlib import ExitStack
@@ -26,6 +23,7 @@ from datagen.kinds import ADD_CASES, SWAP_CASES
 from datagen.prompts import load_prompts
 from filters.fake_server import Behaviour, FakeServer
 from filters.judge_step import COMMIT_EVERY
+from programs import Program
 from recipes.display import Display
 from recipes.run import Run
 from recipes.schema import load_recipe
@@ -252,20 +250,16 @@ def test_killed_five_times_it_ends_in_the_same_bytes_and_pays_for_nothing_twice(
     draw = random.Random(0)
     with ExitStack() as stack:
         path, changes, servers = small("scone_full", base, out, stack)
-        command = [sys.executable, "-W", "ignore", "-m", "recipes.cli", "run", str(path), "--out", str(out)]
+        command = ["-W", "ignore", "-m", "recipes.cli", "run", path, "--out", out]
         for change in changes:
             command += ["--set", change]
         kills = 0
         for engine in ("local", "ray", "local", "ray", "local"):
             paid, before = addresses(out), servers.asked()
             engine_too = ["--set", f"run.engine={engine}"]
-            process = subprocess.Popen(
-                command + engine_too, start_new_session=True, stdout=subprocess.DEVNULL
-            )
-            wait_for_replies(out, process, draw.randrange(8, 40))
-            kills += process.poll() is None
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            with Program(*command, *engine_too) as program:
+                wait_for_replies(out, program, draw.randrange(8, 40))
+                kills += program.kill()
             assert not again(servers, before, paid)
         assert kills >= 4
         paid, before = addresses(out), servers.asked()
@@ -310,8 +304,8 @@ def addresses(out):
         return {address for table in tables for address in table.column("request").to_pylist()}
 
 
-def wait_for_replies(out, process, count):
+def wait_for_replies(out, program, count):
     """Until so many more replies are committed."""
     before = len(addresses(out))
-    while process.poll() is None and len(addresses(out)) < before + count:
+    while program.is_running() and len(addresses(out)) < before + count:
         time.sleep(0.1)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -83,8 +84,6 @@ def test_a_dead_owner_on_this_machine_is_replaced_at_once(storage):
 
 
 def test_a_process_that_got_a_dead_ones_number_is_not_its_owner(storage):
-    import socket
-
     write_owner(storage, host=socket.gethostname(), pid=os.getpid(), born="1")
     with Lease(storage):
         pass
@@ -166,6 +165,21 @@ def test_a_file_that_is_no_lease_is_nobodys(storage, text):
 def test_a_process_is_told_from_a_later_one_by_its_birth():
     assert born(os.getpid()) == born(os.getpid()) != born(1)
     assert born(1 << 30) == ""
+
+
+def test_a_dead_process_that_nobody_has_asked_for_is_no_owner(storage):
+    process = subprocess.Popen(["sleep", "60"])
+    try:
+        write_owner(storage, host=socket.gethostname(), pid=process.pid, born=born(process.pid))
+        with pytest.raises(LeaseError), Lease(storage):
+            pass
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # dead, and still listed
+        with Lease(storage):
+            assert read_owner(storage).pid == os.getpid()
+    finally:
+        process.kill()
+        process.wait()
     assert lease_module.STALE_S > 3 * lease_module.HEARTBEAT_S
 
 

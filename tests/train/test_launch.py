@@ -3,23 +3,20 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import yaml
 
+from programs import Program
 from train.config import ConfigError
 from train.launch import absolute, launch_ray
 from train.settings import TrainSettings
 
-ROOT = Path(__file__).parents[2]
 
-
-def workers_below(process):
-    """Ray's training workers among the processes that `process` started, by id."""
+def workers_below(root):
+    """Ray's training workers among the processes that process `root` started, by id."""
     parents, names = {}, {}
     for path in Path("/proc").glob("[0-9]*"):
         try:
@@ -28,9 +25,7 @@ def workers_below(process):
             parents[int(path.name)] = int(stat[1])
         except OSError:
             continue
-    return [
-        pid for pid, name in names.items() if "RayTrainWorker" in name and process in line_of(pid, parents)
-    ]
+    return [pid for pid, name in names.items() if "RayTrainWorker" in name and root in line_of(pid, parents)]
 
 
 def line_of(pid, parents):
@@ -65,6 +60,7 @@ def test_a_mistake_is_told_before_ray_starts_a_worker(data, tiny, tmp_path):
 
 
 @pytest.mark.ray
+@pytest.mark.timeout(900)  # Ray starts all ranks twice: 50 s of processor time
 def test_ray_restarts_all_ranks_from_the_last_checkpoint_when_one_dies(data, tiny, tmp_path):
     change = {"steps": 30, "warmup_steps": 0, "data": ["base"]}
     recipe = {
@@ -77,22 +73,15 @@ def test_ray_restarts_all_ranks_from_the_last_checkpoint_when_one_dies(data, tin
     }  # fmt: skip
     path, log = tmp_path / "recipe.yaml", tmp_path / "out/stage1_base/log.jsonl"
     path.write_text(yaml.safe_dump(recipe))
-    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "train.main", "recipe.yaml"],
-        cwd=tmp_path,
-        env=environment | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    while not log.exists() or len(steps(log)) < 5:
-        assert process.poll() is None, process.communicate()[0].decode()
-        time.sleep(0.05)
-    victims = workers_below(process.pid)
-    assert victims
-    os.kill(victims[0], signal.SIGKILL)
-    output = process.communicate(timeout=200)[0].decode()
-    assert process.returncode == 0, output
+    alone = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    with Program("-m", "train.main", "recipe.yaml", cwd=tmp_path, env=alone) as training:
+        while not log.exists() or len(steps(log)) < 5:
+            assert training.is_running(), training.said()
+            time.sleep(0.05)
+        victims = workers_below(training.pid)
+        assert victims
+        os.kill(victims[0], signal.SIGKILL)
+        assert training.status() == 0, training.said()
     found = steps(log)
     again = next(n for n in range(1, len(found)) if found[n] <= found[n - 1])
     assert found[again] % 3 == 1, "goes on after a checkpoint"

@@ -4,69 +4,57 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import time
-from contextlib import closing
-from pathlib import Path
+from contextlib import ExitStack, closing, contextmanager
 
 import pytest
 import torch
 import yaml
 
+from programs import Program
 from train.checkpoint import finished
 from train.pretrained import load_model
 from train.run import run_stages
 from train.settings import TrainSettings
 from training_runs import lines, losses, settings, values, with_means
 
-ROOT = Path(__file__).parents[2]
 
-
+@contextmanager
 def started(*command, ranks):
-    """The processes of a command on several ranks, as torchrun starts it."""
+    """The programs of a command on several ranks, as torchrun starts it."""
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    shared = {
-        "WORLD_SIZE": str(ranks),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": port,
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(ROOT),
-    }
-    return [
-        subprocess.Popen(
-            [sys.executable, *map(str, command)],
-            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        for rank in range(ranks)
-    ]
+    shared = {"WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(
+                Program(*command, env=shared | {"OMP_NUM_THREADS": "1", "RANK": str(r), "LOCAL_RANK": str(r)})
+            )
+            for r in range(ranks)
+        ]
 
 
-def ended(processes):
-    outputs = [process.communicate(timeout=240)[0].decode() for process in processes]
-    assert [process.returncode for process in processes] == [0] * len(processes), "\n".join(outputs)
+def run(*command, ranks):
+    with started(*command, ranks=ranks) as programs:
+        assert [program.status() for program in programs] == [0] * ranks, said(programs)
 
 
-def run_ranks(*arguments):
-    ended(started("tests/fakes/rank_checks.py", *arguments, ranks=2))
+def said(programs):
+    return "\n".join(program.said() for program in programs)
 
 
-def trained(recipe, ranks):
-    return started("-m", "train.main", recipe, ranks=ranks)
+def train(recipe, ranks):
+    run("-m", "train.main", recipe, ranks=ranks)
 
 
 @pytest.mark.parametrize("name", ["narrow_adamw", "means", "timeouts"])
 def test_two_ranks(name):
-    run_ranks(name)
+    run("tests/fakes/rank_checks.py", name, ranks=2)
 
 
 def test_two_ranks_look_at_their_means_and_go_on_with_their_weights(data, tiny, tmp_path):
-    run_ranks("measured_means", data, tiny, tmp_path)
+    run("tests/fakes/rank_checks.py", "measured_means", data, tiny, tmp_path, ranks=2)
 
 
 def recipe(path, data, tiny, out, **changes):
@@ -78,7 +66,7 @@ def recipe(path, data, tiny, out, **changes):
 def whole_by_two(data, tiny, tmp_path_factory):
     """The same ten steps on two ranks."""
     out = tmp_path_factory.mktemp("two")
-    ended(trained(recipe(out / "recipe.yaml", data, tiny, out), 2))
+    train(recipe(out / "recipe.yaml", data, tiny, out), 2)
     return out
 
 
@@ -92,7 +80,7 @@ def test_two_ranks_equal_one_over_ten_steps(whole, whole_by_two):
 def test_two_ranks_measure_their_means_and_train_as_if_they_had_not(whole_by_two, data, tiny, tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(with_means(data, tiny, tmp_path / "two", images=0)))
-    ended(trained(path, 2))
+    train(path, 2)
     assert losses(tmp_path / "two") == losses(whole_by_two)
     alone = TrainSettings.model_validate(with_means(data, tiny, tmp_path / "one", images=0))
     assert run_stages(alone) == 0
@@ -107,18 +95,16 @@ def test_two_ranks_asked_to_stop_go_on_bit_for_bit_and_one_rank_can_take_over(
 ):
     path = recipe(tmp_path / "recipe.yaml", data, tiny, tmp_path)
     log = tmp_path / "stage1_base/log.jsonl"
-    processes = trained(path, 2)
-    while not log.exists() or not losses(tmp_path):
-        assert processes[0].poll() is None
-        time.sleep(0.01)
-    processes[1].send_signal(signal.SIGTERM)  # one rank is asked, both stop
-    for process in processes:
-        process.communicate(timeout=240)
-    assert [process.returncode for process in processes] == [3, 3]
+    with started("-m", "train.main", path, ranks=2) as ranks:
+        while not log.exists() or not losses(tmp_path):
+            assert ranks[0].is_running(), said(ranks)
+            time.sleep(0.01)
+        os.kill(ranks[1].pid, signal.SIGTERM)  # one rank is asked, both stop
+        assert [rank.status() for rank in ranks] == [3, 3], said(ranks)
     done = len(losses(tmp_path))
     assert 0 < done < 10
     shutil.copytree(tmp_path / "stage1_base", tmp_path / "alone/stage1_base")
-    ended(trained(path, 2))
+    train(path, 2)
     assert losses(tmp_path) == losses(whole_by_two)
     assert run_stages(settings(data, tiny, tmp_path / "alone")) == 0
     for ours, theirs in zip(losses(tmp_path / "alone"), losses(whole), strict=True):
@@ -127,14 +113,13 @@ def test_two_ranks_asked_to_stop_go_on_bit_for_bit_and_one_rank_can_take_over(
 
 def test_a_kill_during_a_checkpoint_leaves_the_last_good_one(whole, data, tiny, tmp_path):
     path = recipe(tmp_path / "recipe.yaml", data, tiny, tmp_path, save_every=2)
-    (process,) = trained(path, 1)
     folder = tmp_path / "stage1_base/checkpoints"
     partial = folder / ".step-0000004.partial"
-    while not partial.exists():
-        assert process.poll() is None
-        time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    with started("-m", "train.main", path, ranks=1) as (program,):
+        while not partial.exists():
+            assert program.is_running(), program.said()
+            time.sleep(0.001)
+        program.kill()
     assert partial.exists()
     assert [found.name for found in finished(folder)] == ["step-0000002"]
     assert run_stages(settings(data, tiny, tmp_path, save_every=2)) == 0
