@@ -47,7 +47,7 @@ $(ENERGON_VENV)/.installed: constraints-energon.txt
 test-energon: $(VENV)/.installed $(ENERGON_VENV)/.installed  ## an export, read by megatron-energon
 	BAKERY_ENERGON_PYTHON=$(abspath $(ENERGON_VENV))/bin/python $(BIN)/pytest -m energon
 
-soak: $(VENV)/.installed  ## the kill test at 200 random points
+soak: $(VENV)/.installed  ## kill tests: a step at 200 random points, a training at 96
 	$(BIN)/pytest -m soak --timeout 7200
 
 fuzz: $(VENV)/.installed  ## ten thousand damaged sets through the importers

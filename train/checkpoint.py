@@ -16,6 +16,7 @@ from torch.distributed import checkpoint as dcp
 
 from train.config import ConfigError
 from train.parallel import World
+from train.shared_folder import wait_until_seen
 
 _NAME = re.compile(r"step-(\d{7})")
 ABOUT = "about.json"
@@ -50,10 +51,11 @@ def save(
         world: the processes.
     """
     path, partial = checkpoint_path(root, step), root / f".step-{step:07d}.partial"
-    if path.exists():
+    if world.agreed(path.exists()):
         return path
     if world.is_first:
-        shutil.rmtree(partial, ignore_errors=True)
+        for left in root.glob(".step-*.partial"):  # by killed processes, at whatever step that was
+            shutil.rmtree(left, ignore_errors=True)
         partial.mkdir(parents=True)
     world.wait()
     dcp.save(dict(state), checkpoint_id=partial)
@@ -68,24 +70,33 @@ def save(
     return path
 
 
-def restore(root: Path, state: dict[str, Any], run: Mapping[str, Any]) -> int:
+def restore(root: Path, state: dict[str, Any], run: Mapping[str, Any], world: World) -> int:
     """Read the last checkpoint into `state`'s tensors, resharding where needed; return its steps, 0 if none.
+
+    All ranks call it, and read the checkpoint that the first one sees as the last.
 
     Args:
         root: folder of the run's checkpoints.
         state: tensors of the right names and shapes, overwritten.
         run: what must be as it was, or the run would not be the same run.
+        world: the processes.
 
     Raises:
-        ConfigError: the checkpoint is of another run.
+        ConfigError: the checkpoint is of another run, or this node does not see it.
     """
     found = finished(root)
-    if not found:
+    step = world.agreed(_step(found[-1]) if found else 0)
+    if step == 0:
         return 0
-    about = json.loads((found[-1] / ABOUT).read_text("utf-8"))
-    check_same(found[-1], about.get("run", {}), run)
-    dcp.load(state, checkpoint_id=found[-1])
-    return int(about["step"])
+    path = checkpoint_path(root, step)
+    about = json.loads(wait_until_seen(path / ABOUT).read_text("utf-8"))
+    check_same(path, about.get("run", {}), run)
+    dcp.load(state, checkpoint_id=path)
+    return step
+
+
+def _step(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))
 
 
 def check_same(where: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -19,7 +19,8 @@ from train.config import (
 
 T = TypeVar("T", int, float)
 
-SIDECARS = ("llm_config.json", "vit_config.json", "config.json", "bakery.json")
+OWN_FILE = "bakery.json"
+SIDECARS = ("llm_config.json", "vit_config.json", "config.json", OWN_FILE)
 
 
 def read_config(directory: Path) -> ModelConfig:
@@ -79,7 +80,7 @@ def _read_vision(path: Path) -> VisionConfig:
 
 
 def _read_extra(directory: Path) -> dict[str, object]:
-    path = directory / "bakery.json"
+    path = directory / OWN_FILE
     if not path.exists():
         return {}
     model = _read_json(path).get("model", {})
@@ -129,7 +130,7 @@ def config_sidecars(config: ModelConfig) -> dict[str, dict[str, object]]:
             "layer_norm_eps": vision.norm_eps,
             "rope": False,
         },
-        "bakery.json": {"model": model_extra(config)},
+        OWN_FILE: {"model": model_extra(config)},
     }
 
 

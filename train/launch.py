@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from train.config_files import OWN_FILE
 from train.parallel import World
 from train.run import prepare, run_stages
 from train.settings import TINY_BASE, TrainSettings
@@ -60,7 +61,7 @@ def launch_ray(settings: TrainSettings) -> int:
         ),
     )
     trainer.fit()
-    return 0 if (out / settings.stages[-1] / "model" / "bakery.json").exists() else 3
+    return 0 if (out / settings.stages[-1] / "model" / OWN_FILE).exists() else 3
 
 
 def absolute(settings: TrainSettings) -> TrainSettings:

@@ -20,16 +20,22 @@ if TYPE_CHECKING:
 
 
 class Log:
-    """Writes on the first rank only; elsewhere it does nothing."""
+    """Writes on the first rank only; elsewhere it does nothing.
 
-    def __init__(self, folder: Path, *, is_written: bool) -> None:
+    Args:
+        folder: of the stage.
+        first: steps that are done already.
+        is_written: whether this rank writes.
+    """
+
+    def __init__(self, folder: Path, first: int, *, is_written: bool) -> None:
         self.folder = folder
         self._file = self._board = None
         if is_written:
             folder.mkdir(parents=True, exist_ok=True)
             _cut_torn_line(folder / "log.jsonl")
             self._file = (folder / "log.jsonl").open("a", encoding="utf-8")
-            self._board = _open_board(folder / "tensorboard")
+            self._board = _open_board(folder / "tensorboard", first)
 
     def __enter__(self) -> Log:
         return self
@@ -74,13 +80,16 @@ def _cut_torn_line(path: Path) -> None:
         os.truncate(path, data.rfind(b"\n") + 1)
 
 
-def _open_board(folder: Path) -> SummaryWriter | None:
-    """TensorBoard's writer; none where it is not installed, as on a bare GPU machine: the log has it all."""
+def _open_board(folder: Path, first: int) -> SummaryWriter | None:
+    """TensorBoard's writer; none where it is not installed, as on a bare GPU machine: the log has it all.
+
+    What a killed run told of steps after the first is hidden: they are trained again.
+    """
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(str(folder))
+    return SummaryWriter(str(folder), purge_step=first + 1)
 
 
 def _finite(value: object) -> object:

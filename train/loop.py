@@ -40,7 +40,7 @@ def train_stage(
     world.wait_at_most(settings.load_timeout_s)
     run = open_run(settings, name, base, world)
     first, steps = run.restore(), run.stage.steps
-    with Log(run.folder, is_written=world.is_first) as log, stopping, uncollected():
+    with Log(run.folder, first, is_written=world.is_first) as log, stopping, uncollected():
         introduce(run, log, first)
         rehearse(run)
         meter, begin_s = Meter(world), time.perf_counter()

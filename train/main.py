@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from train.bridge_config import BridgeConfig, bridge_preset
 from train.config import TINY, ConfigError, ModelConfig
-from train.config_files import read_config
+from train.config_files import OWN_FILE, read_config
 from train.guidance import SamplerConfig
 from train.page import PAGE
 from train.settings import TINY_BASE, TrainSettings, load_settings
@@ -149,7 +149,7 @@ def main_relevance(checkpoint: Path, directory: str, key: str, into: Path, *, de
 
 def checkpoint_bridge(checkpoint: Path) -> BridgeConfig:
     """The bridge that a checkpoint was last trained with; the recommended one where it says nothing."""
-    path = checkpoint / "bakery.json"
+    path = checkpoint / OWN_FILE
     stored = json.loads(path.read_text("utf-8")).get("bridge") if path.exists() else None
     return replace(bridge_preset("recommended"), **stored) if stored else bridge_preset("recommended")
 

@@ -52,6 +52,14 @@ class World:
         if self.size > 1:
             dist.group.WORLD.set_timeout(timedelta(seconds=timeout_s))  # FSDP's mesh has no other group
 
+    def agreed(self, value: int) -> int:
+        """The first rank's number, on every rank: nodes may not see the same of a network file system."""
+        if self.size == 1:
+            return value
+        found = torch.tensor(value, dtype=torch.int64, device=self.device)
+        dist.broadcast(found, 0)
+        return int(found)
+
     def total(self, values: Tensor) -> Tensor:
         """The sum over ranks, on every rank."""
         if self.size > 1:

@@ -15,6 +15,7 @@ from train.page import write_page
 from train.parallel import World, joined_world
 from train.pretrained import write_tiny
 from train.settings import TINY_BASE, TrainSettings
+from train.shared_folder import check_shared, wait_until_seen
 from train.stopping import Stopping
 from train.threads import limited_threads
 from train.tokenizer import load_tokenizer
@@ -26,6 +27,7 @@ def run_stages(settings: TrainSettings) -> int:
         joined_world(settings.device, settings.load_timeout_s) as world,
         limited_threads(settings.cpu_threads),
     ):
+        check_shared(Path(settings.out), world)
         base, stopping = prepare(settings, world), Stopping()
         for name in settings.stages:
             made = train_stage(settings, name, base, world, stopping)
@@ -83,4 +85,4 @@ def _base(settings: TrainSettings, world: World) -> Path:
     if world.is_first and not (path / "model.safetensors").exists():
         write_tiny(path, settings.seed)
     world.wait()
-    return path
+    return wait_until_seen(path / "model.safetensors").parent

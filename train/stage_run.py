@@ -20,7 +20,7 @@ from train.bridge_config import BridgeConfig
 from train.build import build_model, compute_dtype, flex_block
 from train.checkpoint import check_same, restore, save, versions
 from train.config import ModelConfig
-from train.config_files import read_config
+from train.config_files import OWN_FILE, read_config
 from train.dataset import Dataset, open_dataset
 from train.draw import Studio
 from train.ema import Ema
@@ -34,6 +34,7 @@ from train.parallel import World, reshard
 from train.plan import Plan
 from train.pretrained import export_model, load_autoencoder
 from train.settings import TrainSettings
+from train.shared_folder import wait_until_seen
 from train.stages import Stage
 from train.tokenizer import load_tokenizer
 from train.weights import weight_file
@@ -109,7 +110,7 @@ class StageRun:
 
     def restore(self) -> int:
         """Go on from the last checkpoint; its steps, 0 where there is none."""
-        return restore(self.folder / "checkpoints", self._state(), self.facts)
+        return restore(self.folder / "checkpoints", self._state(), self.facts, self.world)
 
     def save(self, done: int) -> None:
         """Write a checkpoint after so many steps."""
@@ -134,7 +135,7 @@ class StageRun:
             tensors, self.base, into, self.config, about, gather=lambda key, value: merged(model, key, value)
         )
         self.world.wait()
-        return into
+        return wait_until_seen(into / OWN_FILE).parent
 
     def _state(self) -> dict[str, Any]:
         state: dict[str, Any] = {
@@ -151,9 +152,10 @@ def made_model(settings: TrainSettings, name: str, base: Path, world: World) -> 
         ConfigError: it was made with other settings or data.
     """
     folder, stage = Path(settings.out) / name, settings.stage(name)
-    about = folder / "model" / "bakery.json"
-    if not about.exists():
+    about = folder / "model" / OWN_FILE
+    if not world.agreed(about.exists()):
         return None
+    wait_until_seen(about)
     facts = _run_facts(settings, stage, base, _open_data(settings, stage, base, world))
     check_same(folder, json.loads(about.read_text("utf-8"))["train"], facts)
     return folder / "model"

@@ -15,6 +15,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, Shard
 
+from train.config_files import OWN_FILE
 from train.groups import ADAPTER
 
 # BAGEL's `ema.safetensors` is, despite its name, the model that everybody loads. Scone's has the other name.
@@ -207,10 +208,10 @@ def is_first() -> bool:
 def copy_sidecars(source: Path, into: Path, extra: Mapping[str, Any]) -> None:
     """Copy what a model directory holds beside its weights; write `bakery.json` anew."""
     for path in sorted(source.iterdir()):
-        is_sidecar = path.is_file() and path.name not in (*WEIGHT_FILES, "bakery.json")
+        is_sidecar = path.is_file() and path.name not in (*WEIGHT_FILES, OWN_FILE)
         if is_sidecar and not path.name.startswith("."):
             shutil.copyfile(path, into / path.name)
-    (into / "bakery.json").write_text(json.dumps(extra, indent=2) + "\n", "utf-8")
+    (into / OWN_FILE).write_text(json.dumps(extra, indent=2) + "\n", "utf-8")
 
 
 def export_name(source: Path) -> str:

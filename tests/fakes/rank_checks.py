@@ -1,5 +1,6 @@
 """What only several processes show: `python rank_checks.py NAME`, started with torchrun's variables."""
 
+import socket
 import sys
 import time
 from pathlib import Path
@@ -9,6 +10,8 @@ import torch.distributed as dist
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from train import checkpoint, shared_folder
+from train.config import ConfigError
 from train.ema import Ema
 from train.optimizer import make_optimizer
 from train.parallel import joined_world
@@ -121,11 +124,44 @@ def measured_means(world, data, base, out):
         assert torch.equal(seen(), means)
 
 
+def other_view(world, folder):
+    """A rank whose node does not yet know the last checkpoint goes on where the first one does."""
+    root, value = Path(folder), torch.zeros(2)
+    for step in (2, 4):
+        checkpoint.save(root, step, {"value": value + step}, {"run": {}}, 2, world)
+    if not world.is_first:
+        whole = checkpoint.finished
+        checkpoint.finished = lambda path: whole(path)[:1]
+    assert checkpoint.restore(root, {"value": value}, {}, world) == 4
+    assert torch.equal(value, torch.full((2,), 4.0))
+    if not world.is_first:
+        checkpoint.finished = lambda _path: []
+    assert checkpoint.restore(root, {"value": value}, {}, world) == 4
+
+
+def shared_folders(world, folder):
+    """One folder passes; where each rank has its own all are refused; who sees nothing names its node."""
+    root, shared_folder.SEEN_S = Path(folder), 1.0
+    shared_folder.check_shared(root / "one", world)
+    assert not world.is_first or list((root / "one").iterdir()) == []
+    try:
+        shared_folder.check_shared(root / str(world.rank), world)
+    except ConfigError as error:
+        told = (
+            "1 of 2 ranks do not see" if world.is_first else f"rank 1 on {socket.gethostname()} did not see"
+        )
+        assert told in str(error), error
+        return
+    raise AssertionError("expected to be refused")
+
+
 CHECKS = {
     "narrow_adamw": narrow_adamw,
     "means": means,
     "timeouts": timeouts,
     "measured_means": measured_means,
+    "other_view": other_view,
+    "shared_folders": shared_folders,
 }
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def write(root, step, keep=2, **about):
 
 def test_the_last_few_are_kept_and_the_last_one_is_read(tmp_path):
     root = tmp_path / "run/checkpoints"
-    assert (finished(root), restore(root, state(0), {})) == ([], 0)
+    assert (finished(root), restore(root, state(0), {}, ALONE)) == ([], 0)
     for step in (2, 4, 10):
         assert write(root, step, note="x") == checkpoint_path(root, step)
     assert [path.name for path in finished(root)] == ["step-0000004", "step-0000010"]
@@ -42,13 +42,13 @@ def test_the_last_few_are_kept_and_the_last_one_is_read(tmp_path):
         "note": "x",
     }
     found = state(0)
-    assert restore(root, found, {"seed": 1}) == 10
+    assert restore(root, found, {"seed": 1}, ALONE) == 10
     assert torch.equal(found["weight"], state(10)["weight"])
     assert int(found["step"]) == 10
 
 
 def test_what_is_no_whole_checkpoint_is_neither_read_nor_deleted(tmp_path):
-    others = [tmp_path / name for name in ("step-0000099", "step-12", "mine", ".step-0000004.partial")]
+    others = [tmp_path / name for name in ("step-0000099", "step-12", "mine", ".step-0000005.partial")]
     for other in others:
         other.mkdir()
         (other / "left").write_text("from before")
@@ -59,14 +59,14 @@ def test_what_is_no_whole_checkpoint_is_neither_read_nor_deleted(tmp_path):
     assert [path.name for path in finished(tmp_path)] == ["step-0000004"]
     assert [other.exists() for other in others] == [True, True, True, False]
     assert not (tmp_path / "step-0000004/left").exists(), "of a killed process"
-    assert restore(tmp_path, state(0), {"seed": 1}) == 4
+    assert restore(tmp_path, state(0), {"seed": 1}, ALONE) == 4
 
 
 def test_a_step_that_has_its_checkpoint_is_not_written_again(tmp_path):
     before = write(tmp_path, 3).stat().st_mtime_ns
     assert save(tmp_path, 3, state(9), {}, 2, ALONE).stat().st_mtime_ns == before
     found = state(0)
-    restore(tmp_path, found, {"seed": 1})
+    restore(tmp_path, found, {"seed": 1}, ALONE)
     assert int(found["step"]) == 3
 
 
@@ -75,7 +75,7 @@ def test_another_run_s_checkpoint_is_refused_with_every_difference_and_nothing_i
     found = state(0)
     told = "step-0000003: seed: expected 1, got 2; data: expected None, got 'x'; train into another directory"
     with pytest.raises(ConfigError, match=told):
-        restore(tmp_path, found, {"seed": 2, "data": "x"})
+        restore(tmp_path, found, {"seed": 2, "data": "x"}, ALONE)
     assert int(found["step"]) == 0
     check_same(root, {"stage": {"lr": 1}, "old": 1}, {"stage": {"lr": 1}})
     with pytest.raises(

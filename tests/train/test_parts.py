@@ -158,7 +158,7 @@ def test_meter_gives_means_per_step_and_bridge_statistics_per_reference():
 
 
 def test_log_is_json_and_tensorboard_and_only_the_first_rank_writes(tmp_path):
-    with Log(tmp_path / "a", is_written=True) as log:
+    with Log(tmp_path / "a", 0, is_written=True) as log:
         log.write("train", 3, {"loss": 1.5, "odd": float("nan")})
     assert json.loads((tmp_path / "a/log.jsonl").read_text()) == {
         "kind": "train",
@@ -167,9 +167,20 @@ def test_log_is_json_and_tensorboard_and_only_the_first_rank_writes(tmp_path):
         "odd": None,
     }
     assert list((tmp_path / "a/tensorboard").iterdir())
-    with Log(tmp_path / "b", is_written=False) as log:
+    with Log(tmp_path / "b", 0, is_written=False) as log:
         log.write("train", 3, {"loss": 1.5})
     assert not (tmp_path / "b").exists()
+
+
+def test_what_a_killed_run_told_of_steps_that_are_trained_again_is_hidden(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for first, steps in ((0, (1, 2, 3, 4)), (2, (3,))):
+        with Log(tmp_path, first, is_written=True) as log:
+            for step in steps:
+                log.write("train", step, {"loss": float(10 * first + step)})
+    shown = EventAccumulator(str(tmp_path / "tensorboard")).Reload().Scalars("train/loss")
+    assert [(event.step, event.value) for event in shown] == [(1, 1.0), (2, 2.0), (3, 23.0)]
 
 
 def places(count):

@@ -3,49 +3,18 @@
 import os
 import shutil
 import signal
-import socket
 import time
-from contextlib import ExitStack, closing, contextmanager
 
 import pytest
 import torch
 import yaml
 
-from programs import Program
+from ranks import run, said, started, train
 from train.checkpoint import finished
 from train.pretrained import load_model
 from train.run import run_stages
 from train.settings import TrainSettings
 from training_runs import lines, losses, settings, values, with_means
-
-
-@contextmanager
-def started(*command, ranks):
-    """The programs of a command on several ranks, as torchrun starts it."""
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    shared = {"WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    with ExitStack() as stack:
-        yield [
-            stack.enter_context(
-                Program(*command, env=shared | {"OMP_NUM_THREADS": "1", "RANK": str(r), "LOCAL_RANK": str(r)})
-            )
-            for r in range(ranks)
-        ]
-
-
-def run(*command, ranks):
-    with started(*command, ranks=ranks) as programs:
-        assert [program.status() for program in programs] == [0] * ranks, said(programs)
-
-
-def said(programs):
-    return "\n".join(program.said() for program in programs)
-
-
-def train(recipe, ranks):
-    run("-m", "train.main", recipe, ranks=ranks)
 
 
 @pytest.mark.parametrize("name", ["narrow_adamw", "means", "timeouts"])
@@ -55,6 +24,11 @@ def test_two_ranks(name):
 
 def test_two_ranks_look_at_their_means_and_go_on_with_their_weights(data, tiny, tmp_path):
     run("tests/fakes/rank_checks.py", "measured_means", data, tiny, tmp_path, ranks=2)
+
+
+@pytest.mark.parametrize("name", ["other_view", "shared_folders"])
+def test_two_ranks_in_a_folder(name, tmp_path):
+    run("tests/fakes/rank_checks.py", name, tmp_path, ranks=2)
 
 
 def recipe(path, data, tiny, out, **changes):
