@@ -11,7 +11,7 @@ from rich.table import Table
 
 from recipes import evaluate_commands, removal_commands, topup_commands, train_commands
 from recipes.judge_commands import commands, print_bills
-from recipes.schema import Recipe, RecipeError, load_recipe
+from recipes.schema import Recipe, RecipeError, is_training, load_recipe
 from recipes.terminal import LimitOption, console, problems, ready
 from shards.storage import Storage, size_words
 
@@ -117,11 +117,16 @@ def check(
         int | None, typer.Option(min=1, help="judge so many samples, and print what all will cost")
     ] = None,
 ) -> None:
-    """Check a recipe and print its plan: counts, sizes, what is finished already."""
+    """Check a recipe and print its plan: counts, sizes, what is finished; for training, what it takes."""
     from recipes.check import expectations
     from recipes.drawn import cautions
     from recipes.servers import missing_for
 
+    if is_training(recipe):
+        if out or limit or sample:
+            raise RecipeError([f"{recipe}: expected no --out, --limit or --sample with a recipe of training"])
+        train_commands.print_forecast(recipe, changes or [])
+        return
     if sample:
         print_bills(recipe, out, changes, limit, sample)
         return

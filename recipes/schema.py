@@ -166,6 +166,18 @@ def _resources(
     return found
 
 
+def is_training(path: Path) -> bool:
+    """Whether a file is a recipe of training, not of steps; no error where it is neither."""
+    try:
+        return _is_training(read_yaml(path, "a recipe"))
+    except YamlError:
+        return False
+
+
+def _is_training(value: object) -> bool:
+    return isinstance(value, dict) and "steps" not in value and bool({"stages", "out", "data"} & set(value))
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         value = read_yaml(path, "a recipe")
@@ -173,9 +185,9 @@ def _read(path: Path) -> dict[str, Any]:
         raise RecipeError([str(error)]) from error
     if not isinstance(value, dict):
         raise RecipeError([f"{path}: expected a recipe with {', '.join(TOP)}, got {value!r:.60}"])
-    if "steps" not in value and {"stages", "out", "data"} & set(value):
+    if _is_training(value):
         raise RecipeError(
-            [f"{path}: expected a recipe of steps, got one of training; `bakery train` runs it"]
+            [f"{path}: expected a recipe of steps, got one of training; `bakery check` and `bakery train` take it"]
         )
     return value
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from train.bridge_config import BridgeConfig, bridge_preset
@@ -20,6 +21,7 @@ from train.settings import TINY_BASE, TrainSettings, load_settings
 
 if TYPE_CHECKING:
     from train.draw import Studio
+    from train.forecast import Forecast
 
 
 def main_train(path: Path, changes: Mapping[str, Any] | None = None) -> int:
@@ -46,6 +48,23 @@ def main_train(path: Path, changes: Mapping[str, Any] | None = None) -> int:
             f"{Path(settings.out) / settings.stages[-1] / 'model'}\n{Path(settings.out) / PAGE}\n"
         )
     return code
+
+
+def main_check(path: Path, changes: Mapping[str, Any] | None = None) -> tuple[TrainSettings, list[Forecast]]:
+    """What each stage of a recipe will take, from the data's index and the headers of the weights.
+
+    Raises:
+        ConfigError: with everything that is wrong with the recipe, its data, or the model it starts from.
+    """
+    settings = check_recipe(path, changes)
+    from train.forecast import forecasts
+    from train.pretrained import write_tiny
+
+    if settings.base != TINY_BASE:
+        return settings, forecasts(settings, Path(settings.base))
+    with TemporaryDirectory() as folder:
+        write_tiny(Path(folder), settings.seed)
+        return settings, forecasts(settings, Path(folder))
 
 
 def check_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> TrainSettings:

@@ -54,6 +54,8 @@ def check_shared(folder: Path, world: World) -> None:
     mark = folder / f".seen-{world.agreed(secrets.randbits(62)):x}"
     if world.is_first:
         folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(".seen-*"):  # by a process that was killed here
+            left.unlink()
         mark.touch()
     world.wait()
     seen = is_seen(mark)

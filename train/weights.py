@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, Shard
 
@@ -49,9 +49,19 @@ def weight_file(directory: Path) -> Path:
 
 
 def file_shapes(path: Path) -> dict[str, Shape]:
-    """Every tensor of a safetensors file, from its header alone."""
-    with safe_open(path, framework="pt") as file:
-        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no mapping
+    """Every tensor of a safetensors file, from its header alone.
+
+    Raises:
+        WeightsError: it is missing, cut off, or no such file.
+    """
+    try:
+        # Read for torch a file is mapped to be written to: more than a machine's memory would be refused.
+        with safe_open(path, framework="np") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no mapping
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(
+            f"{path}: expected a whole safetensors file, got: {error}; download it again"
+        ) from error
 
 
 def check_shapes(where: str, expected: Mapping[str, Shape], found: Mapping[str, Shape]) -> None:

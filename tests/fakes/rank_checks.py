@@ -10,9 +10,12 @@ import torch.distributed as dist
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import training_runs
 from train import checkpoint, shared_folder
 from train.config import ConfigError
 from train.ema import Ema
+from train.flow import pack_loss
+from train.forecast import forecasts
 from train.optimizer import make_optimizer
 from train.parallel import joined_world
 from train.settings import TrainSettings
@@ -155,11 +158,37 @@ def shared_folders(world, folder):
     raise AssertionError("expected to be refused")
 
 
+def forecast(world, data, base, out):
+    """What the first rank holds after a backward pass is what was forecast, to the byte; the other less."""
+    changes = {"ranks": 2, "moments": "bfloat16", "overrides": {"all": {"ema": 0.9, "data": ["base"]}}}
+    settings = TrainSettings.model_validate(training_runs.values(data, base, out, **changes))
+    run = open_run(settings, "stage1_base", Path(base), world)
+    rehearse_without_forgetting(run)
+    gradients = [value.grad for value in run.parameters.values() if value.grad is not None]
+    assert len(gradients) == len(run.parameters)
+    moments = [value for each in run.optimizer.state.values() for value in each.values() if value.dim()]
+    held = [*run.model.parameters(), *gradients, *moments, *run.ema.means.values()]
+    held_bytes = sum(local(value).nbytes for value in held)
+    (expected,) = forecasts(settings, Path(base))
+    assert expected.trained == sum(value.numel() for value in run.parameters.values())
+    assert expected.weights == sum(value.numel() for value in run.model.parameters())
+    if world.is_first:
+        assert held_bytes == expected.state_bytes
+    else:
+        assert 0.9 * expected.state_bytes < held_bytes <= expected.state_bytes
+
+
+def rehearse_without_forgetting(run):
+    inputs = run.encode(run.data.rehearsal_batch(run.plan.dearest()))
+    pack_loss(run.model(inputs, run.bridge), inputs, 1).backward()
+
+
 CHECKS = {
     "narrow_adamw": narrow_adamw,
     "means": means,
     "timeouts": timeouts,
     "measured_means": measured_means,
+    "forecast": forecast,
     "other_view": other_view,
     "shared_folders": shared_folders,
 }

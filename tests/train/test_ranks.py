@@ -22,8 +22,9 @@ def test_two_ranks(name):
     run("tests/fakes/rank_checks.py", name, ranks=2)
 
 
-def test_two_ranks_look_at_their_means_and_go_on_with_their_weights(data, tiny, tmp_path):
-    run("tests/fakes/rank_checks.py", "measured_means", data, tiny, tmp_path, ranks=2)
+@pytest.mark.parametrize("name", ["measured_means", "forecast"])
+def test_two_ranks_of_a_run(name, data, tiny, tmp_path):
+    run("tests/fakes/rank_checks.py", name, data, tiny, tmp_path, ranks=2)
 
 
 @pytest.mark.parametrize("name", ["other_view", "shared_folders"])
