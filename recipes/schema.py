@@ -187,7 +187,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise RecipeError([f"{path}: expected a recipe with {', '.join(TOP)}, got {value!r:.60}"])
     if _is_training(value):
         raise RecipeError(
-            [f"{path}: expected a recipe of steps, got one of training; `bakery check` and `bakery train` take it"]
+            [f"{path}: expected a recipe of steps, got one of training; `bakery check` or `train` takes it"]
         )
     return value
 

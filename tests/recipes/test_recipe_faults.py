@@ -216,7 +216,9 @@ def test_a_file_from_another_editor_is_told_with_the_way_out(tmp_path: Path, dat
 
 def test_a_training_recipe_is_no_recipe_of_steps(tmp_path: Path) -> None:
     (error,) = errors_of(tmp_path, "base: tiny\nout: out\nstages: [stage1_base]\n")
-    assert error.endswith("expected a recipe of steps, got one of training; `bakery check` and `bakery train` take it")
+    assert error.endswith(
+        "expected a recipe of steps, got one of training; `bakery check` or `train` takes it"
+    )
 
 
 def test_a_folder_is_no_recipe(tmp_path: Path) -> None:
