@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -10,26 +10,24 @@ from pathlib import Path
 import torch
 
 from train.build import compute_dtype
-from train.config import ConfigError, ModelConfig
+from train.config import ModelConfig
 from train.config_files import read_config
 from train.dataset import Dataset, open_dataset
 from train.flops import pack_flops
 from train.groups import trained_names
 from train.lora import add_adapters
 from train.parallel import World
-from train.plan import Plan, epoch_packs
-from train.pretrained import build_meta
+from train.plan import epoch_packs
+from train.pretrained import autoencoder_shapes, build_meta
+from train.run import check_data
 from train.settings import TINY_BASE, TrainSettings
 from train.source import place_tokens
 from train.stages import Stage
 from train.tokenizer import load_tokenizer
-from train.vae import FluxVae
-from train.weights import AUTOENCODER_FILE, WeightsError, check_shapes, file_shapes, state_shapes, weight_file
+from train.weights import Shape
 
 MASTER_BYTES = GRADIENT_BYTES = MEAN_BYTES = 4  # of a weight that trains: float32
 MOMENTS = 2
-
-Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,40 +70,17 @@ def forecasts(settings: TrainSettings, base: Path) -> list[Forecast]:
     Raises:
         ConfigError: with everything that cannot work.
     """
-    config = read_config(base)
-    problems, found = [*_weight_problems(base, config)], []
-    world = World(0, 1, torch.device("cpu"))
-    for stage in map(settings.stage, settings.stages):
-        data = open_dataset(settings, stage, config, load_tokenizer(base, config), world, 1)
-        plan = data.plan(settings)
-        faults = [f"stage {stage.name}: {problem}" for problem in plan.problems()]
-        problems += faults
-        if not faults:
-            found.append(_forecast(settings, stage, config, data, plan))
-    if problems:
-        raise ConfigError("\n".join(problems))
-    return found
+    world, config = World(0, 1, torch.device("cpu")), read_config(base)
+    check_data(settings, base, world)
+    tokenizer = load_tokenizer(base, config)
+    return [
+        _forecast(settings, stage, open_dataset(settings, stage, config, tokenizer, world, 1))
+        for stage in map(settings.stage, settings.stages)
+    ]
 
 
-def _weight_problems(base: Path, config: ModelConfig) -> Iterator[str]:
-    """What the headers of the weights' files tell without reading the weights."""
-    try:
-        file = weight_file(base)
-        check_shapes(str(file), state_shapes(build_meta(config)), file_shapes(file))
-        if config.autoencoder != "dct":
-            check_shapes(str(base / AUTOENCODER_FILE), _vae_shapes(), file_shapes(base / AUTOENCODER_FILE))
-    except WeightsError as error:
-        yield str(error)
-
-
-def _vae_shapes() -> dict[str, Shape]:
-    with torch.device("meta"):
-        return state_shapes(FluxVae())
-
-
-def _forecast(
-    settings: TrainSettings, stage: Stage, config: ModelConfig, data: Dataset, plan: Plan
-) -> Forecast:
+def _forecast(settings: TrainSettings, stage: Stage, data: Dataset) -> Forecast:
+    plan, config = data.plan(settings), data.config
     model, layers = build_meta(config), config.language.layers
     if settings.lora is not None:
         add_adapters(model, set(stage.trains), layers, settings.lora.rank, settings.lora.alpha)
@@ -179,4 +154,4 @@ def kept_bytes(settings: TrainSettings, config: ModelConfig, tokens: int, comput
 
 
 def _encoder_bytes(config: ModelConfig, compute: int) -> int:
-    return 0 if config.autoencoder == "dct" else sum(map(numbers, _vae_shapes().values())) * compute
+    return sum(map(numbers, autoencoder_shapes(config).values())) * compute

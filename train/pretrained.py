@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,16 @@ from train.vae import Autoencoder, FluxVae
 from train.weights import (
     AUTOENCODER_FILE,
     Gather,
+    Shape,
+    WeightsError,
+    check_shapes,
     copy_sidecars,
     export_name,
+    file_shapes,
     is_first,
     load_file_into,
     save_streaming,
+    state_shapes,
     weight_file,
 )
 
@@ -34,6 +39,31 @@ def build_meta(config: ModelConfig) -> Bagel:
     """The model without memory for its tensors: to be sharded, then materialized."""
     with torch.device("meta"):
         return Bagel(config)
+
+
+def autoencoder_shapes(config: ModelConfig) -> dict[str, Shape]:
+    """Every tensor of the autoencoder that the configuration names; none where it has no weights."""
+    if config.autoencoder == "dct":
+        return {}
+    with torch.device("meta"):
+        return state_shapes(FluxVae())
+
+
+def weight_problems(directory: Path, config: ModelConfig) -> Iterator[str]:
+    """What the files' headers tell that is wrong with a model's weights; no weight is read."""
+    encoder = autoencoder_shapes(config)
+    try:
+        file = weight_file(directory)
+        check_shapes(str(file), state_shapes(build_meta(config)), file_shapes(file))
+    except WeightsError as error:
+        yield str(error)
+    try:
+        if encoder:
+            check_shapes(
+                str(directory / AUTOENCODER_FILE), encoder, file_shapes(directory / AUTOENCODER_FILE)
+            )
+    except WeightsError as error:
+        yield str(error)
 
 
 def materialize(model: nn.Module, device: torch.device | str) -> None:

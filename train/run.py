@@ -13,7 +13,7 @@ from train.dataset import open_dataset
 from train.loop import train_stage
 from train.page import write_page
 from train.parallel import World, joined_world
-from train.pretrained import write_tiny
+from train.pretrained import weight_problems, write_tiny
 from train.settings import TINY_BASE, TrainSettings
 from train.shared_folder import check_shared, wait_until_seen
 from train.stopping import Stopping
@@ -52,7 +52,7 @@ def prepare(settings: TrainSettings, world: World) -> Path:
             f"{settings.packs_per_step!r}; start another number of them, or change it"
         )
     base = _base(settings, world)
-    _check_data(settings, base, world)
+    check_data(settings, base, world)
     return base
 
 
@@ -67,10 +67,14 @@ def release() -> None:
         torch.cuda.empty_cache()
 
 
-def _check_data(settings: TrainSettings, base: Path, world: World) -> None:
-    """All stages' samples against their budget before the first is trained, not days later."""
+def check_data(settings: TrainSettings, base: Path, world: World) -> None:
+    """Names and shapes of the weights, all stages' samples against their budget, before anything is loaded.
+
+    Raises:
+        ConfigError: with everything that cannot work.
+    """
     config = read_config(base)
-    problems = []
+    problems = [*weight_problems(base, config)]
     for stage in map(settings.stage, settings.stages):
         data = open_dataset(settings, stage, config, load_tokenizer(base, config), world, 1)
         problems += [f"stage {stage.name}: {problem}" for problem in data.plan(settings).problems()]
