@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from recipes.schema import RecipeError
 from recipes.terminal import console
-from shards.storage import size_words
 from shards.yaml_file import YamlError, parse_yaml
 
-if TYPE_CHECKING:
-    from train.forecast import Forecast
-
 commands = typer.Typer()
-
-SHARE = 0.4  # of a GPU's peak: published trainers of such models reach 0.33 to 0.46
-FORECAST = (
-    "stage", "samples", "held out", "largest", "packs", "fill", "steps", "epochs", "trains", "a rank holds",
-    "layers keep", "EFLOP", "hours",
-)  # fmt: skip
 
 Checkpoint = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="a model directory")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto for whichever there is")]
@@ -53,51 +42,11 @@ def train(
 
 
 def print_forecast(recipe: Path, changes: list[str]) -> None:
-    """What each stage of a training recipe will take, as a table."""
+    """What each stage of a training recipe will take."""
+    from recipes.forecast_table import print_forecasts
     from train.main import main_check
 
-    settings, found = main_check(recipe, _changes(changes))
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in FORECAST:
-        table.add_column(name, justify="left" if name == "stage" else "right")
-    for one in found:
-        table.add_row(*_forecast_cells(one, settings.ranks))
-    console.print(table)
-    ranks = f"{settings.ranks} H100" if settings.ranks > 1 else "one H100"
-    console.print(
-        "Calculated, not measured. A rank holds weights, gradients, moments, means and the autoencoder; its "
-        "layers keep so much of the dearest pack for the backward pass. What one layer works with comes on "
-        "top: all of it is tried before the first step. EFLOP: the model's operations, nothing computed "
-        f"twice; hours: those of {ranks} at {SHARE:.0%} of the peak.",
-        highlight=False,
-        soft_wrap=True,
-    )
-
-
-def _forecast_cells(one: Forecast, ranks: int) -> list[str]:
-    from train.flops import PEAKS
-
-    return [
-        one.stage,
-        *(f"{number:,}" for number in (one.samples, one.held, one.largest, one.packs)),
-        f"{one.fill:.3f}",
-        f"{one.steps:,}",
-        f"{one.epochs:.1f}",
-        f"{count_words(one.trained)} of {count_words(one.weights)}",
-        size_words(one.state_bytes),
-        "?" if one.kept_bytes is None else size_words(one.kept_bytes),
-        f"{one.flops / 1e18:.3g}",
-        f"{one.flops / (ranks * SHARE * PEAKS['H100']) / 3600:.3g}",
-    ]
-
-
-def count_words(number: int) -> str:
-    """A number of weights for people.
-
-    >>> count_words(14_691_079_811), count_words(91_192)
-    ('14.69 billion', '91,192')
-    """
-    return f"{number / 1e9:.2f} billion" if number >= 1e8 else f"{number:,}"
+    print_forecasts(console, *main_check(recipe, _changes(changes)))
 
 
 def _changes(changes: list[str]) -> dict[str, object]:

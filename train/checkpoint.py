@@ -19,6 +19,7 @@ from train.parallel import World
 from train.shared_folder import wait_until_seen
 
 _NAME = re.compile(r"step-(\d{7})")
+FOLDER = "checkpoints"  # of a stage
 ABOUT = "about.json"
 
 
@@ -93,6 +94,12 @@ def restore(root: Path, state: dict[str, Any], run: Mapping[str, Any], world: Wo
     check_same(path, about.get("run", {}), run)
     dcp.load(state, checkpoint_id=path)
     return step
+
+
+def drop(root: Path, world: World) -> None:
+    """Delete the checkpoints of a stage whose model is exported: nothing goes on from them."""
+    if world.is_first:
+        shutil.rmtree(root, ignore_errors=True)
 
 
 def _step(path: Path) -> int:

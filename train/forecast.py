@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -28,6 +28,7 @@ from train.weights import Shape
 
 MASTER_BYTES = GRADIENT_BYTES = MEAN_BYTES = 4  # of a weight that trains: float32
 MOMENTS = 2
+EXPORT_BYTES = 2  # of a weight: bfloat16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,7 @@ class Forecast:
         steps, epochs: of the stage.
         trained, weights: numbers that train, of all the model's.
         state_bytes: that a rank holds throughout: weights, gradients, moments, means, autoencoder.
+        checkpoint_bytes: of one checkpoint, all ranks together: weights that train, moments, means.
         kept_bytes: that the dearest pack's layers keep for the backward pass; None where all is kept.
         flops: operations of all steps of all ranks, none of a pack's parts dropped out (`pack_flops`).
     """
@@ -57,6 +59,7 @@ class Forecast:
     trained: int
     weights: int
     state_bytes: int
+    checkpoint_bytes: int
     kept_bytes: int | None
     flops: float
 
@@ -91,6 +94,7 @@ def _forecast(settings: TrainSettings, stage: Stage, data: Dataset) -> Forecast:
     an_epoch = pack_flops(
         config, [place_tokens(place, config, stage.noise_draws) for place in data.training], trains
     )
+    trained_weights = sum(numbers(shapes[name]) for name in trained)
     epochs = stage.steps * settings.packs_per_step / len(packs)
     return Forecast(
         stage=stage.name,
@@ -101,9 +105,10 @@ def _forecast(settings: TrainSettings, stage: Stage, data: Dataset) -> Forecast:
         fill=plan.fill(),
         steps=stage.steps,
         epochs=epochs,
-        trained=sum(numbers(shapes[name]) for name in trained),
+        trained=trained_weights,
         weights=sum(map(numbers, shapes.values())),
         state_bytes=state_bytes(settings, stage, shapes, trained, compute) + _encoder_bytes(config, compute),
+        checkpoint_bytes=trained_weights * saved_bytes(settings, stage),
         kept_bytes=kept_bytes(settings, config, plan.dearest().tokens, compute),
         flops=epochs * an_epoch,
     )
@@ -125,13 +130,26 @@ def state_bytes(
         trained: names of those that train.
         compute: bytes of a number that is multiplied: what frozen weights are held in.
     """
-    moment = getattr(torch, settings.moments).itemsize
-    mean = MEAN_BYTES if stage.ema else 0
-    each = MASTER_BYTES + GRADIENT_BYTES + MOMENTS * moment + mean
+    each = saved_bytes(settings, stage) + GRADIENT_BYTES
     return sum(
         _shard(shape, settings.ranks) * (each if name in trained else compute)
         for name, shape in shapes.items()
     )
+
+
+def saved_bytes(settings: TrainSettings, stage: Stage) -> int:
+    """Of a weight that trains, with its moments and its mean: what a checkpoint holds."""
+    mean = MEAN_BYTES if stage.ema else 0
+    return MASTER_BYTES + MOMENTS * getattr(torch, settings.moments).itemsize + mean
+
+
+def disk_bytes(settings: TrainSettings, found: Sequence[Forecast]) -> int:
+    """What `out` holds at the most: a stage's checkpoints, one more as it is written, and models so far."""
+    most = models = 0
+    for one in found:
+        most = max(most, models + (settings.keep + 1) * one.checkpoint_bytes)
+        models += EXPORT_BYTES * one.weights
+    return max(most, models)
 
 
 def _shard(shape: Shape, ranks: int) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from train.checkpoint import FOLDER, drop
 from train.config import ConfigError
 from train.config_files import read_config
 from train.dataset import open_dataset
@@ -33,7 +34,10 @@ def run_stages(settings: TrainSettings) -> int:
             made = train_stage(settings, name, base, world, stopping)
             if world.is_first:
                 write_page(Path(settings.out), settings.stages)
-            if made is None or (stopping.is_agreed and name != settings.stages[-1]):
+            if made is None:
+                return 3
+            drop(made.with_name(FOLDER), world)
+            if stopping.is_agreed and name != settings.stages[-1]:
                 return 3
             base = made
             release()

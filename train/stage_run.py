@@ -18,7 +18,7 @@ from shards.storage import Storage
 from train.batch import Batch, to_device
 from train.bridge_config import BridgeConfig
 from train.build import build_model, compute_dtype, flex_block
-from train.checkpoint import check_same, restore, save, versions
+from train.checkpoint import FOLDER, check_same, restore, save, versions
 from train.config import ModelConfig
 from train.config_files import OWN_FILE, read_config
 from train.dataset import Dataset, open_dataset
@@ -110,7 +110,7 @@ class StageRun:
 
     def restore(self) -> int:
         """Go on from the last checkpoint; its steps, 0 where there is none."""
-        return restore(self.folder / "checkpoints", self._state(), self.facts, self.world)
+        return restore(self.folder / FOLDER, self._state(), self.facts, self.world)
 
     def save(self, done: int) -> None:
         """Write a checkpoint after so many steps."""
@@ -119,7 +119,7 @@ class StageRun:
             "settings": self.settings.model_dump(mode="json"),
             "versions": versions(),
         }
-        save(self.folder / "checkpoints", done, self._state(), about, self.settings.keep, self.world)
+        save(self.folder / FOLDER, done, self._state(), about, self.settings.keep, self.world)
 
     def export(self) -> Path:
         """Write the trained model (the means, where there are some) and return its directory."""

@@ -88,16 +88,11 @@ class TrainConfig(DriverStep, Training):
         if launch(settings) != 0:
             raise StoppedError(f"{target.uri}: stopped after a checkpoint; run the same command to go on")
         used = sum(write_curves(out, settings).values())
-        _tidy(target, settings.stages)
+        for name in (".ray", ".lengths"):  # only going on needs them
+            target.delete(name)
         read = sum(each.manifest.books.made for found in inputs.values() for each in found)
         books = Books(read=read, used=used, unused=read - used, planned=used, made=used)
         return Result(files={name: record(target, name) for name in _names(out)}, books=books)
-
-
-def _tidy(target: Storage, stages: Sequence[str]) -> None:
-    """Drop what only going on needs: optimizer states, and what Ray and the length cache kept."""
-    for name in (*(f"{stage}/checkpoints" for stage in stages), ".ray", ".lengths"):
-        target.delete(name)
 
 
 def _names(out: Path) -> list[str]:

@@ -12,7 +12,7 @@ from command_line import bakery
 from train.config import BAGEL_7B, ConfigError
 from train.config_files import config_sidecars
 from train.flops import pack_flops
-from train.forecast import forecasts
+from train.forecast import disk_bytes, forecasts
 from train.parallel import joined_world
 from train.pretrained import build_meta
 from train.settings import TrainSettings
@@ -71,6 +71,10 @@ def test_the_7b_model_s_four_stages_on_eight_ranks(bagel, data, tmp_path):
     assert base.state_bytes == pytest.approx((20 * trained + 2 * frozen) / 8 + 2 * autoencoder, rel=1e-4)
     assert und.trained < 0.52 * trained
     assert und.state_bytes < 0.6 * base.state_bytes
+    assert base.checkpoint_bytes == 16 * trained
+    assert (
+        disk_bytes(run, list(found.values())) == 3 * 16 * trained + 3 * 2 * base.weights
+    )  # as the fourth ends
     assert (base.steps, base.samples + base.held) == (6000, 20)
     assert base.epochs == pytest.approx(8 * 6000 / base.packs)
 
@@ -120,9 +124,10 @@ def test_the_command_prints_a_line_a_stage(data, tmp_path):
     path.write_text(yaml.safe_dump(values(data, "tiny", tmp_path / "out", bridge={}, budget=1000)))
     done = bakery(tmp_path, "check", str(path), "--set", "overrides.all.steps=7")
     assert done.returncode == 0, done.stderr
-    head, line, words = done.stdout.splitlines()
-    assert head.split()[:3] == ["stage", "samples", "held"]
-    assert line.split()[:3] == ["stage1_base", "18", "2"]
-    assert "Calculated, not measured." in words
+    reads, takes = (line for line in done.stdout.splitlines() if line.startswith("stage1_base"))
+    assert reads.split()[1:3] == ["18", "2"]
+    assert takes.split()[1:4] == ["1,506,352", "of", "1,629,424"]
+    assert "Calculated, not measured." in done.stdout
+    assert "\ndisk: " in done.stdout
     refused = bakery(tmp_path, "check", str(path), "--limit", "3")
     assert "expected no --out, --limit or --sample with a recipe of training" in refused.stderr
