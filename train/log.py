@@ -66,9 +66,9 @@ class Log:
         if self._board is not None and step is not None:
             self._board.add_image(f"samples/{name}", np.asarray(image), step, dataformats="HWC")
 
-    def say(self, text: str) -> None:
-        """A line for people."""
-        if self._file is not None:
+    def say(self, text: str | None) -> None:
+        """A line for people, if there is one."""
+        if text is not None and self._file is not None:
             sys.stdout.write(text + "\n")
             sys.stdout.flush()
 

@@ -21,6 +21,7 @@ from train.meter import Meter
 from train.optimizer import set_lr
 from train.parallel import World
 from train.plan import Step
+from train.progress import Progress
 from train.settings import TINY_BASE, TrainSettings
 from train.stage_run import StageRun, made_model, open_run
 from train.stages import warmed_lr
@@ -43,7 +44,7 @@ def train_stage(
     with Log(run.folder, first, is_written=world.is_first) as log, stopping, uncollected():
         introduce(run, log, first)
         rehearse(run)
-        meter, begin_s = Meter(world), time.perf_counter()
+        meter, progress, begin_s = Meter(world), Progress(first, steps), time.perf_counter()
         gc.collect()
 
         for step, batches in load_steps(
@@ -56,7 +57,9 @@ def train_stage(
             if done == first + 1:
                 world.wait_at_most(settings.step_timeout_s)
             if done % settings.log_every == 0 or is_last:
-                stopping.is_agreed = tell(run, log, step, norm, meter, is_stopping=stopping.is_asked)
+                values, stopping.is_agreed = read(run, step, norm, meter, is_stopping=stopping.is_asked)
+                log.write("train", done, values)
+                log.say(progress.line(done, values))
             trained_s = time.perf_counter()
             if done % settings.validation.every == 0 or is_last:
                 with run.measured_weights() as weights:
@@ -85,6 +88,7 @@ def introduce(run: StageRun, log: Log, first: int) -> None:
     )
     log.write("data", first, data.counts())
     rows = training_table(sizes, run.parameters.keys(), run.config.language.layers)
+    log.say(f"  goes on after step {first:,}" if first else None)
     log.say(f"  {line_text(rows)}" if run.settings.base == TINY_BASE else table_text(rows))
 
 
@@ -128,13 +132,13 @@ def take_step(run: StageRun, step: Step, batches: Sequence[Batch], meter: Meter)
     return norm
 
 
-def tell(run: StageRun, log: Log, step: Step, norm: Tensor, meter: Meter, *, is_stopping: bool) -> bool:
-    """Log the figures since the last telling; return whether any rank is to stop."""
+def read(
+    run: StageRun, step: Step, norm: Tensor, meter: Meter, *, is_stopping: bool
+) -> tuple[dict[str, float], bool]:
+    """The figures since the last reading, and whether any rank is to stop."""
     values, is_stopped = meter.read(is_stopping=is_stopping)
     lr = warmed_lr(run.stage, step.number)
-    facts = {"lr": lr, "norm": norm.item(), "epoch": step.epoch}
-    log.write("train", step.number + 1, {**run.gauge.add(values), **facts})
-    return is_stopped
+    return {**run.gauge.add(values), "lr": lr, "norm": norm.item(), "epoch": step.epoch}, is_stopped
 
 
 @contextmanager
