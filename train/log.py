@@ -62,7 +62,9 @@ class Log:
         """A picture as `samples/<step>-<name>.png`, or as `given-<name>.png`; any rank may write its own."""
         path = self.folder / "samples" / f"{GIVEN if step is None else f'{step:07d}'}-{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        image.save(path)
+        partial = path.with_name(f".{path.name}.partial")
+        image.save(partial, "PNG")
+        partial.rename(path)  # another rank may be reading the folder
         if self._board is not None and step is not None:
             self._board.add_image(f"samples/{name}", np.asarray(image), step, dataformats="HWC")
 

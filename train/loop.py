@@ -19,6 +19,7 @@ from train.loader import load_steps
 from train.log import Log
 from train.meter import Meter
 from train.optimizer import set_lr
+from train.page import write_page
 from train.parallel import World
 from train.plan import Step
 from train.progress import Progress
@@ -65,6 +66,8 @@ def train_stage(
                 with run.measured_weights() as weights:
                     run.measure.losses(log, done, weights)
                     run.measure.images(log, done)
+                if world.is_first:
+                    write_page(Path(settings.out), settings.stages)
             if done % COLLECT_EVERY == 0:
                 gc.collect()
             if done % settings.save_every == 0 or is_last or stopping.is_agreed:

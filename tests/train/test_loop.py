@@ -28,7 +28,7 @@ from train.run import prepare, run_stages
 from train.settings import TrainSettings
 from train.stage_run import open_run
 from train.validate import validate
-from training_runs import lines, losses, settings, with_means
+from training_runs import lines, losses, settings, values, with_means
 
 NOTHING = {"samples": 0}
 
@@ -85,6 +85,19 @@ def test_a_log_that_a_crash_cut_is_read_and_written_on(whole, data, tiny, tmp_pa
     assert run_stages(run) == 0
     assert losses(tmp_path) == [step for step in losses(whole) if step[0] != 6]
     assert "10 steps" in (tmp_path / "page.html").read_text()
+
+
+def test_the_page_is_there_while_a_stage_trains(data, tiny, tmp_path, monkeypatch):
+    def stop(_run):
+        raise KeyboardInterrupt
+
+    changes = values(data, tiny, tmp_path)["validation"] | {"every": 4}
+    monkeypatch.setattr("train.loop.StageRun.export", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run_stages(settings(data, tiny, tmp_path, validation=changes))
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("data:image/png;base64,") == 4, "what was given, and after 4, 8 and 10 steps"
+    assert not list(tmp_path.rglob(".*.partial"))
 
 
 def test_a_finished_stage_is_not_trained_again(whole, data, tiny):
