@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from train.checkpoint import FOLDER, finished
 from train.config_files import OWN_FILE
 from train.parallel import World
 from train.run import prepare, run_stages
 from train.settings import TINY_BASE, TrainSettings
 
-RESTARTS = 3  # of a failed group of workers, each from its last checkpoint
+RESTARTS = 3  # of all workers, one after the other, that come no further than the last checkpoint
 
 
 def launch(settings: TrainSettings) -> int:
@@ -32,10 +33,10 @@ def launch_ray(settings: TrainSettings) -> int:
 
     Raises:
         ConfigError: what cannot work, told before any worker starts.
-        ray.train.TrainingFailedError: workers failed more often than `RESTARTS`.
+        ray.train.TrainingFailedError: workers failed more often than `RESTARTS` and came no further.
     """
     import ray
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train import RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchConfig, TorchTrainer
 
     settings = absolute(settings)
@@ -54,14 +55,41 @@ def launch_ray(settings: TrainSettings) -> int:
         torch_config=TorchConfig(
             backend="nccl" if device == "cuda" else "gloo", timeout_s=settings.load_timeout_s
         ),
-        run_config=RunConfig(
-            name="train",
-            storage_path=str(out / ".ray"),
-            failure_config=FailureConfig(max_failures=RESTARTS),
-        ),
+        run_config=RunConfig(name="train", storage_path=str(out / ".ray")),
     )
-    trainer.fit()
+    while_it_comes_further(trainer.fit, lambda: how_far(out, settings.stages), TrainingFailedError)
     return 0 if (out / settings.stages[-1] / "model" / OWN_FILE).exists() else 3
+
+
+def while_it_comes_further(
+    attempt: Callable[[], object], how_far: Callable[[], object], failure: type[Exception]
+) -> None:
+    """Try until it ends, and again after a failure; only those count that come no further.
+
+    Ray counts all failures of a run. Over weeks nodes are lost more often than any number that would end
+    a run which cannot work.
+
+    Raises:
+        failure: the last one, after `RESTARTS` that came no further.
+    """
+    left = RESTARTS
+    while True:
+        before = how_far()
+        try:
+            attempt()
+        except failure:
+            left = RESTARTS if how_far() != before else left - 1
+            if left < 0:
+                raise
+        else:
+            return
+
+
+def how_far(out: Path, stages: Sequence[str]) -> list[str]:
+    """What a run has finished: models, and each stage's last checkpoint."""
+    made = [f"{stage}/model" for stage in stages if (out / stage / "model" / OWN_FILE).exists()]
+    kept = [finished(out / stage / FOLDER)[-1:] for stage in stages]
+    return made + [str(path) for last in kept for path in last]
 
 
 def absolute(settings: TrainSettings) -> TrainSettings:

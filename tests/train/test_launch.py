@@ -11,7 +11,7 @@ import yaml
 
 from programs import Program
 from train.config import ConfigError
-from train.launch import absolute, launch_ray
+from train.launch import RESTARTS, absolute, how_far, launch_ray, while_it_comes_further
 from train.settings import TrainSettings
 
 
@@ -57,6 +57,43 @@ def test_a_mistake_is_told_before_ray_starts_a_worker(data, tiny, tmp_path):
     run = settings(base=str(tiny), out=str(tmp_path), data={"base": (str(data),)}, budget=150, ranks=2)
     with pytest.raises(ConfigError, match=r"stage stage1_base: .*budget: expected the largest"):
         launch_ray(run)
+
+
+class LostError(Exception):
+    """A worker is gone."""
+
+
+def test_only_failures_that_come_no_further_count():
+    def attempts(*reached, end):
+        """Attempts that reach these steps, one after the other, and fail before the end."""
+        steps, here = iter(reached), [0]
+
+        def attempt():
+            here[0] = next(steps)
+            if here[0] < end:
+                raise LostError
+
+        while_it_comes_further(attempt, lambda: here[0], LostError)
+        return here[0]
+
+    none = [0] * RESTARTS
+    assert attempts(*none, 3, *[3] * RESTARTS, 6, *[6] * RESTARTS, 9, end=9) == 9
+    with pytest.raises(LostError):
+        attempts(3, *[3] * (RESTARTS + 1), 9, end=9)
+
+
+def test_how_far_a_run_has_come_is_its_models_and_last_checkpoints(tmp_path):
+    stages = ("stage1_base", "stage2_joint")
+    assert how_far(tmp_path, stages) == []
+    for name in ("step-0000003", "step-0000006", ".step-0000009.partial"):
+        folder = tmp_path / "stage1_base/checkpoints" / name
+        folder.mkdir(parents=True)
+        (folder / "about.json").write_text("{}")
+    begun = how_far(tmp_path, stages)
+    assert begun == [str(tmp_path / "stage1_base/checkpoints/step-0000006")]
+    (tmp_path / "stage1_base/model").mkdir()
+    (tmp_path / "stage1_base/model/bakery.json").write_text("{}")
+    assert how_far(tmp_path, stages) == ["stage1_base/model", *begun]
 
 
 @pytest.mark.ray
