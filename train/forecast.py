@@ -144,12 +144,13 @@ def saved_bytes(settings: TrainSettings, stage: Stage) -> int:
 
 
 def disk_bytes(settings: TrainSettings, found: Sequence[Forecast]) -> int:
-    """What `out` holds at the most: a stage's checkpoints, one more as it is written, and models so far."""
+    """What `out` holds at the most: models so far, a stage's checkpoints, and one more of either."""
     most = models = 0
     for one in found:
-        most = max(most, models + (settings.keep + 1) * one.checkpoint_bytes)
-        models += EXPORT_BYTES * one.weights
-    return max(most, models)
+        model = EXPORT_BYTES * one.weights
+        most = max(most, models + settings.keep * one.checkpoint_bytes + max(one.checkpoint_bytes, model))
+        models += model
+    return most
 
 
 def _shard(shape: Shape, ranks: int) -> int:
