@@ -25,6 +25,7 @@ from filters.benchmarks import (
 from filters.checks import SCENE
 from filters.drawn_cases import Claims
 from filters.evaluated import Evaluated, write_evaluated
+from filters.prints import samples_below
 from filters.rubrics import load_questions, pick_questions
 from filters.scored import find_tables
 from shards.books import Books
@@ -99,10 +100,12 @@ class EvaluateConfig(DriverStep):
         """Write both tables, every picture's scores and the figures.
 
         Raises:
-            EvaluateError: a sample has no answer, or more answers are unreadable than is tolerated.
+            EvaluateError: the scores are of another directory, a sample has no answer, or more answers are
+                unreadable than is tolerated.
             SelectError: a question is in no directory of scores, or in two.
         """
         (of,) = inputs["input"]
+        _check_same_samples(of, inputs["scores"])
         claims = Claims.of(of, self.by)
         answers = self._answers(claims, inputs["scores"])
         pictures = [self._picture(claims, answers, sample) for sample in claims.kept]
@@ -169,6 +172,17 @@ class EvaluateConfig(DriverStep):
                 f"evaluate: expected at most {self.tolerate_unreadable:.1%} of pictures with an answer that "
                 f"cannot be read, got {unread} of {total}; `bakery retry` asks the judge's errors again, "
                 "tolerate_unreadable allows more"
+            )
+
+
+def _check_same_samples(of: Input, scores: Sequence[Input]) -> None:
+    """Refuse scores of other pictures: what is drawn for a set has the set's own keys."""
+    wanted = samples_below(of).manifest.directory
+    for each in scores:
+        if (found := samples_below(each).manifest.directory) != wanted:
+            raise EvaluateError(
+                f"evaluate: scores: expected scores of {wanted}, got {each.manifest.directory} of {found}; "
+                "judge the same directory"
             )
 
 

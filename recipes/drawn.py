@@ -1,4 +1,4 @@
-"""Drawn sets that a training would read: a benchmark's cases are refused, other drawn targets are told."""
+"""Drawn sets in a recipe: trained on, where a benchmark's cases are refused, or measured by others' scores."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from recipes.schema import Recipe, Step
 
-TRAIN, DRAW, BENCHMARK = "train", "draw", "draw_benchmark"
+TRAIN, DRAW, BENCHMARK, EVALUATE = "train", "draw", "draw_benchmark", "evaluate"
 
 
 def benchmarks_trained_on(step: Step, steps: Mapping[str, Step]) -> Iterator[str]:
@@ -28,6 +28,29 @@ def cautions(recipe: Recipe) -> Iterator[str]:
                 f"{step.name}: {role}: the targets of {name!r} are what the model of {source!r} drew; "
                 "meant for judging that model, and trained on only if you want its pictures again"
             )
+
+
+def scored_elsewhere(step: Step, steps: Mapping[str, Step]) -> Iterator[str]:
+    """Scores of another set than is evaluated, told before they are paid: what is drawn has its set's keys."""
+    if step.type != EVALUATE:
+        return
+    wanted = {_samples_of(name, steps) for name in step.inputs.get("input", ())} - {None}
+    for name in step.inputs.get("scores", ()):
+        found = _samples_of(name, steps)
+        if found and wanted and found not in wanted:
+            yield (
+                f"scores: expected scores of {min(filter(None, wanted))!r}, got {name!r}, of {found!r}; judge "
+                "what is evaluated"
+            )
+
+
+def _samples_of(name: str, steps: Mapping[str, Step]) -> str | None:
+    """The step whose samples scores or selections are of; None in a recipe with faults."""
+    passed = set[str]()
+    while name in steps and name not in passed and steps[name].step_type.kind != "samples":
+        passed.add(name)
+        name = next(iter(steps[name].inputs.get("input", ())), "")
+    return name if name in steps and name not in passed else None
 
 
 def _drawn(step: Step, steps: Mapping[str, Step], kind: str) -> Iterator[tuple[str, str, str]]:

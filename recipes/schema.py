@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from recipes.drawn import benchmarks_trained_on
+from recipes.drawn import benchmarks_trained_on, scored_elsewhere
 from recipes.servers import ServerSettings, asked_servers
 from recipes.steps import STEPS, StepType
 from recipes.wiring import Wiring, in_order, wire
@@ -298,6 +298,7 @@ def _problems(step: Step, steps: Mapping[str, Step]) -> Iterator[str]:
     """What cannot work with the steps it reads."""
     yield from step.settings.problems_with(step.inputs)
     yield from _unscored(step, steps)
+    yield from scored_elsewhere(step, steps)
     yield from benchmarks_trained_on(step, steps)
 
 

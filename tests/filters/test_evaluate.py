@@ -219,6 +219,19 @@ def test_a_missing_row_is_an_error_that_names_it(out):
         evaluated(out.child("two"), DISTINCT, rows)
 
 
+def test_scores_of_another_set_with_the_same_keys_are_refused(out):
+    drawn, own = write_drawn(out, COMPOSED), write_drawn(out, COMPOSED, name="held_out", type_="pack")
+    judged, own_judged = (write_answers(out, of, graded(COMPOSED), of.manifest.name + "_j") for of in (drawn, own))
+    with pytest.raises(
+        EvaluateError,
+        match=r"scores: expected scores of drawn-0+, got held_out_j-0+ of held_out-0+; judge the",
+    ):
+        write_evaluation(out, drawn, own_judged)
+    again = write_evaluation(out, drawn, judged, name="first")
+    questions = {"prompt_following": "instruction_following", "subject_consistency": "consistency"}
+    assert values(write_evaluation(out, drawn, judged, again, **questions)) == values(again)
+
+
 def test_an_answer_without_a_value_is_an_error(out):
     rows = graded(COMPOSED)
     rows["consistency"][1]["expected"] = None

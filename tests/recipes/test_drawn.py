@@ -236,6 +236,40 @@ def test_dedup_against_a_drawn_benchmark_is_no_training_on_it(tmp_path):
     assert "trained" in load_recipe(written(tmp_path, text)).steps
 
 
+MEASURED = """
+steps:
+  base: {{step: single_candidate, samples: 5}}
+  drawn: {{step: draw, input: base, images: {{model: m, revision: r, does: [edit]}}}}
+  judged: {{step: judge, input: {judged}, questions: [consistency, instruction_following]}}
+  some: {{step: split, input: drawn, share: 0.5, part: rest}}
+  scored: {{step: evaluate, input: {of}, scores: judged}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("judged", "of", "is_refused"),
+    [
+        ("drawn", "drawn", False),
+        ("drawn", "some", False),
+        ("some", "some", False),
+        ("base", "drawn", True),
+        ("base", "some", True),
+        ("some", "base", True),
+    ],
+)
+def test_scores_of_a_set_are_not_taken_for_those_of_what_was_drawn_for_it(tmp_path, judged, of, is_refused):
+    text = MEASURED.format(judged=judged, of=of)
+    if not is_refused:
+        assert "scored" in load_recipe(written(tmp_path, text)).steps
+        return
+    (error,) = errors_of(tmp_path, text)
+    wanted, other = ("base", "drawn") if of == "base" else ("drawn", "base")
+    assert error.endswith(
+        f"steps.scored: scores: expected scores of '{wanted}', got 'judged', of '{other}'; judge what is "
+        "evaluated"
+    )
+
+
 def test_a_trainer_that_is_given_a_benchmark_s_directory_refuses_it(undisturbed):
     path, made, _ = undisturbed
     source = Source(str(path.parent / "out" / made["bench"].directory))
