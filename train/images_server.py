@@ -7,6 +7,7 @@ import base64
 import json
 import time
 import traceback
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from train.drawing_queue import ClosingError, DeviceLostError, DrawingQueue, Que
 from train.order import Order, OrderError, Reception
 
 BODY_BYTES = 64 << 20  # references as they are: eight of 8 MB
+JSON_BYTES = 1 << 20  # words alone; reading 60 MB of JSON kept all others waiting for a minute
 BODY_S = 60.0  # for all of it to come; who sends nothing would hold a place
 REFERENCES = ("image[]", "image")
 LOST = 1  # exit status when the device is lost
@@ -115,6 +117,8 @@ class ImagesServer:
             return refusal(429, str(error), code="rate_limit_exceeded", headers=wait)
         except ClosingError as error:
             return refusal(503, str(error))
+        except web.RequestPayloadError as error:
+            return refusal(400, f"body: expected one that can be read, got: {error}")
         except web.HTTPException as error:
             return refusal(error.status, error.text or error.reason)
         except Exception as error:  # noqa: BLE001, one request's failure is its own answer
@@ -159,15 +163,29 @@ async def read_json(request: web.Request) -> Sent:
     """The body of a picture from words alone.
 
     Raises:
-        OrderError: it is no object in JSON.
+        OrderError: it is no object in JSON, or says something twice.
     """
     try:
-        body = json.loads(await request.read())
+        text = await request.clone(client_max_size=JSON_BYTES).read()
+        body = json.loads(text, object_pairs_hook=_said_once)
+    except OrderError:
+        raise
     except (ValueError, RecursionError) as error:
         raise OrderError(f"body: expected JSON, got: {error}") from error
     if not isinstance(body, dict):
         raise OrderError(f"body: expected an object, got {body!r:.40}")
     return Sent(body, [])
+
+
+def _said_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    counts = Counter(name for name, _ in pairs)
+    if twice := [name for name, count in counts.items() if count > 1]:
+        raise _twice(twice[0], counts[twice[0]])
+    return dict(pairs)
+
+
+def _twice(name: str, count: int) -> OrderError:
+    return OrderError(f"{name:.80}: expected it once, got it {count} times", name)
 
 
 async def read_form(request: web.Request) -> Sent:
@@ -187,7 +205,7 @@ async def read_form(request: web.Request) -> Sent:
         raise OrderError(f"body: expected multipart/form-data, got: {error!r:.200}") from error
     fields = {name: value for name, value in form.items() if name not in REFERENCES}
     if twice := [name for name in fields if len(form.getall(name)) > 1]:
-        raise OrderError(f"{twice[0]}: expected it once, got it {len(form.getall(twice[0]))} times", twice[0])
+        raise _twice(twice[0], len(form.getall(twice[0])))
     references = [_picture_bytes(value) for name, value in form.items() if name in REFERENCES]
     if not references:
         raise OrderError(

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, ValidationError
 
-from shards.image import ImageError, image_facts, named_by_content
+from shards.image import MAX_PIXELS, ImageError, image_facts, named_by_content
 from shards.sample import EncodedImage
 from shards.setting_faults import fault_lines, flags
 from shards.settings import Settings
@@ -17,6 +17,8 @@ from train.config import ResizeRule
 from train.guidance import SamplerConfig
 from train.resize import resized_hw
 
+MOST_FIELDS = 32  # each unknown one is compared with those that are known
+SHOWN = 400  # letters of what is said about a field; names and values may be a whole body
 MOST_REFERENCES = 8  # SconeEval has 4 at most, OmniContext 3; each is up to 5,500 tokens of the context
 SIZE = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})")
 Format = Literal["png", "jpeg", "webp"]
@@ -112,7 +114,7 @@ class Reception:
         given = _read_fields(fields)
         if given.model not in (None, self.model):
             raise OtherModelError(
-                f"model: expected {self.model!r}, got {given.model!r}; a recipe that names this server's "
+                f"model: expected {self.model!r}, got {given.model!r:.80}; a recipe that names this server's "
                 "model never uses pictures of other weights",
                 "model",
             )
@@ -137,7 +139,7 @@ class Reception:
         nearest = resized_hw(width, height, self.rule)
         if nearest != (height, width):
             raise OrderError(
-                f"size: expected one that the model draws, got {text!r}; the nearest is "
+                f"size: expected one that the model draws, got {text!r:.40}; the nearest is "
                 f"{nearest[1]}x{nearest[0]}",
                 "size",
             )
@@ -160,6 +162,8 @@ class Reception:
 
 
 def _read_fields(fields: Mapping[str, Any]) -> _Fields:
+    if len(fields) > MOST_FIELDS:
+        raise OrderError(f"body: expected at most {MOST_FIELDS} fields, got {len(fields):,}")
     given = {name: value for name, value in fields.items() if value is not None}
     known = _Fields.model_fields
     try:
@@ -172,6 +176,7 @@ def _read_fields(fields: Mapping[str, Any]) -> _Fields:
             faults.append(f"prompt: expected what to draw, got {read.prompt!r:.40}")
         if not faults:
             return read
+    faults = [fault[:SHOWN] for fault in faults]
     raise OrderError("\n".join(faults), faults[0].partition(":")[0] if len(faults) == 1 else "")
 
 
@@ -182,11 +187,19 @@ def _read_pictures(references: Sequence[bytes]) -> tuple[EncodedImage, ...]:
             f"image: expected at most {MOST_REFERENCES} pictures, got {len(references)}", "image"
         )
     found = []
+    pixels = 0
     for number, data in enumerate(references, start=1):
         try:
             image = named_by_content(data)
-            image_facts(image)
+            facts = image_facts(image)
         except ImageError as error:
             raise OrderError(f"image {number}: {error}", "image") from error
         found.append(image)
+        pixels += facts.width * facts.height
+    if pixels > MAX_PIXELS:  # of all, as all are decoded at once: 4 bytes a pixel
+        raise OrderError(
+            f"image: expected at most {MAX_PIXELS:,} pixels in all, got {pixels:,} in {len(found)} pictures; "
+            "send smaller ones",
+            "image",
+        )
     return tuple(found)

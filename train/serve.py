@@ -88,7 +88,7 @@ class Serving:
 
 
 def main_serve(serving: Serving, say: Callable[[str], None] | None = None) -> int:
-    """Serve until told to end; the exit status. The port is taken before the weights are read.
+    """Serve until told to end; the exit status. The port is tried before the weights are read.
 
     Raises:
         ConfigError: the directory is no model, a setting cannot be, or the address cannot be listened at.
@@ -120,11 +120,15 @@ async def _serve(
     runner = web.AppRunner(
         server.application(), access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_S
     )
+    host, port = door.getsockname()[:2]
     await runner.setup()
-    await web.SockSite(runner, door).start()
+    try:
+        await web.SockSite(runner, door).start()
+    except OSError as error:  # two that load at the same time both have the address until one listens
+        await runner.cleanup()
+        raise _untakeable(host, port, error) from error
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, server.stop)
-    host, port = door.getsockname()[:2]
     say(f"serving {reception.model} at http://{f'[{host}]' if ':' in host else host}:{port}")
     await server.is_over.wait()
     queue.close()
@@ -147,10 +151,14 @@ def _bound(host: str, port: int) -> socket.socket:
             door.close()
             raise
     except OSError as error:
-        raise ConfigError(
-            f"--host {host} --port {port}: expected an address to listen at, got: {error.strerror}"
-        ) from error
+        raise _untakeable(host, port, error) from error
     return door
+
+
+def _untakeable(host: str, port: int, error: OSError) -> ConfigError:
+    return ConfigError(
+        f"--host {host} --port {port}: expected an address to listen at, got: {error.strerror}"
+    )
 
 
 def _is_loopback(host: str) -> bool:

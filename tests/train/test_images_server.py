@@ -30,6 +30,7 @@ from train.threads import limited_threads
 MODEL = "tiny-01234567"
 RECEPTION = Reception(model=MODEL, rule=TINY.vae_resize, sampler=SamplerConfig(steps=4))
 GENERATE, EDIT = "/v1/images/generations", "/v1/images/edits"
+FORM = "multipart/form-data; boundary=x"
 
 
 class FakePainter:
@@ -166,6 +167,8 @@ def test_references_are_read_in_their_order(name):
         (GENERATE, {"json": said_of("large")}, 413, "size", "memory"),
         (GENERATE, {"json": said_of("bug")}, 500, None, "ZeroDivisionError"),
         (GENERATE, {"data": b"x" * 3000}, 413, None, "Maximum request body size"),
+        (GENERATE, {"data": b'{"prompt": "a", "prompt": "b"}'}, 400, "prompt", "once, got it 2 times"),
+        (GENERATE, {"json": {f"f{n}": 1 for n in range(50)}}, 400, None, "at most 32 fields, got 50"),
         (EDIT, {"json": said_of("x")}, 400, None, "expected multipart/form-data, got 'application/json'"),
         (EDIT, {"data": form("x")}, 400, "image", "expected a picture or more, got none"),
         (EDIT, {"data": form("x", b"GIF89a")}, 400, "image", "image 1: expected a PNG, JPEG or WebP"),
@@ -179,6 +182,7 @@ def test_references_are_read_in_their_order(name):
 )
 def test_what_cannot_be_answered_is_refused_as_the_api_says_it(path, sent, status, field, words, monkeypatch):
     monkeypatch.setattr(images_server, "BODY_BYTES", 2000)
+    monkeypatch.setattr(images_server, "JSON_BYTES", 2000)
 
     async def check(client, painter, queue, server):
         answer = await client.post(path, **sent)
@@ -190,6 +194,40 @@ def test_what_cannot_be_answered_is_refused_as_the_api_says_it(path, sent, statu
         assert not server.is_over.is_set()
 
     served(check, places=1)
+
+
+def test_words_need_no_more_bytes_than_words_have():
+    async def check(client, painter, queue, server):
+        body = io.BytesIO(b'{"prompt": [' + b"[]," * 500_000 + b"[]]}")
+        long = await client.post(GENERATE, data=body)
+        assert (long.status, (await long.json())["error"]["message"]) == (
+            413,
+            f"Maximum request body size {images_server.JSON_BYTES} exceeded.",
+        )
+
+    served(check)
+
+
+@pytest.mark.parametrize(("path", "kind"), [(GENERATE, "application/json"), (EDIT, FORM)])
+def test_a_body_that_cannot_be_unpacked_is_no_bug_of_the_server(path, kind):
+    async def check(client, painter, queue, server):
+        headers = {"Content-Type": kind, "Content-Encoding": "gzip", "Connection": "close"}
+        answer = await client.post(path, data=b"no gzip", headers=headers)
+        assert answer.status == 400
+        assert "decode content-encoding" in (await answer.json())["error"]["message"]
+        assert (await client.post(GENERATE, json=said_of("after"))).status == 200
+
+    assert len(served(check, places=1)) == 1
+
+
+def test_no_answer_says_back_more_than_a_few_words():
+    async def check(client, painter, queue, server):
+        for fields in ({"model": "m" * 30_000}, {"k" * 30_000: 1}, {"size": "9" * 30_000}):
+            answer = await client.post(GENERATE, json=said_of("x") | fields)
+            assert answer.status in (400, 404)
+            assert len(await answer.text()) < 2_000
+
+    served(check)
 
 
 @pytest.mark.parametrize(

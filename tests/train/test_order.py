@@ -2,10 +2,12 @@
 
 import io
 import random
+import zlib
 
 import pytest
 from PIL import Image
 
+from shards.image import MAX_PIXELS
 from train.config import BAGEL_7B, TINY
 from train.guidance import SamplerConfig
 from train.order import OrderError, OtherModelError, Reception
@@ -22,12 +24,10 @@ def encoded(kind="PNG", size=(8, 8)):
     return file.getvalue()
 
 
-def bomb():
-    """A PNG of a few bytes that says it is 60,000 pixels square."""
+def bomb(width=60_000, height=60_000):
+    """A PNG of a few bytes that says it is large."""
     data = bytearray(encoded())
-    data[16:24] = (60_000).to_bytes(4, "big") * 2
-    import zlib
-
+    data[16:24] = width.to_bytes(4, "big") + height.to_bytes(4, "big")
     data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
     return bytes(data)
 
@@ -129,6 +129,15 @@ def test_a_reference_that_is_no_picture_or_too_large_is_named(data, words):
 def test_references_are_bounded():
     with pytest.raises(OrderError, match="at most 8 pictures, got 9"):
         SMALL.order(SAYS, [encoded()] * 9)
+
+
+def test_references_are_bounded_together_by_what_their_headers_say():
+    side = int((MAX_PIXELS / 2) ** 0.5)
+    assert len(SMALL.order(SAYS, [bomb(side, side)] * 2).references) == 2
+    with pytest.raises(
+        OrderError, match=r"image: expected at most 67,108,864 pixels in all, got .* in 3 pic"
+    ):
+        SMALL.order(SAYS, [bomb(side, side), encoded(), bomb(side, side + 3)])
 
 
 @pytest.mark.parametrize("reception", [BAGEL, SMALL])

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import io
 import json
+import socket
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -263,6 +264,22 @@ def test_an_address_that_is_taken_is_told_before_the_weights_are_read(server, ch
     with pytest.raises(WeightsError):
         main_serve(Serving(checkpoint=empty, host="0.0.0.0", port=0, device="cpu"), said.append)
     assert said == ["warning: --host 0.0.0.0: other machines reach it, and there is no key: all may draw"]
+
+
+def test_of_two_that_load_for_one_address_the_later_is_told(checkpoint):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    taken = socket.socket()
+
+    def listen_first(line):
+        if line.startswith("loading"):
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            taken.bind(("127.0.0.1", port))
+            taken.listen()
+
+    with taken, pytest.raises(ConfigError, match=rf"--port {port}: expected an address .*, got: Address"):
+        main_serve(Serving(checkpoint=checkpoint, port=port, device="cpu"), listen_first)
 
 
 def test_a_bridge_that_the_model_is_too_small_for_is_refused(checkpoint, tmp_path):
