@@ -100,6 +100,7 @@ class Picture:
         key: of its sample.
         case: that it was drawn for; several rounds of a case share it.
         subtask: that the case belongs to.
+        content: stands for what the case says: instruction, references and candidates.
         scores: by measure, in 0..10; without those that were not asked or could not be read.
         shown: of each listed candidate whether the picture shows it, where that was asked.
     """
@@ -107,6 +108,7 @@ class Picture:
     key: str
     case: str
     subtask: str
+    content: str = ""
     scores: Mapping[str, float] = field(default_factory=dict)
     shown: tuple[bool, ...] = ()
 
@@ -117,10 +119,12 @@ class Cases:
 
     Attributes:
         places: (subtask, key) of each.
+        contents: what stands for what each says.
         values: [N] of each measure; NaN where it was not measured.
     """
 
     places: Sequence[tuple[str, str]]
+    contents: Sequence[str]
     values: Mapping[str, Floats]
 
     def count(self, measure: str) -> int:
@@ -148,7 +152,7 @@ def average_rounds(pictures: Iterable[Picture]) -> Cases:
         found[picture.subtask, picture.case].append(picture)
     places = sorted(found)
     values = {m: np.array([_mean(found[place], m) for place in places], np.float64) for m in MEASURES}
-    return Cases(places=places, values=values)
+    return Cases(places=places, contents=[found[place][0].content for place in places], values=values)
 
 
 def _mean(pictures: Sequence[Picture], measure: str) -> float:
@@ -157,13 +161,37 @@ def _mean(pictures: Sequence[Picture], measure: str) -> float:
 
 
 def paired(first: Cases, second: Cases) -> Cases:
-    """The cases of both, each with its scores in the second less those in the first."""
-    at, to = ({place: n for n, place in enumerate(cases.places)} for cases in (first, second))
-    places = [place for place in first.places if place in to]
-    mine, theirs = [at[place] for place in places], [to[place] for place in places]
-    return Cases(
-        places=places, values={m: second.values[m][theirs] - first.values[m][mine] for m in MEASURES}
+    """The cases that say the same in both, each with its scores in the second less those in the first."""
+    at, to = (
+        {
+            (*place, content): n
+            for n, (place, content) in enumerate(zip(each.places, each.contents, strict=True))
+        }
+        for each in (first, second)
     )
+    mine = [number for case, number in at.items() if case in to]
+    theirs = [to[case] for case in at if case in to]
+    return Cases(
+        places=[first.places[number] for number in mine],
+        contents=[first.contents[number] for number in mine],
+        values={m: second.values[m][theirs] - first.values[m][mine] for m in MEASURES},
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure(Interval):
+    """A mean over cases, or a mean of subtasks' means.
+
+    Attributes:
+        fewest: cases in the smallest subtask that it rests on.
+    """
+
+    fewest: int
+
+    @property
+    def has_interval(self) -> bool:
+        """One case alone does not tell how far others would lie from it, whatever stands beside it."""
+        return self.fewest > 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,8 +203,8 @@ class Figures:
         totals: by name of `TOTALS`.
     """
 
-    subtasks: Mapping[str, Mapping[str, Interval]]
-    totals: Mapping[str, Interval]
+    subtasks: Mapping[str, Mapping[str, Figure]]
+    totals: Mapping[str, Figure]
 
 
 def figures(cases: Cases, resamples: int = RESAMPLES, seed: int = 0) -> Figures:
@@ -196,23 +224,22 @@ def figures(cases: Cases, resamples: int = RESAMPLES, seed: int = 0) -> Figures:
     counts = {name: np.isfinite(values).sum(axis=0) for name, values in cases.parts()}
     subtasks = {
         name: {
-            measure: _interval(means[name][:, place], int(counts[name][place]))
-            for place, measure in enumerate(MEASURES)
-            if counts[name][place]
+            measure: _figure(means[name][:, place], int(count), int(count))
+            for place, (measure, count) in enumerate(zip(MEASURES, counts[name], strict=True))
+            if count
         }
         for name in means
     }
-    drawn = {
-        total: np.mean([means[n][:, MEASURES.index(m)] for n, held in subtasks.items() if m in held], axis=0)
-        for total, m in ((COM, COMPOSITION), (DIS, SHOWN))
-        if any(m in held for held in subtasks.values())
-    }
+    drawn, fewest = {}, {}
+    for total, measure in ((COM, COMPOSITION), (DIS, SHOWN)):
+        if held := {name: of[measure].n for name, of in subtasks.items() if measure in of}:
+            drawn[total] = np.mean([means[name][:, MEASURES.index(measure)] for name in held], axis=0)
+            fewest[total] = min(held.values())
     if len(drawn) == 2:
-        drawn[OVERALL] = (drawn[COM] + drawn[DIS]) / 2
+        drawn[OVERALL], fewest[OVERALL] = (drawn[COM] + drawn[DIS]) / 2, min(fewest.values())
     n = {COM: cases.count(COMPOSITION), DIS: cases.count(SHOWN), OVERALL: cases.count(COMPOSITION)}
-    return Figures(
-        subtasks=subtasks, totals={name: _interval(found, n[name]) for name, found in drawn.items()}
-    )
+    totals = {name: _figure(found, n[name], fewest[name]) for name, found in drawn.items()}
+    return Figures(subtasks=subtasks, totals=totals)
 
 
 def _means(subtask: str, values: Floats, resamples: int, seed: int) -> Floats:
@@ -242,8 +269,9 @@ def _divided(drawn: Floats, measured: Floats, held: Floats) -> Floats:
     return means
 
 
-def _interval(means: Floats, n: int) -> Interval:
+def _figure(means: Floats, n: int, fewest: int) -> Figure:
     """The first mean with the percentiles of the others; never outside them by a rounding error."""
     value = float(means[0])
     low, high = np.nanpercentile(means[1:], [2.5, 97.5])
-    return Interval(value=value, low=min(value, float(low)), high=max(value, float(high)), n=n)
+    low, high = min(value, float(low)), max(value, float(high))
+    return Figure(value=value, low=low, high=high, n=n, fewest=fewest)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from filters.benchmarks import COM, COMPOSITION, DIS, OVERALL, SHOWN, Figures, figures, paired
-from filters.calibrate import Interval
+from filters.benchmarks import COM, COMPOSITION, DIS, OVERALL, SHOWN, Figure, Figures, figures, paired
 from filters.evaluated import Evaluated
 
 NOTE = (
@@ -29,7 +28,7 @@ class Column:
     measure: str
     subtask: str | None = None
 
-    def of(self, found: Figures) -> Interval | None:
+    def of(self, found: Figures) -> Figure | None:
         """The figure; None where it was not measured."""
         if self.subtask is None:
             return found.totals.get(self.heading)
@@ -44,6 +43,7 @@ class Difference:
         label: of the evaluation.
         against: of the first one.
         cases: of both, with a composition score in each.
+        changed: cases of both that say something else in each, so that their pictures do not compare.
         figures: of the cases' differences; None where the two do not compare.
         why: they do not.
     """
@@ -51,8 +51,17 @@ class Difference:
     label: str
     against: str
     cases: int
+    changed: int
     figures: Figures | None
     why: str = ""
+
+    @property
+    def words(self) -> str:
+        """How many cases it is of, or why there is none."""
+        if self.why:
+            return f"not compared: {self.why}"
+        changed = f", {self.changed:,} more say something else in each" if self.changed else ""
+        return f"{self.cases:,} cases of both{changed}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +94,9 @@ def _difference(label: str, other: Evaluated, against: str, base: Evaluated) -> 
     pairs = paired(base.cases, other.cases)
     why = _why_not(base.asked, other.asked)
     found = None if why else figures(pairs, base.resamples, base.seed)
-    return Difference(label=label, against=against, cases=pairs.count(COMPOSITION), figures=found, why=why)
+    changed = len(set(base.cases.places) & set(other.cases.places)) - len(pairs.places)
+    cases = pairs.count(COMPOSITION)
+    return Difference(label=label, against=against, cases=cases, changed=changed, figures=found, why=why)
 
 
 def _why_not(one: Mapping[str, object], two: Mapping[str, object]) -> str:
@@ -114,26 +125,27 @@ def _shares_cases(one: Evaluated, two: Evaluated) -> bool:
     return one.by == two.by and bool(set(one.cases.places) & set(two.cases.places))
 
 
-def signed_words(figure: Interval) -> str:
-    """A difference with its interval, which one case does not have.
+def signed_words(figure: Figure) -> str:
+    """A difference with its interval, where that is known.
 
-    >>> signed_words(Interval(value=-0.125, low=-0.3, high=0.05, n=9))
+    >>> signed_words(Figure(value=-0.125, low=-0.3, high=0.05, n=9, fewest=4))
     '-0.12 (-0.30 to +0.05)'
     """
-    spread = f" ({figure.low:+.2f} to {figure.high:+.2f})" if figure.n > 1 else ""
+    spread = f" ({figure.low:+.2f} to {figure.high:+.2f})" if figure.has_interval else ""
     return f"{figure.value:+.2f}{spread}"
 
 
-def sides(found: Sequence[Interval | None]) -> list[str]:
+def sides(found: Sequence[Figure | None]) -> list[str]:
     """Of differences "good", "bad", or "" where the interval holds 0 or there is none.
 
-    >>> sides([Interval(value=1, low=0.5, high=2, n=9), Interval(value=1, low=-1, high=2, n=9), None])
+    >>> clear, unclear = (Figure(value=1, low=low, high=2, n=9, fewest=4) for low in (0.5, -1))
+    >>> sides([clear, unclear, None])
     ['good', '', '']
     """
-    return [_side(figure) if figure and figure.n > 1 else "" for figure in found]
+    return [_side(figure) if figure and figure.has_interval else "" for figure in found]
 
 
-def _side(figure: Interval) -> str:
+def _side(figure: Figure) -> str:
     if figure.low <= 0 <= figure.high:
         return ""
     return "good" if figure.value > 0 else "bad"

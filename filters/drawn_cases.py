@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from filters.benchmarks import COMPOSITION, Picture
@@ -14,7 +14,8 @@ from filters.scored import read_samples
 from shards.driver_step import Input
 from shards.finish import read_rejects
 from shards.index import Directory
-from shards.sample import Sample
+from shards.sample import Json, Sample
+from shards.stage import content_key
 
 DRAWN = ("draw", "draw_benchmark")  # types of steps whose rejects are pictures that a model did not draw
 NO_CASES = ("duplicate_record",)  # reasons of rejects that are another case once more
@@ -28,12 +29,14 @@ class Claims:
     Attributes:
         by: column that names the subtasks.
         kept: the samples that are evaluated, without their pictures.
+        contents: by key what stands for what a sample says.
         cases: of all samples of the directory.
         undrawn: cases of which nothing could be drawn.
     """
 
     by: str
     kept: Sequence[Sample]
+    contents: Mapping[str, str]
     cases: frozenset[str]
     undrawn: frozenset[str]
 
@@ -50,7 +53,13 @@ class Claims:
             rejects = read_rejects(directory.storage)
             rejected = [row["key"] for row in rejects if row["reason"] not in NO_CASES]
         cases = frozenset(map(case_of, held))
-        return cls(by=by, kept=kept, cases=cases, undrawn=frozenset(undrawn(held, rejected)))
+        return cls(
+            by=by,
+            kept=kept,
+            contents={sample.key: _content(opened, sample) for sample in kept},
+            cases=cases,
+            undrawn=frozenset(undrawn(held, rejected)),
+        )
 
     def place(self, sample: Sample) -> tuple[str, str]:
         """The case that a sample was drawn for, and its subtask."""
@@ -76,6 +85,14 @@ def case_of(sample: Sample) -> str:
     """The key of the case that a sample was drawn for; of one that nobody drew, its own."""
     found = sample.provenance.origin.get("case_key")
     return found if isinstance(found, str) else sample.key
+
+
+def _content(directory: Directory, sample: Sample) -> str:
+    """The same for samples of the same instruction, references and candidates, whatever their targets."""
+    members = directory.row(*directory.places[sample.key])["members"]
+    references = [each["sha256"].hex() for each in members if each["name"].split(".")[1].startswith("ref")]
+    candidates: list[Json] = [[[each.name, each.is_target] for each in some] for some in sample.subjects]
+    return content_key("case", sample.instruction, references, candidates)
 
 
 def undrawn(held: Iterable[Sample], rejected: Iterable[str]) -> set[str]:

@@ -52,7 +52,7 @@ class EvaluateConfig(DriverStep):
     nobody drew, its own targets are scored: what a model is measured against.
     """
 
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
 
     by: Literal["task", "case"] = Field(default="task", description="index column that names the subtasks")
     prompt_following: str = Field(
@@ -164,7 +164,14 @@ class EvaluateConfig(DriverStep):
                 shown = [row["mode"] > 0 for row in rows]
                 scores |= distinction([is_target for _, is_target in places], shown)
         case, subtask = claims.place(sample)
-        return Picture(key=sample.key, case=case, subtask=subtask, scores=scores, shown=tuple(shown))
+        return Picture(
+            key=sample.key,
+            case=case,
+            subtask=subtask,
+            content=claims.contents[sample.key],
+            scores=scores,
+            shown=tuple(shown),
+        )
 
     def _check_unread(self, unread: int, total: int) -> None:
         if unread > self.tolerate_unreadable * total:

@@ -11,20 +11,20 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from filters.benchmarks import MEASURES, TOTALS, Cases, Figures, Picture, average_rounds
-from filters.calibrate import Interval
+from filters.benchmarks import MEASURES, TOTALS, Cases, Figure, Figures, Picture, average_rounds
 from shards.sample import Json
 from shards.storage import Storage, StorageError
 
 FILE = "evaluated.parquet"
 RESULT = "evaluation.json"
-SCHEMA = 1
+SCHEMA = 2
 DIGITS = 6  # of a figure: beyond them threads that add in another order would show
 TABLE = pa.schema(
     [
         ("key", pa.string()),
         ("case", pa.string()),
         ("subtask", pa.string()),
+        ("content", pa.string()),
         *((measure, pa.float64()) for measure in MEASURES),
         ("shown", pa.list_(pa.bool_())),
     ]
@@ -111,25 +111,29 @@ class Evaluated:
         return f"{', '.join(told)}; {self.coverage.words}"
 
 
-def figure_words(figure: Interval | None) -> str:
-    """A figure with its interval, which one case does not have.
+def figure_words(figure: Figure | None) -> str:
+    """A figure with its interval, where that is known.
 
-    >>> figure_words(Interval(value=7.912, low=7.75, high=8.069, n=398)), figure_words(None)
+    >>> figure_words(Figure(value=7.912, low=7.75, high=8.069, n=398, fewest=47)), figure_words(None)
     ('7.91 (7.75–8.07)', 'not measured')
-    >>> figure_words(Interval(value=5, low=5, high=5, n=1))
+    >>> figure_words(Figure(value=5, low=4, high=6, n=9, fewest=1))
     '5.00'
     """
     if not figure:
         return "not measured"
-    spread = f" ({figure.low:.2f}–{figure.high:.2f})" if figure.n > 1 else ""
+    spread = f" ({figure.low:.2f}–{figure.high:.2f})" if figure.has_interval else ""
     return f"{figure.value:.2f}{spread}"
 
 
 def write_evaluated(evaluated: Evaluated, target: Storage) -> list[str]:
     """Publish both files; return their names."""
     rows = [
-        {"key": p.key, "case": p.case, "subtask": p.subtask, **p.scores, "shown": list(p.shown)}
-        for p in evaluated.pictures
+        {
+            **{name: getattr(picture, name) for name in ("key", "case", "subtask", "content")},
+            **picture.scores,
+            "shown": list(picture.shown),
+        }
+        for picture in evaluated.pictures
     ]
     with target.scratch() as path:
         pq.write_table(pa.Table.from_pylist(rows, schema=TABLE), path, compression="zstd")
@@ -151,7 +155,7 @@ def write_evaluated(evaluated: Evaluated, target: Storage) -> list[str]:
     return [FILE, RESULT]
 
 
-def _written(figure: Interval) -> dict[str, float]:
+def _written(figure: Figure) -> dict[str, float]:
     return {name: round(value, DIGITS) for name, value in asdict(figure).items()}
 
 
@@ -177,9 +181,9 @@ def read_evaluated(storage: Storage) -> Evaluated:
             seed=value["seed"],
             coverage=Coverage(**value["coverage"]),
             figures=Figures(
-                totals={name: Interval(**found) for name, found in value["totals"].items()},
+                totals={name: Figure(**found) for name, found in value["totals"].items()},
                 subtasks={
-                    name: {measure: Interval(**found) for measure, found in held.items()}
+                    name: {measure: Figure(**found) for measure, found in held.items()}
                     for name, held in value["subtasks"].items()
                 },
             ),
@@ -200,6 +204,7 @@ def _pictures(storage: Storage) -> list[Picture]:
             key=row["key"],
             case=row["case"],
             subtask=row["subtask"],
+            content=row["content"],
             scores={measure: row[measure] for measure in MEASURES if row[measure] is not None},
             shown=tuple(row["shown"]),
         )

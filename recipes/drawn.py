@@ -1,4 +1,4 @@
-"""Drawn sets in a recipe: trained on, where a benchmark's cases are refused, or measured by others' scores."""
+"""Drawn sets in a recipe: those that a training would read, those that others' scores would measure."""
 
 from __future__ import annotations
 
@@ -31,17 +31,15 @@ def cautions(recipe: Recipe) -> Iterator[str]:
 
 
 def scored_elsewhere(step: Step, steps: Mapping[str, Step]) -> Iterator[str]:
-    """Scores of another set than is evaluated, told before they are paid: what is drawn has its set's keys."""
+    """Scores of another set than is evaluated, told before they are paid: drawn samples have its keys."""
     if step.type != EVALUATE:
         return
-    wanted = {_samples_of(name, steps) for name in step.inputs.get("input", ())} - {None}
+    wanted = _samples_of(next(iter(step.inputs.get("input", ())), ""), steps)
     for name in step.inputs.get("scores", ()):
         found = _samples_of(name, steps)
-        if found and wanted and found not in wanted:
-            yield (
-                f"scores: expected scores of {min(filter(None, wanted))!r}, got {name!r}, of {found!r}; judge "
-                "what is evaluated"
-            )
+        if found and wanted and found != wanted:
+            told = f"expected scores of {wanted!r}, got {name!r}, of {found!r}"
+            yield f"scores: {told}; judge what is evaluated"
 
 
 def _samples_of(name: str, steps: Mapping[str, Step]) -> str | None:

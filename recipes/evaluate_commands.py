@@ -29,8 +29,7 @@ def evaluate(
         for label, evaluated in found.evaluations.items():
             console.print(f"{label}: {evaluated.coverage.words}", highlight=False, soft_wrap=True)
         for difference in found.differences:
-            why = f"not compared: {difference.why}" if difference.why else f"{difference.cases} cases of both"
-            told = f"{difference.label} less {difference.against}: {why}"
+            told = f"{difference.label} less {difference.against}: {difference.words}"
             console.print(told, highlight=False, soft_wrap=True)
         console.print()
     console.print(NOTE, highlight=False)

@@ -80,6 +80,34 @@ def test_the_figures_are_the_published_formulas_on_numbers_worked_out_by_hand():
     assert {name: figure.n for name, figure in found.totals.items()} == {COM: 6, DIS: 3, OVERALL: 6}
 
 
+def test_no_interval_is_known_where_a_subtask_has_one_case():
+    alone = [picture("a", "one", composition=2.0), picture("b", "two", composition=9.0, distinction=5.0)]
+    found = made([*alone, picture("c", "two", composition=3.0), picture("d", "three", composition=1.0)])
+    assert {name: figure.has_interval for name, figure in found.totals.items()} == dict.fromkeys(
+        (COM, DIS, OVERALL), False
+    )
+    held = {name: figures[COMPOSITION].has_interval for name, figures in found.subtasks.items()}
+    assert held == {"one": False, "two": True, "three": False}
+    twice = [picture(f"{p.case}-too", p.subtask, **p.scores) for p in alone]
+    assert all(figure.has_interval for figure in made([*alone, *twice]).totals.values())
+    undecided = [*alone, *twice[:1], picture("e", "two", composition=4.0)]
+    assert {n: f.has_interval for n, f in made(undecided).totals.items()} == {
+        COM: True,
+        DIS: False,
+        OVERALL: False,
+    }
+
+
+def test_a_case_that_says_something_else_is_no_pair():
+    old, same = picture("a", composition=2.0), picture("b", composition=2.0)
+    new = [
+        replace(old, content="another", scores={COMPOSITION: 9.0}),
+        replace(same, scores={COMPOSITION: 3.0}),
+    ]
+    pairs = paired(average_rounds([old, same]), average_rounds(new))
+    assert (pairs.places, pairs.values[COMPOSITION].tolist()) == ([("one", "b")], [1.0])
+
+
 def test_what_no_case_was_asked_is_not_measured_and_not_0():
     found = made([picture("a", composition=5.0)])
     assert set(found.totals) == {COM}
@@ -156,7 +184,7 @@ def test_the_difference_of_an_evaluation_with_itself_is_exactly_0(pictures):
 @given(drawn_pictures())
 def test_a_difference_is_that_of_the_figures_where_both_have_all_cases(pictures):
     first = average_rounds(pictures)
-    second = Cases(places=first.places, values={m: first.values[m] * 0.5 + 1 for m in MEASURES})
+    second = replace(first, values={m: first.values[m] * 0.5 + 1 for m in MEASURES})
     found = figures(paired(first, second), RESAMPLES)
     one, two = figures(first, RESAMPLES), figures(second, RESAMPLES)
     for name, figure in found.totals.items():
@@ -210,7 +238,9 @@ def test_an_interval_holds_the_true_value_as_often_as_it_says():
     for trial in range(300):
         values = {m: np.full(len(places), np.nan) for m in MEASURES}
         values[COMPOSITION] = 10 * random.beta(4, 2, len(places))
-        found = figures(Cases(places=places, values=values), 300, trial).totals[COM]
+        found = figures(Cases(places=places, contents=[""] * len(places), values=values), 300, trial).totals[
+            COM
+        ]
         holds += found.low <= 10 * 4 / 6 <= found.high
     assert 0.91 <= holds / 300 <= 0.98
 

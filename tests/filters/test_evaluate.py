@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from evaluated_sets import PAIR, case, graded, seen, write_answers, write_drawn, write_evaluation
 from filters.benchmarks import COM, DIS, OVERALL
 from filters.checks import SCENE
-from filters.comparison import comparisons
+from filters.comparison import comparisons, sides, signed_words
 from filters.drawn_cases import undrawn
 from filters.evaluate import EvaluateConfig, EvaluateError
 from filters.evaluated import FILE, RESULT, EvaluatedError, read_evaluated
@@ -23,6 +23,7 @@ from shards.sample import Candidate, canonical_json
 from shards.selection import read_selection
 from shards.storage import Storage
 from shards.tables import read_table
+from tiny_samples import picture
 
 COMPOSED = [case(n) for n in range(4)]
 DISTINCT = [case(n, "distinction_single_cross") for n in range(10, 14)]
@@ -85,7 +86,8 @@ def test_the_same_tables_make_the_same_bytes(tmp_path):
         step = evaluated(out, COMPOSED, graded(COMPOSED))
         texts.append((step.storage.read(RESULT), step.storage.read(FILE)))
     assert texts[0] == texts[1]
-    assert json.loads(texts[0][0])["totals"] == {"COM": {"value": 10.0, "low": 10.0, "high": 10.0, "n": 4}}
+    held = {"value": 10.0, "low": 10.0, "high": 10.0, "n": 4, "fewest": 4}
+    assert json.loads(texts[0][0])["totals"] == {"COM": held}
 
 
 def test_a_change_of_what_is_computed_asks_for_a_new_version(out):
@@ -97,8 +99,9 @@ def test_a_change_of_what_is_computed_asks_for_a_new_version(out):
     ]
     step = evaluated(out, [*COMPOSED, *DISTINCT], rows)
     held = json.loads(step.storage.read(RESULT))
-    digest = hashlib.sha256(canonical_json([held["totals"], held["subtasks"]])).hexdigest()
-    assert (EvaluateConfig.VERSION, digest[:16]) == (1, "d486765ef1c833c6")
+    contents = [picture.content for picture in read_evaluated(step.storage).pictures]
+    digest = hashlib.sha256(canonical_json([held["totals"], held["subtasks"], contents])).hexdigest()
+    assert (EvaluateConfig.VERSION, digest[:16]) == (2, "8c3f0560b4f2dfa2")
 
 
 def test_rounds_of_a_case_are_averaged_first(out):
@@ -221,7 +224,9 @@ def test_a_missing_row_is_an_error_that_names_it(out):
 
 def test_scores_of_another_set_with_the_same_keys_are_refused(out):
     drawn, own = write_drawn(out, COMPOSED), write_drawn(out, COMPOSED, name="held_out", type_="pack")
-    judged, own_judged = (write_answers(out, of, graded(COMPOSED), of.manifest.name + "_j") for of in (drawn, own))
+    judged, own_judged = (
+        write_answers(out, of, graded(COMPOSED), of.manifest.name + "_j") for of in (drawn, own)
+    )
     with pytest.raises(
         EvaluateError,
         match=r"scores: expected scores of drawn-0+, got held_out_j-0+ of held_out-0+; judge the",
@@ -309,6 +314,48 @@ def test_evaluations_by_other_judges_are_not_compared(out):
     assert difference.why == "another judge or wording of prompt following, subject consistency"
 
 
+def test_a_case_that_was_changed_between_two_evaluations_is_not_compared_and_told(out):
+    (candidates,) = DISTINCT[0].subjects
+    relabelled = tuple(replace(each, is_target=not each.is_target) for each in candidates)
+    changes = {
+        "same": {},
+        "words": {"instruction": "Another one."},
+        "reference": {"references": (picture(999),)},
+        "labels": {"subjects": (relabelled,)},
+    }
+    found = {}
+    for name, change in changes.items():
+        samples = [replace(DISTINCT[0], **change), replace(DISTINCT[1], target=picture(998))]
+        of = write_drawn(out, samples, name=f"drawn_{name}")
+        rows = graded(samples) | {"target_shows": seen(samples, True, False)}
+        step = write_evaluation(out, of, write_answers(out, of, rows, f"judged_{name}"), name=name)
+        found[name] = read_evaluated(step.storage)
+    (group,) = comparisons({"base": found["same"], **found})
+    told = {each.label: (each.cases, each.changed) for each in group.differences}
+    assert told == {"same": (2, 0), "words": (1, 1), "reference": (1, 1), "labels": (1, 1)}
+    assert {each.label: each.words for each in group.differences if each.changed < 2} == {
+        "same": "2 cases of both",
+        **dict.fromkeys(
+            ("words", "reference", "labels"), "1 cases of both, 1 more say something else in each"
+        ),
+    }
+
+
+def test_a_difference_of_single_cases_is_no_finding(out):
+    samples = [case(0), case(1, "composition_multi")]
+    found = {}
+    for name, grade in (("base", 3.0), ("tuned", 3.9)):
+        of = write_drawn(out, samples, name=f"drawn_{name}")
+        step = write_evaluation(
+            out, of, write_answers(out, of, graded(samples, grade, grade), f"judged_{name}"), name=name
+        )
+        assert step.manifest.stats["figures"].startswith(f"COM {2.5 * grade:.2f}, DIS not measured")
+        found[name] = read_evaluated(step.storage)
+    (difference,) = comparisons(found)[0].differences
+    figure = difference.figures.totals[COM]
+    assert (signed_words(figure), sides([figure])) == ("+2.25", [""])
+
+
 def test_evaluations_of_other_cases_stand_apart(out):
     found = {}
     for name, samples in (("one", COMPOSED), ("two", [case(n) for n in range(20, 23)])):
@@ -320,7 +367,7 @@ def test_evaluations_of_other_cases_stand_apart(out):
 
 def test_a_directory_without_an_evaluation_is_named(out):
     of = write_drawn(out, COMPOSED)
-    with pytest.raises(EvaluatedError, match=r"evaluation\.json: expected an evaluation of schema 1"):
+    with pytest.raises(EvaluatedError, match=r"evaluation\.json: expected an evaluation of schema 2"):
         read_evaluated(of.storage)
 
 
