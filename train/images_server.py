@@ -48,6 +48,7 @@ class ImagesServer:
         self._reception = reception
         self._queue = queue
         self._say = say
+        self._limits: set[asyncio.Timeout] = set()  # of bodies that are still coming
         self.is_over = asyncio.Event()
         self.status = 0
 
@@ -78,11 +79,7 @@ class ImagesServer:
     ) -> web.Response:
         came = time.monotonic()
         with self._queue.place():
-            try:
-                async with asyncio.timeout(BODY_S):
-                    sent = await read(request)
-            except TimeoutError:
-                raise web.HTTPRequestTimeout(text=f"expected a body within {BODY_S:g} s") from None
+            sent = await self._sent(request, read)
             order = self._reception.order(sent.fields, sent.references)
             try:
                 drawn = await self._queue.draw(order)
@@ -102,6 +99,19 @@ class ImagesServer:
                 "seed": order.seed,
             }
         )
+
+    async def _sent(self, request: web.Request, read: Callable[[web.Request], Awaitable[Sent]]) -> Sent:
+        limit = asyncio.timeout(BODY_S)
+        self._limits.add(limit)
+        try:
+            async with limit:
+                return await read(request)
+        except TimeoutError:
+            if self.is_over.is_set():
+                raise ClosingError from None
+            raise web.HTTPRequestTimeout(text=f"expected a body within {BODY_S:g} s") from None
+        finally:
+            self._limits.discard(limit)
 
     @web.middleware
     async def _in_shape(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -129,12 +139,14 @@ class ImagesServer:
         self._say("".join(traceback.format_exception(error)).rstrip())
         if isinstance(error, DeviceLostError):
             self.status = LOST
-            self.is_over.set()
+            self.stop()
         return refusal(500, f"{type(error).__name__}: {error}")
 
     def stop(self) -> None:
-        """End after the step that is being made."""
+        """End after the step that is being made; nobody's body is waited for."""
         self.is_over.set()
+        for limit in self._limits:
+            limit.reschedule(asyncio.get_running_loop().time())
 
 
 def described(order: Order) -> str:

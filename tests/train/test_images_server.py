@@ -322,6 +322,23 @@ def test_an_end_abandons_what_is_drawn_and_tells_who_waits():
     served(check)
 
 
+def test_an_end_does_not_wait_for_who_is_slow_to_say_what_to_draw():
+    async def check(client, painter, queue, server):
+        async def slowly():
+            yield b"{"
+            await until(server.is_over.is_set)
+            await asyncio.sleep(30)
+
+        asked = asyncio.create_task(client.post(GENERATE, data=slowly()))
+        await until(lambda: queue.taken == 1)
+        server.stop()
+        answer = await asyncio.wait_for(asked, 5)
+        assert answer.status == 503
+        assert "one that ends" in (await answer.json())["error"]["message"]
+
+    served(check)
+
+
 def test_a_lost_device_ends_the_server_for_another_to_take_its_place():
     async def check(client, painter, queue, server):
         assert (await client.post(GENERATE, json=said_of("lost"))).status == 500
