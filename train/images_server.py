@@ -146,7 +146,8 @@ class ImagesServer:
         """End after the step that is being made; nobody's body is waited for."""
         self.is_over.set()
         for limit in self._limits:
-            limit.reschedule(asyncio.get_running_loop().time())
+            if not limit.expired():
+                limit.reschedule(asyncio.get_running_loop().time())
 
 
 def described(order: Order) -> str:
