@@ -82,11 +82,12 @@ def test_two_models_that_draw_alike_differ_by_nothing_and_are_judged_once(compar
     assert difference.cases == len(CASES)
     for figure in difference.figures.totals.values():  # the fakes draw the same for the same seed
         assert figure.value == figure.low == figure.high == 0
+        assert not figure.has_interval  # of a case a subtask
     of_cases = [each for each in judge.asked if not each.id.startswith("probe")]
     candidates = sum(len(names) for case in CASES for names in case[4] or ())
     assert len(of_cases) == ROUNDS * (2 * len(CASES) + candidates)
     page = Page((Path(out.uri) / made["page"].directory / "report.html").read_text())
-    assert "after scored − before scored 6 cases of both +0.00 +0.00…+0.00" in page.text
+    assert "after scored − before scored 6 cases of both +0.00 +0.00 +0.00 " in page.text
 
 
 @pytest.mark.ray
@@ -109,6 +110,7 @@ def test_the_demos_own_model_is_served_measured_and_held_against_the_yardstick(t
         read_evaluated(out.child(made[step].directory)) for step in ("yardstick", "drawn_scored")
     )
     assert yardstick.cases.places == scored.cases.places
+    assert yardstick.cases.contents == scored.cases.contents
     for total, figure in yardstick.figures.totals.items():  # untrained weights draw noise
         assert figure.value > scored.figures.totals[total].value, total
 
