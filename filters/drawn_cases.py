@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from filters.benchmarks import COMPOSITION, Picture
@@ -32,6 +32,8 @@ class Claims:
         contents: by key what stands for what a sample says.
         cases: of all samples of the directory.
         undrawn: cases of which nothing could be drawn.
+        undrawn_pictures: that could not be drawn of the other cases.
+        unselected_pictures: that are not evaluated, of cases of which others are.
     """
 
     by: str
@@ -39,6 +41,8 @@ class Claims:
     contents: Mapping[str, str]
     cases: frozenset[str]
     undrawn: frozenset[str]
+    undrawn_pictures: int
+    unselected_pictures: int
 
     @classmethod
     def of(cls, of: Input, by: str) -> Claims:
@@ -53,12 +57,16 @@ class Claims:
             rejects = read_rejects(directory.storage)
             rejected = [row["key"] for row in rejects if row["reason"] not in NO_CASES]
         cases = frozenset(map(case_of, held))
+        lost = cases_lost(cases, rejected)
+        seen = set(map(case_of, kept))
         return cls(
             by=by,
             kept=kept,
             contents={sample.key: _content(opened, sample) for sample in kept},
             cases=cases,
-            undrawn=frozenset(undrawn(held, rejected)),
+            undrawn=frozenset(lost) - cases,
+            undrawn_pictures=sum(case in cases for case in lost),
+            unselected_pictures=sum(case_of(sample) in seen for sample in held) - len(kept),
         )
 
     def place(self, sample: Sample) -> tuple[str, str]:
@@ -76,6 +84,8 @@ class Claims:
             undrawn=len(self.undrawn),
             unselected=len(self.cases - seen),
             unreadable=len(seen - scored),
+            undrawn_pictures=self.undrawn_pictures,
+            unselected_pictures=self.unselected_pictures,
             pictures=len(pictures),
             unreadable_pictures=unread,
         )
@@ -95,12 +105,14 @@ def _content(directory: Directory, sample: Sample) -> str:
     return content_key("case", sample.instruction, references, candidates)
 
 
-def undrawn(held: Iterable[Sample], rejected: Iterable[str]) -> set[str]:
-    """Cases of which no round became a sample.
+def cases_lost(drawn: Set[str], rejected: Sequence[str]) -> list[str]:
+    """The case of each picture that was rejected.
 
     A round's key is that of its case with `-r` and its number behind it; a case's key may end so by itself.
+
+    >>> cases_lost({"fox"}, ["fox-r1", "cat", "cat-r1", "hen-r1"])
+    ['fox', 'cat', 'cat', 'hen-r1']
     """
-    drawn = set(map(case_of, held))
-    lost = set(rejected)
-    firsts = {ROUND.sub("", key) if ROUND.sub("", key) in drawn | lost else key for key in lost}
-    return firsts - drawn
+    known = drawn | set(rejected)
+    firsts = [ROUND.sub("", key) for key in rejected]
+    return [first if first in known else key for first, key in zip(firsts, rejected, strict=True)]

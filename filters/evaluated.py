@@ -45,6 +45,8 @@ class Coverage:
         undrawn: without a picture, as none could be drawn.
         unselected: without a picture, as a selection left it out.
         unreadable: of which no picture's answers could be read.
+        undrawn_pictures: that could not be drawn, of cases that have others.
+        unselected_pictures: that a selection left out, of cases that have others.
         pictures: of the others and these.
         unreadable_pictures: with an answer that could not be read.
     """
@@ -54,6 +56,8 @@ class Coverage:
     undrawn: int = 0
     unselected: int = 0
     unreadable: int = 0
+    undrawn_pictures: int = 0
+    unselected_pictures: int = 0
     pictures: int = 0
     unreadable_pictures: int = 0
 
@@ -70,6 +74,8 @@ class Coverage:
             "not drawn": self.undrawn,
             "not selected": self.unselected,
             "unreadable": self.unreadable,
+            "more pictures not drawn": self.undrawn_pictures,
+            "more pictures not selected": self.unselected_pictures,
         }
         lacking = ", ".join(f"{count:,} {cause}" for cause, count in causes.items() if count)
         if self.unreadable_pictures > self.unreadable:  # of cases that have others, or a half that was read

@@ -12,7 +12,7 @@ from evaluated_sets import PAIR, case, graded, seen, write_answers, write_drawn,
 from filters.benchmarks import COM, DIS, OVERALL
 from filters.checks import SCENE
 from filters.comparison import comparisons, sides, signed_words
-from filters.drawn_cases import undrawn
+from filters.drawn_cases import cases_lost
 from filters.evaluate import EvaluateConfig, EvaluateError
 from filters.evaluated import FILE, RESULT, EvaluatedError, read_evaluated
 from filters.scored import SelectError
@@ -144,8 +144,9 @@ def test_cases_that_were_not_drawn_are_told_and_in_no_mean(out):
     samples = [case(0), case(1), case(2, round_=1)]
     lost = ["case-002", "case-001-r1", "case-003", "case-003-r1", "case-003-r2"]
     step = evaluated(out, samples, graded(samples), rejected=lost)
-    assert read_evaluated(step.storage).coverage.words == "3 of 4 cases (1 not drawn)"
-    assert "3 of 4 cases (1 not drawn)" in step.manifest.stats["figures"]
+    told = "3 of 4 cases (1 not drawn, 2 more pictures not drawn)"
+    assert read_evaluated(step.storage).coverage.words == told
+    assert told in step.manifest.stats["figures"]
 
 
 def test_what_another_step_rejected_was_no_case(out):
@@ -154,8 +155,8 @@ def test_what_another_step_rejected_was_no_case(out):
 
 
 def test_a_key_that_ends_like_a_round_is_a_case_of_its_own():
-    assert undrawn([], ["fox-r1", "fox-r1-r1", "fox-r1-r2"]) == {"fox-r1"}
-    assert undrawn([case(3)], ["case-003-r1"]) == set()
+    assert set(cases_lost(set(), ["fox-r1", "fox-r1-r1", "fox-r1-r2"])) == {"fox-r1"}
+    assert cases_lost({"fox-r1", "hen"}, ["fox-r1-r2", "hen-r1"]) == ["fox-r1", "hen"]
 
 
 def test_the_samples_of_a_set_are_its_own_yardstick(out):
@@ -279,6 +280,30 @@ def test_a_selection_is_evaluated_alone_and_the_rest_is_told(out):
     step = write_evaluation(out, kept, judged)
     assert values(step) == {COM: 10}
     assert read_evaluated(step.storage).coverage.words == "3 of 4 cases (1 not selected)"
+
+
+def test_the_best_of_several_rounds_are_not_shown_as_all_of_them(out):
+    samples = [case(n, round_=round_) for n in range(3) for round_ in range(3)]
+    of = write_drawn(out, samples, rejected=["case-000-r3"])
+    rows = graded(samples)
+    for number, row in enumerate(rows["consistency"]):
+        row["expected"] = float(number % 3 + (number > 2))
+    judged = write_answers(out, of, rows)
+    config = SelectConfig(min_scores={"consistency": 2})
+    chosen = out.child("kept-000000000000")
+    config.make({"input": [of], "scores": [judged]}, chosen)
+    kept = finish(
+        chosen,
+        {
+            "name": "kept",
+            "type": "select",
+            "kind": "selection",
+            "parents": {"input": [of.manifest.directory]},
+        },
+    )
+    told = read_evaluated(write_evaluation(out, kept, judged).storage).coverage
+    assert (told.pictures, told.unselected, told.unselected_pictures) == (5, 0, 4)
+    assert told.words == "3 of 3 cases (1 more pictures not drawn, 4 more pictures not selected)"
 
 
 def test_its_tables_are_decided_over_as_others_are(out):
