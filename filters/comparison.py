@@ -122,7 +122,7 @@ def comparisons(evaluations: Mapping[str, Evaluated]) -> list[Comparison]:
 
 
 def _shares_cases(one: Evaluated, two: Evaluated) -> bool:
-    return one.by == two.by and bool(set(one.cases.places) & set(two.cases.places))
+    return one.by == two.by and bool(paired(one.cases, two.cases).places)
 
 
 def signed_words(figure: Figure) -> str:

@@ -383,11 +383,12 @@ def test_a_difference_of_single_cases_is_no_finding(out):
 
 def test_evaluations_of_other_cases_stand_apart(out):
     found = {}
-    for name, samples in (("one", COMPOSED), ("two", [case(n) for n in range(20, 23)])):
+    renamed = [replace(s, instruction="Another benchmark's, which counts its cases alike.") for s in COMPOSED]
+    for name, samples in (("one", COMPOSED), ("two", [case(n) for n in range(20, 23)]), ("three", renamed)):
         of = write_drawn(out, samples, name=f"drawn_{name}")
         judged = write_answers(out, of, graded(samples), f"judged_{name}")
         found[name] = read_evaluated(write_evaluation(out, of, judged, name=name).storage)
-    assert [list(group.evaluations) for group in comparisons(found)] == [["one"], ["two"]]
+    assert [list(group.evaluations) for group in comparisons(found)] == [["one"], ["two"], ["three"]]
 
 
 def test_a_directory_without_an_evaluation_is_named(out):
