@@ -36,7 +36,7 @@ def case(number, task="composition_single", round_=0, subjects=None, **provenanc
     )
 
 
-def write_drawn(out, samples, name="drawn", rejected=(), type_="draw"):
+def write_drawn(out, samples, name="drawn", rejected=(), type_="draw", reason="refused"):
     storage = out.child(f"{name}-{HASH}")
     with storage.scratch() as path:
         with TarWriter(path) as writer:
@@ -45,7 +45,7 @@ def write_drawn(out, samples, name="drawn", rejected=(), type_="draw"):
     with storage.scratch() as path:
         write_index(rows, path)
         storage.publish(path, "index/00000.parquet")
-    lost = [{"key": key, "stage": name, "reason": "refused", "detail": ""} for key in rejected]
+    lost = [{"key": key, "stage": name, "reason": reason, "detail": ""} for key in rejected]
     with storage.scratch() as path:
         pq.write_table(REJECT_SCHEMA.empty_table().from_pylist(lost, schema=REJECT_SCHEMA), path)
         storage.publish(path, "rejects.parquet")
@@ -53,7 +53,7 @@ def write_drawn(out, samples, name="drawn", rejected=(), type_="draw"):
         planned=len(samples) + len(lost),
         made=len(samples),
         failed=len(lost),
-        reasons={"refused": len(lost)} if lost else {},
+        reasons={reason: len(lost)} if lost else {},
     )
     return finish(storage, {"name": name, "type": type_, "kind": "samples", "books": books})
 

@@ -12,12 +12,10 @@ from evaluated_sets import PAIR, case, graded, seen, write_answers, write_drawn,
 from filters.benchmarks import COM, DIS, OVERALL
 from filters.checks import SCENE
 from filters.comparison import comparisons, sides, signed_words
-from filters.drawn_cases import cases_lost
 from filters.evaluate import EvaluateConfig, EvaluateError
 from filters.evaluated import FILE, RESULT, EvaluatedError, read_evaluated
 from filters.scored import SelectError
 from filters.select import SelectConfig
-from reported_line import finish
 from shards.manifest import verify
 from shards.sample import Candidate, canonical_json
 from shards.selection import read_selection
@@ -104,6 +102,16 @@ def test_a_change_of_what_is_computed_asks_for_a_new_version(out):
     assert (EvaluateConfig.VERSION, digest[:16]) == (2, "8c3f0560b4f2dfa2")
 
 
+def test_the_order_of_the_samples_in_their_shards_changes_no_byte(tmp_path):
+    texts = set()
+    for name, order in (("one", 1), ("two", -1)):
+        out = Storage(str(tmp_path / name))
+        step = evaluated(out, COMPOSED[::order], graded(COMPOSED))
+        tables = step.storage.read("scores/composition.parquet")
+        texts.add((step.storage.read(RESULT), step.storage.read(FILE), tables))
+    assert len(texts) == 1
+
+
 def test_rounds_of_a_case_are_averaged_first(out):
     samples = [case(0), case(1), case(1, round_=1), case(1, round_=2)]
     rows = graded(samples, following=4, consistency=4)
@@ -138,25 +146,6 @@ def test_a_scene_is_no_candidate_whoever_was_asked_about_it(out):
             rows["target_shows"] = rows["target_shows"][:2]
         told[name] = values(evaluated(out.child(name), samples, rows))
     assert told["all"] == told["verified"] == {COM: 10, DIS: 10, OVERALL: 10}
-
-
-def test_cases_that_were_not_drawn_are_told_and_in_no_mean(out):
-    samples = [case(0), case(1), case(2, round_=1)]
-    lost = ["case-002", "case-001-r1", "case-003", "case-003-r1", "case-003-r2"]
-    step = evaluated(out, samples, graded(samples), rejected=lost)
-    told = "3 of 4 cases (1 not drawn, 2 more pictures not drawn)"
-    assert read_evaluated(step.storage).coverage.words == told
-    assert told in step.manifest.stats["figures"]
-
-
-def test_what_another_step_rejected_was_no_case(out):
-    step = evaluated(out, COMPOSED, graded(COMPOSED), rejected=["x-1"], type_="multi_candidate")
-    assert read_evaluated(step.storage).coverage.words == "4 of 4 cases"
-
-
-def test_a_key_that_ends_like_a_round_is_a_case_of_its_own():
-    assert set(cases_lost(set(), ["fox-r1", "fox-r1-r1", "fox-r1-r2"])) == {"fox-r1"}
-    assert cases_lost({"fox-r1", "hen"}, ["fox-r1-r2", "hen-r1"]) == ["fox-r1", "hen"]
 
 
 def test_the_samples_of_a_set_are_its_own_yardstick(out):
@@ -258,52 +247,6 @@ def test_a_set_of_nothing_has_no_figures(out):
     of = write_drawn(out, [], rejected=["case-000"])
     step = write_evaluation(out, of, write_answers(out, of, {}))
     assert step.manifest.stats["figures"].endswith("Overall not measured; 0 of 1 cases (1 not drawn)")
-
-
-def test_a_selection_is_evaluated_alone_and_the_rest_is_told(out):
-    of = write_drawn(out, COMPOSED)
-    rows = graded(COMPOSED)
-    rows["consistency"][0]["expected"] = 0.0
-    judged = write_answers(out, of, rows)
-    config = SelectConfig(min_scores={"consistency": 1})
-    chosen = out.child("kept-000000000000")
-    config.make({"input": [of], "scores": [judged]}, chosen)
-    kept = finish(
-        chosen,
-        {
-            "name": "kept",
-            "type": "select",
-            "kind": "selection",
-            "parents": {"input": [of.manifest.directory]},
-        },
-    )
-    step = write_evaluation(out, kept, judged)
-    assert values(step) == {COM: 10}
-    assert read_evaluated(step.storage).coverage.words == "3 of 4 cases (1 not selected)"
-
-
-def test_the_best_of_several_rounds_are_not_shown_as_all_of_them(out):
-    samples = [case(n, round_=round_) for n in range(3) for round_ in range(3)]
-    of = write_drawn(out, samples, rejected=["case-000-r3"])
-    rows = graded(samples)
-    for number, row in enumerate(rows["consistency"]):
-        row["expected"] = float(number % 3 + (number > 2))
-    judged = write_answers(out, of, rows)
-    config = SelectConfig(min_scores={"consistency": 2})
-    chosen = out.child("kept-000000000000")
-    config.make({"input": [of], "scores": [judged]}, chosen)
-    kept = finish(
-        chosen,
-        {
-            "name": "kept",
-            "type": "select",
-            "kind": "selection",
-            "parents": {"input": [of.manifest.directory]},
-        },
-    )
-    told = read_evaluated(write_evaluation(out, kept, judged).storage).coverage
-    assert (told.pictures, told.unselected, told.unselected_pictures) == (5, 0, 4)
-    assert told.words == "3 of 3 cases (1 more pictures not drawn, 4 more pictures not selected)"
 
 
 def test_its_tables_are_decided_over_as_others_are(out):
