@@ -138,9 +138,10 @@ def signed_words(figure: Figure) -> str:
 def sides(found: Sequence[Figure | None]) -> list[str]:
     """Of differences "good", "bad", or "" where the interval holds 0 or there is none.
 
-    >>> clear, unclear = (Figure(value=1, low=low, high=2, n=9, fewest=4) for low in (0.5, -1))
-    >>> sides([clear, unclear, None])
+    >>> sides([Figure(value=1, low=low, high=2, n=9, fewest=4) for low in (0.5, 0, -1)])
     ['good', '', '']
+    >>> sides([Figure(value=-1, low=-2, high=high, n=9, fewest=4) for high in (-0.5, 0)] + [None])
+    ['bad', '', '']
     """
     return [_side(figure) if figure and figure.has_interval else "" for figure in found]
 

@@ -11,7 +11,19 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from filters.benchmarks import MEASURES, TOTALS, Cases, Figure, Figures, Picture, average_rounds
+from filters.benchmarks import (
+    COM,
+    COMPOSITION,
+    DIS,
+    MEASURES,
+    SHOWN,
+    TOTALS,
+    Cases,
+    Figure,
+    Figures,
+    Picture,
+    average_rounds,
+)
 from shards.sample import Json
 from shards.storage import Storage, StorageError
 
@@ -114,7 +126,18 @@ class Evaluated:
     def words(self) -> str:
         """The figures in one line."""
         told = [f"{name} {figure_words(self.figures.totals.get(name))}" for name in TOTALS]
-        return f"{', '.join(told)}; {self.coverage.words}"
+        return f"{', '.join(told)}; {self.behind}"
+
+    @property
+    def behind(self) -> str:
+        """What the figures rest on: a subtask of which nothing was scored is in no total."""
+        subtasks = self.figures.subtasks.values()
+        counts = {
+            total: sum(measure in held for held in subtasks)
+            for total, measure in ((COM, COMPOSITION), (DIS, SHOWN))
+        }
+        told = ", ".join(f"{count:,} in {total}" for total, count in counts.items() if count)
+        return f"{self.coverage.words}; subtasks: {told}" if told else self.coverage.words
 
 
 def figure_words(figure: Figure | None) -> str:

@@ -27,7 +27,7 @@ def evaluate(
     for found in comparisons(find_evaluations(directories)):
         console.print(comparison_table(found))
         for label, evaluated in found.evaluations.items():
-            console.print(f"{label}: {evaluated.coverage.words}", highlight=False, soft_wrap=True)
+            console.print(f"{label}: {evaluated.behind}", highlight=False, soft_wrap=True)
         for difference in found.differences:
             told = f"{difference.label} less {difference.against}: {difference.words}"
             console.print(told, highlight=False, soft_wrap=True)

@@ -51,7 +51,7 @@ def test_the_page_has_the_figures_of_the_files(out):
         "distinction single cross",
     ]
     found = row(page, "tuned")
-    assert found[0] == "tuned6 of 7 cases (1 not drawn)"
+    assert found[0] == "tuned6 of 7 cases (1 not drawn); subtasks: 2 in COM, 1 in DIS"
     assert found[1] == cell(step, "Overall")
     assert found[2] == cell(step, "COM")
     assert found[3] == f"{cell(step, 'DIS')}n = 3"

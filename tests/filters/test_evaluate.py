@@ -49,7 +49,7 @@ def test_answers_of_0_to_4_are_scores_of_0_to_10(out):
     assert {(row["expected"], row["status"], row["label_mass"]) for row in table} == {(6.0, "ok", 0.875)}
     assert values(step) == {COM: 6.0}
     assert step.manifest.stats["figures"] == (
-        "COM 6.00 (6.00–6.00), DIS not measured, Overall not measured; 4 of 4 cases"
+        "COM 6.00 (6.00–6.00), DIS not measured, Overall not measured; 4 of 4 cases; subtasks: 1 in COM"
     )
 
 
@@ -67,6 +67,16 @@ def test_both_halves_are_of_all_subtasks_and_of_those_that_list_other_candidates
     found = read_evaluated(step.storage)
     assert found.figures.subtasks["distinction_single_cross"]["recall"].value == 10
     assert {p.shown for p in found.pictures} == {(), (True, True)}
+
+
+def test_a_figure_says_of_how_many_subtasks_it_is(out):
+    samples = [case(0), case(1, "composition_multi"), *DISTINCT]
+    rows = graded(samples) | {"target_shows": seen(DISTINCT, True, False)}
+    rows["consistency"][1] |= {"status": "error", "expected": None, "mode": None}
+    step = evaluated(out, samples, rows, tolerate_unreadable=0.2)
+    told = read_evaluated(step.storage).behind
+    assert told == "5 of 6 cases (1 unreadable); subtasks: 2 in COM, 1 in DIS"
+    assert step.manifest.stats["figures"].endswith(told)
 
 
 def test_the_directory_holds_what_its_manifest_says(out):
