@@ -133,7 +133,7 @@ def test_a_run_ends_with_the_figures(made):
     (line,) = [line for line in told.splitlines() if line.startswith("scored: ")]
     assert "COM " in line
     count = manifests["multi"].books.made
-    assert line.endswith(f"; {count} of {count} cases")
+    assert line.endswith(f"; {count} of {count} cases; subtasks: 3 in COM, 3 in DIS")
 
 
 def test_the_command_shows_finished_evaluations_side_by_side(made):
