@@ -350,6 +350,15 @@ def test_a_directory_without_an_evaluation_is_named(out):
         read_evaluated(of.storage)
 
 
+def test_an_evaluation_of_another_version_is_refused_with_the_way_out(out):
+    step = evaluated(out, COMPOSED, graded(COMPOSED))
+    held = json.loads(step.storage.read(RESULT)) | {"schema": 1}
+    step.storage.delete(RESULT)
+    step.storage.write(RESULT, json.dumps(held).encode())
+    with pytest.raises(EvaluatedError, match="got schema 1; delete the directory to make it again"):
+        read_evaluated(step.storage)
+
+
 def test_what_is_read_again_is_what_was_written(out):
     rows = graded(DISTINCT) | {"target_shows": seen(DISTINCT, True, True)}
     found = read_evaluated(evaluated(out, DISTINCT, rows, by="case", seed=5).storage)
