@@ -189,6 +189,7 @@ def test_what_cannot_be_answered_is_refused_as_the_api_says_it(path, sent, statu
         error = (await answer.json())["error"]
         assert (answer.status, error["param"]) == (status, field)
         assert words in error["message"]
+        assert error["code"] == ("model_not_found" if field == "model" else None)
         assert error["type"] == ("server_error" if status == 500 else "invalid_request_error")
         assert (await client.post(GENERATE, json=said_of("after"))).status == 200
         assert not server.is_over.is_set()
@@ -265,7 +266,9 @@ def test_pictures_are_drawn_one_at_a_time_in_the_order_they_came_and_no_more_tha
         refused = await client.post(EDIT, data=form("fourth", picture()))
         assert refused.status == 429
         assert int(refused.headers["Retry-After"]) >= 1
-        assert "at most 3 pictures at once" in (await refused.json())["error"]["message"]
+        error = (await refused.json())["error"]
+        assert "at most 3 pictures at once" in error["message"]
+        assert (error["type"], error["code"]) == ("server_error", "rate_limit_exceeded")
         painter.released.set()
         assert [(await each).status for each in asked] == [200, 200, 200]
         assert painter.drawn == ["hold", "second", "third"]
