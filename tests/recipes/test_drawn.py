@@ -270,6 +270,14 @@ def test_scores_of_a_set_are_not_taken_for_those_of_what_was_drawn_for_it(tmp_pa
     )
 
 
+def test_a_set_that_is_made_of_itself_is_told_and_looked_through_once(tmp_path):
+    text = MEASURED.format(judged="some", of="some").replace("input: drawn, share", "input: packed, share")
+    text += "  packed: {step: split, input: some, share: 0.5, part: rest}\n"
+    text += "  trained: {step: train, stages: [stage1_base], base: some}\n"
+    (error,) = errors_of(tmp_path, text)
+    assert "steps: expected no cycle, got " in error
+
+
 def test_a_trainer_that_is_given_a_benchmark_s_directory_refuses_it(undisturbed):
     path, made, _ = undisturbed
     source = Source(str(path.parent / "out" / made["bench"].directory))
