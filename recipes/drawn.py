@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from recipes.schema import Recipe, Step
 
-TRAIN, DRAW, BENCHMARK, EVALUATE = "train", "draw", "draw_benchmark", "evaluate"
+TRAIN, SELECT, EVALUATE = "train", "select", "evaluate"
+DRAW, BENCHMARK = "draw", "draw_benchmark"
 
 
 def benchmarks_trained_on(step: Step, steps: Mapping[str, Step]) -> Iterator[str]:
@@ -31,15 +32,25 @@ def cautions(recipe: Recipe) -> Iterator[str]:
 
 
 def scored_elsewhere(step: Step, steps: Mapping[str, Step]) -> Iterator[str]:
-    """Scores of another set than is evaluated, told before they are paid: drawn samples have its keys."""
-    if step.type != EVALUATE:
+    """Scores of other pictures, told before they are paid: what is drawn for a set has the set's keys.
+
+    A selection may read scores of what its samples were copied from, as long as they are the same pictures.
+    """
+    if step.type not in (EVALUATE, SELECT):
         return
     wanted = _samples_of(next(iter(step.inputs.get("input", ())), ""), steps)
     for name in step.inputs.get("scores", ()):
         found = _samples_of(name, steps)
-        if found and wanted and found != wanted:
+        if not found or not wanted or found == wanted:
+            continue
+        if step.type == EVALUATE or _drawn_by(found, steps) != _drawn_by(wanted, steps):
             told = f"expected scores of {wanted!r}, got {name!r}, of {found!r}"
-            yield f"scores: {told}; judge what is evaluated"
+            yield f"scores: {told}; judge what is {'evaluated' if step.type == EVALUATE else 'selected from'}"
+
+
+def _drawn_by(name: str, steps: Mapping[str, Step]) -> set[str]:
+    """The steps whose models drew some of a set's pictures anew."""
+    return {source for source in _sources(name, steps) if steps[source].type in (DRAW, BENCHMARK)}
 
 
 def _samples_of(name: str, steps: Mapping[str, Step]) -> str | None:

@@ -270,6 +270,18 @@ def test_scores_of_a_set_are_not_taken_for_those_of_what_was_drawn_for_it(tmp_pa
     )
 
 
+def test_a_selection_takes_scores_of_the_same_pictures_alone(tmp_path):
+    text = MEASURED.format(judged="base", of="base").replace("scored: {step: evaluate", "best: {step: select")
+    text = text.replace("scores: judged}", "scores: judged, min_scores: {consistency: 2}}")
+    assert "best" in load_recipe(written(tmp_path, text)).steps
+    (error,) = errors_of(tmp_path, text.replace("select, input: base", "select, input: drawn"))
+    told = "expected scores of 'drawn', got 'judged', of 'base'; judge what is selected from"
+    assert error.endswith(f"steps.best: scores: {told}")
+    copied = text.replace("select, input: base", "select, input: mixed")
+    copied += "  mixed: {step: mix, input: [base], samples: 3}\n"
+    assert "best" in load_recipe(written(tmp_path, copied)).steps
+
+
 def test_a_set_that_is_made_of_itself_is_told_and_looked_through_once(tmp_path):
     text = MEASURED.format(judged="some", of="some").replace("input: drawn, share", "input: packed, share")
     text += "  packed: {step: split, input: some, share: 0.5, part: rest}\n"
