@@ -21,7 +21,7 @@ from datagen.unusable import UnusableError
 from shards.plan import Refused
 from shards.sample import Json
 
-ROWS = 8  # read at once: a row may hold five pictures
+ROWS = 2  # read at once: a row may hold five pictures, and what a few rows take stays in reach
 METADATA_ROWS = 1024
 BUFFER_BYTES = 1 << 20
 MAX_PAGE_BYTES = 1 << 30

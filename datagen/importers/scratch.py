@@ -182,8 +182,8 @@ def _copy(entries: Iterator[Entry], wanted: InArchive, tar: Any, spilt: _Spill) 
             continue
         data = b"" if entry.fault else entry.read()  # first: it may break off
         spilt.add(rows, entry, fit, len(data))
-        spilt.offset += tar.write(header(f"{len(spilt):08d}.image.bin", len(data)) + data)
-        spilt.offset += tar.write(bytes(-len(data) % BLOCK))
+        for part in (header(f"{len(spilt):08d}.image.bin", len(data)), data, bytes(-len(data) % BLOCK)):
+            spilt.offset += tar.write(part)
 
 
 class _Summary(NamedTuple):
