@@ -2,6 +2,8 @@
 
 import io
 import struct
+import subprocess
+import sys
 import zlib
 
 import pytest
@@ -138,3 +140,21 @@ def test_as_many_pixels_as_are_allowed_are_read_and_not_one_row_more():
 def test_no_pixels_are_read_for_the_facts():
     whole = fake_image(0, "a", "target", 64)
     assert image_facts(EncodedImage(whole.data[:400], whole.extension)) == ImageFacts(64, 64)
+
+
+FAULTS = """
+import resource
+import shards.image
+
+def faults():
+    began = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    held = [b"".join((bytes(400_000), b"x")) for _ in range(20)]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - began
+
+print([faults() for _ in range(4)][-1])
+"""
+
+
+def test_pictures_that_are_let_go_leave_their_memory_to_the_next_ones():
+    ended = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True)
+    assert int(ended.stdout) < 200  # of 2,000 pages
