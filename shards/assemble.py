@@ -114,7 +114,7 @@ def _write_samples(
 ) -> tuple[list[str], dict[str, FileRecord]]:
     tar, index = f"shards/{shard_name(shard)}.tar", f"index/{shard_name(shard)}.parquet"
     with storage.scratch() as path:
-        with TarWriter(path) as writer:
+        with TarWriter(path, storage.start_writing) as writer:
             rows = [write_packed(writer, _packed(entry)) for entry in entries]
         files = {tar: FileRecord(path.stat().st_size, f"members:{writer.digest}")}
         storage.publish(path, tar)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -17,6 +18,7 @@ from pyarrow import fs
 
 UPLOAD_BYTES = 8 << 20
 EVEN_BYTES = 1 << 10
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # errors of a disk, which do not say where
 SCRATCH = ".tmp"  # folder of files that are not whole yet, in each folder that is written into
 
 
@@ -169,10 +171,20 @@ class Storage:
         try:
             yield path
         except OSError as error:
-            error.add_note(f"while writing into {self.uri}")  # a full disk's own error does not say where
+            if error.errno in DISK:  # others may be of whoever makes what is written
+                error.add_note(f"while writing into {self.uri}")
             raise
         finally:
             path.unlink(missing_ok=True)
+
+    def start_writing(self, path: Path, start: int, stop: int) -> None:
+        """Have the disk begin with bytes that a scratch file just got: `publish` then waits less for it.
+
+        Linux starts to write fresh pages when told that they are not needed, and keeps them until it has.
+        """
+        if self.is_local and hasattr(os, "posix_fadvise"):
+            with path.open("rb", buffering=0) as file:
+                os.posix_fadvise(file.fileno(), start, stop - start, os.POSIX_FADV_DONTNEED)
 
     def publish(self, path: Path, name: str, *, is_durable: bool = True) -> None:
         """Move a finished local file to its final name, whole or not at all.

@@ -2,8 +2,10 @@
 
 import pickle
 
-from fake_run import run_step
+from fake_run import prepared, run_step
+from shards.slices import MakeSlice
 from shards.storage import Storage
+from shards.worker import Worker
 
 PIXELS = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF")
 MOST_BYTES = 4_000  # of one task's result
@@ -44,3 +46,19 @@ def test_no_pixels_pass_through_the_driver(disk, engine, make_config, monkeypatc
     assert all(len(said) < MOST_BYTES for said in overheard.heard)
     assert not [said for said in overheard.heard if any(magic in said for magic in PIXELS)]
     assert not [name for name in opened if name.endswith((".tar", ".arrow"))]
+
+
+def test_what_a_worker_made_is_in_its_slice_before_the_slice_is_whole(disk, make_config, monkeypatch):
+    """A slice of photographs would else be in memory whole."""
+    config = make_config(count=8, side_px=700)
+    storage, job = prepared(disk, config)
+    sizes = []
+    start_writing = Storage.start_writing
+    monkeypatch.setattr(
+        Storage, "start_writing", lambda *told: (sizes.append(told[1].stat().st_size), start_writing(*told))
+    )
+    receipt = MakeSlice(job=job, shard=0, start=0, stop=8)(Worker())
+    assert receipt.made == 8
+    assert sizes == sorted(set(sizes))
+    assert len(sizes) > 3
+    assert storage.size(f"work/slices/{receipt.name}.arrow") >= sizes[-1]

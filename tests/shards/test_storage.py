@@ -1,5 +1,6 @@
 """Files on a disk and on an S3 server: whole under their names or not there at all."""
 
+import errno
 import os
 import pickle
 import subprocess
@@ -226,3 +227,19 @@ def test_what_is_written_again_keeps_its_size_within_a_kilobyte(storage):
         storage.write_again("status.json", text)
         assert storage.size("status.json") == size
         assert storage.read("status.json").rstrip() == text
+
+
+def test_a_disks_own_error_says_where_and_no_other_is_blamed_on_the_disk(disk):
+    for error, notes in ((OSError(errno.ENOSPC, "full"), 1), (ConnectionResetError(104, "gone"), 0)):
+        with pytest.raises(OSError) as told, disk.scratch():  # noqa: PT011, the note is what matters
+            raise error
+        assert len(getattr(told.value, "__notes__", [])) == notes
+
+
+def test_what_the_disk_was_told_to_begin_with_is_still_read(disk):
+    with disk.scratch() as path:
+        path.write_bytes(b"x" * 100_000)
+        disk.start_writing(path, 0, 50_000)
+        disk.start_writing(path, 50_000, 100_000)
+        disk.publish(path, "a")
+    assert disk.read("a") == b"x" * 100_000

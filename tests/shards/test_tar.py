@@ -280,3 +280,18 @@ def test_a_shard_is_never_written_over_another(path):
     write(path, [])
     with pytest.raises(FileExistsError):
         TarWriter(path)
+
+
+def test_each_byte_of_a_shard_is_told_of_once_when_it_is_in_the_file(path):
+    told = []
+
+    def flushed(file, start, stop):
+        assert file.stat().st_size == stop
+        told.append((start, stop))
+
+    with TarWriter(path, flushed) as writer:
+        for number in range(6):
+            writer.add(f"a.ref{number}.jpg", bytes(700_000))
+    assert len(told) > 2
+    assert [start for start, _ in told] == [0, *(stop for _, stop in told[:-1])]
+    assert told[-1][1] == path.stat().st_size
