@@ -282,8 +282,8 @@ def test_a_shard_is_never_written_over_another(path):
         TarWriter(path)
 
 
-def test_each_byte_of_a_shard_is_told_of_once_when_it_is_in_the_file(path):
-    told = []
+def test_each_byte_of_a_shard_is_told_of_once_when_it_is_in_the_file(tmp_path):
+    path, told = tmp_path / "a.tar", []
 
     def flushed(file, start, stop):
         assert file.stat().st_size == stop
