@@ -60,11 +60,13 @@ def main_check(path: Path, changes: Mapping[str, Any] | None = None) -> tuple[Tr
     from train.forecast import forecasts
     from train.pretrained import write_tiny
 
-    if settings.base != TINY_BASE:
-        return settings, forecasts(settings, Path(settings.base))
     with TemporaryDirectory() as folder:
-        write_tiny(Path(folder), settings.seed)
-        return settings, forecasts(settings, Path(folder))
+        # Counts of tokens are kept for the run, but a check makes no folder of its own.
+        looked = settings if Path(settings.out).exists() else settings.model_copy(update={"out": folder})
+        base = Path(folder) / TINY_BASE if settings.base == TINY_BASE else Path(settings.base)
+        if settings.base == TINY_BASE:
+            write_tiny(base, settings.seed)
+        return settings, forecasts(looked, base)
 
 
 def check_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> TrainSettings:

@@ -129,5 +129,6 @@ def test_the_command_prints_a_line_a_stage(data, tmp_path):
     assert takes.split()[1:4] == ["1,506,352", "of", "1,629,424"]
     assert "Calculated, not measured." in done.stdout
     assert "\ndisk: " in done.stdout
+    assert not (tmp_path / "out").exists(), "a check leaves nothing"
     refused = bakery(tmp_path, "check", str(path), "--limit", "3")
     assert "expected no --out, --limit or --sample with a recipe of training" in refused.stderr
