@@ -82,13 +82,18 @@ def _space(out: Storage) -> Iterator[Finding]:
         with suppress(OSError):
             folder.rmdir()
     if out.is_local:
-        free = shutil.disk_usage(next(path for path in _above(out) if path.is_dir())).free
+        free = free_bytes(out)
         yield Finding(free > FREE_BYTES, f"{free / 1e9:.1f} GB free in {out.uri} (5 GB or more is well)")
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     cores = os.cpu_count() or 1
     yield Finding(
         memory / cores > 1 << 30, f"{cores} cores, {memory / 1e9:.1f} GB of memory (1 GB a worker is well)"
     )
+
+
+def free_bytes(out: Storage) -> int:
+    """What is free where an output on a disk is, or will be made."""
+    return shutil.disk_usage(next(path for path in _above(out) if path.is_dir())).free
 
 
 def _above(out: Storage) -> list[Path]:

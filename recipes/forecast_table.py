@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
-from shards.storage import size_words
+from recipes.doctor import free_bytes
+from shards.storage import Storage, size_words
 from train.flops import PEAKS
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ def print_forecasts(console: Console, settings: TrainSettings, found: Sequence[F
     console.print(_table(READS, [_reads(one) for one in found]))
     console.print()
     console.print(_table(TAKES, [_takes(one, settings.ranks) for one in found]))
-    need, free = disk_bytes(settings, found), _free(Path(settings.out))
+    need, free = disk_bytes(settings, found), free_bytes(Storage(settings.out))
     meaning = MEANING.format(ranks=settings.ranks, share=SHARE)
     disk = (
         f"{'look at' if need > free else 'disk:'} {settings.out}: it grows to {size_words(need)} (models, "
@@ -96,9 +95,3 @@ def hour_words(hours: float) -> str:
     ('26.9', '< 0.1')
     """
     return f"{hours:.1f}" if hours >= 0.1 else "< 0.1"
-
-
-def _free(folder: Path) -> int:
-    """Bytes that are free where a folder is, or will be made."""
-    there = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
-    return shutil.disk_usage(there).free

@@ -14,6 +14,7 @@ from train.config_files import OWN_FILE
 from train.parallel import World
 from train.run import prepare, run_stages
 from train.settings import TINY_BASE, TrainSettings
+from train.shared_folder import is_seen
 
 RESTARTS = 3  # of all workers, one after the other, that come no further than the last checkpoint
 
@@ -58,7 +59,7 @@ def launch_ray(settings: TrainSettings) -> int:
         run_config=RunConfig(name="train", storage_path=str(out / ".ray")),
     )
     while_it_comes_further(trainer.fit, lambda: how_far(out, settings.stages), TrainingFailedError)
-    return 0 if (out / settings.stages[-1] / "model" / OWN_FILE).exists() else 3
+    return 0 if is_seen(out / settings.stages[-1] / "model" / OWN_FILE) else 3
 
 
 def while_it_comes_further(

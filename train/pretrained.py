@@ -51,19 +51,14 @@ def autoencoder_shapes(config: ModelConfig) -> dict[str, Shape]:
 
 def weight_problems(directory: Path, config: ModelConfig) -> Iterator[str]:
     """What the files' headers tell that is wrong with a model's weights; no weight is read."""
-    encoder = autoencoder_shapes(config)
-    try:
-        file = weight_file(directory)
-        check_shapes(str(file), state_shapes(build_meta(config)), file_shapes(file))
-    except WeightsError as error:
-        yield str(error)
-    try:
-        if encoder:
-            check_shapes(
-                str(directory / AUTOENCODER_FILE), encoder, file_shapes(directory / AUTOENCODER_FILE)
-            )
-    except WeightsError as error:
-        yield str(error)
+    model, encoder = state_shapes(build_meta(config)), autoencoder_shapes(config)
+    for find, expected in ((weight_file, model), (lambda folder: folder / AUTOENCODER_FILE, encoder)):
+        try:
+            if expected:
+                file = find(directory)
+                check_shapes(str(file), expected, file_shapes(file))
+        except WeightsError as error:
+            yield str(error)
 
 
 def materialize(model: nn.Module, device: torch.device | str) -> None:
