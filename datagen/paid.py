@@ -116,7 +116,8 @@ class PaidModel:
             )
         async with self._pool.session() as session:
             reply = read(await session.post(path, body()))
-        await self._keep(address, reply)
+            # Its place is free once the reply is kept: a kill loses what `in_flight` says at the most.
+            await self._keep(address, reply)
         return reply
 
     async def _keep(self, address: bytes, reply: bytes) -> None:

@@ -46,11 +46,16 @@ def list_files(storage: Storage) -> Mapping[str, int]:
     """Bytes of each file by its name in the folder, sorted; hidden files and folders are left out.
 
     Raises:
-        ListingError: there is no such folder.
+        ListingError: there is no such folder, or it is a file.
     """
-    if not storage.exists():
-        raise ListingError(f"{storage.uri}: expected a folder, got none; set its path")
     root = storage.path()
+    kind = storage.filesystem.get_file_info(root).type
+    if kind == fs.FileType.NotFound:
+        raise ListingError(f"{storage.uri}: expected a folder, got none; set its path")
+    if kind == fs.FileType.File:
+        raise ListingError(
+            f"{storage.uri}: expected a folder, got a file; set the path of the one it lies in"
+        )
     selector = fs.FileSelector(root, recursive=True)
     found = {
         info.path[len(root) :].lstrip("/"): int(info.size or 0)

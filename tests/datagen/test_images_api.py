@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import time
 from dataclasses import replace
 
 import pytest
@@ -16,6 +17,7 @@ from datagen.images_api import ImagesApiConfig
 from datagen.picture_check import check_usable, is_same_picture
 from shards.http_client import EndpointError, EndpointsDownError
 from shards.image import ImageError, check_image
+from shards.ledger import Ledger
 from shards.served_model import WrongModelError
 from shards.stage import Reject
 from tiny_samples import picture
@@ -63,6 +65,22 @@ def test_a_true_guidance_that_would_be_ignored_without_a_word_is_refused(config)
         config(model="m", revision="r", true_cfg_scale=4)
     config(model="m", revision="r", true_cfg_scale=1)
     config(model="m", revision="r", true_cfg_scale=4, negative_prompt=" ")
+
+
+def test_a_kill_loses_no_more_than_is_in_flight_however_slow_the_disk(serve, draw, monkeypatch):
+    server, kept, unkept = serve(), [], []
+    commit = Ledger.commit
+
+    def slow(ledger, replies):
+        time.sleep(0.1)
+        unkept.append(len(server.asked) - len(kept))
+        commit(ledger, replies)
+        kept.extend(replies)
+
+    monkeypatch.setattr(Ledger, "commit", slow)
+    draw([server], numbered(12), in_flight=2)
+    assert len(kept) == 12
+    assert max(unkept) == 2
 
 
 def test_pictures_come_in_the_order_of_requests_from_all_endpoints(serve, draw):

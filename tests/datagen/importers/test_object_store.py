@@ -47,10 +47,18 @@ def test_a_set_in_a_bucket_gives_what_it_gives_from_a_disk(form, bucket, tmp_pat
     assert store.manifest.hash == disk.manifest.hash
 
 
+def test_a_file_on_a_disk_is_no_set(tmp_path):
+    (tmp_path / "samples.csv").write_text("instruction,references,target\n")
+    (told,) = X2iSettings(path=str(tmp_path / "samples.csv")).missing()
+    assert told.endswith("samples.csv: expected a folder, got a file; set the path of the one it lies in")
+
+
 def test_a_bucket_without_the_set_says_so(bucket):
     settings = X2iSettings(path=bucket.uri)
     assert "expected a folder, got none; set its path" in settings.missing()[0]
     bucket.write("other.txt", b"x")
+    told = "expected a folder, got a file; set the path of the one it lies in"
+    assert X2iSettings(path=bucket.child("other.txt").uri).missing()[0].endswith(told)
     with pytest.raises(SourceError, match=r"expected files like \*\.jsonl, got other\.txt"):
         X2iSettings(path=bucket.uri).check()
 
