@@ -11,19 +11,17 @@ import torch
 
 from train.build import compute_dtype
 from train.config import ModelConfig
-from train.config_files import read_config
-from train.dataset import Dataset, open_dataset
+from train.dataset import Dataset
 from train.flops import pack_flops
 from train.groups import trained_names
 from train.lora import add_adapters
 from train.parallel import World
-from train.plan import epoch_packs
+from train.plan import Plan, epoch_packs
 from train.pretrained import autoencoder_shapes, build_meta
 from train.run import check_data
 from train.settings import TINY_BASE, TrainSettings
 from train.source import place_tokens
 from train.stages import Stage
-from train.tokenizer import load_tokenizer
 from train.weights import Shape
 
 MASTER_BYTES = GRADIENT_BYTES = MEAN_BYTES = 4  # of a weight that trains: float32
@@ -73,17 +71,12 @@ def forecasts(settings: TrainSettings, base: Path) -> list[Forecast]:
     Raises:
         ConfigError: with everything that cannot work.
     """
-    world, config = World(0, 1, torch.device("cpu")), read_config(base)
-    check_data(settings, base, world)
-    tokenizer = load_tokenizer(base, config)
-    return [
-        _forecast(settings, stage, open_dataset(settings, stage, config, tokenizer, world, 1))
-        for stage in map(settings.stage, settings.stages)
-    ]
+    found = check_data(settings, base, World(0, 1, torch.device("cpu")))
+    return [_forecast(settings, data, plan) for data, plan in found]
 
 
-def _forecast(settings: TrainSettings, stage: Stage, data: Dataset) -> Forecast:
-    plan, config = data.plan(settings), data.config
+def _forecast(settings: TrainSettings, data: Dataset, plan: Plan) -> Forecast:
+    stage, config = data.stage, data.config
     model, layers = build_meta(config), config.language.layers
     if settings.lora is not None:
         add_adapters(model, set(stage.trains), layers, settings.lora.rank, settings.lora.alpha)

@@ -10,10 +10,11 @@ import torch
 from train.checkpoint import FOLDER, drop
 from train.config import ConfigError
 from train.config_files import read_config
-from train.dataset import open_dataset
+from train.dataset import Dataset, open_dataset
 from train.loop import train_stage
 from train.page import write_page
 from train.parallel import World, joined_world
+from train.plan import Plan
 from train.pretrained import weight_problems, write_tiny
 from train.settings import TINY_BASE, TrainSettings
 from train.shared_folder import check_shared, wait_until_seen
@@ -71,19 +72,24 @@ def release() -> None:
         torch.cuda.empty_cache()
 
 
-def check_data(settings: TrainSettings, base: Path, world: World) -> None:
+def check_data(settings: TrainSettings, base: Path, world: World) -> list[tuple[Dataset, Plan]]:
     """Names and shapes of the weights, all stages' samples against their budget, before anything is loaded.
+
+    Returns:
+        Each stage's samples and plan.
 
     Raises:
         ConfigError: with everything that cannot work.
     """
-    config = read_config(base)
+    config, found = read_config(base), []
     problems = [*weight_problems(base, config)]
     for stage in map(settings.stage, settings.stages):
         data = open_dataset(settings, stage, config, load_tokenizer(base, config), world, 1)
-        problems += [f"stage {stage.name}: {problem}" for problem in data.plan(settings).problems()]
+        found.append((data, data.plan(settings)))
+        problems += [f"stage {stage.name}: {problem}" for problem in found[-1][1].problems()]
     if problems:
         raise ConfigError("\n".join(problems))
+    return found
 
 
 def _base(settings: TrainSettings, world: World) -> Path:
